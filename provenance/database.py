@@ -1,0 +1,191 @@
+"""The audit database: an engine with the settings that the log's promises rest on, and its migrations.
+
+SQLite: WAL, ``synchronous=FULL`` (a commit that was acknowledged survives a power cut), foreign keys, recursive
+triggers (without them INSERT OR REPLACE deletes past the append-only triggers), secure delete (a destroyed key is
+overwritten). PostgreSQL: through psycopg, READ COMMITTED. Nothing else is supported.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from ..errors import LogError, SettingsError
+from .tables import Base
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0001"
+"""The newest schema revision; a test compares it with the migrations."""
+BUSY_SECONDS = 30
+_MIGRATION_LOCK = 0x66696C69_6D696772  # "filimigr"
+_BEGIN = "filigrana_begin"
+
+
+def connect(url: str | URL) -> Engine:
+    """An engine on ``sqlite:///FILE`` or ``postgresql://...``; creates no tables. Raises SettingsError."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SettingsError("the database is not given as a URL such as sqlite:///audit.db") from None
+    backend = parsed.get_backend_name()
+    if backend == "postgresql":
+        return create_engine(
+            parsed.set(drivername="postgresql+psycopg"),
+            isolation_level="READ COMMITTED",
+            pool_size=8,
+            max_overflow=24,
+            pool_timeout=BUSY_SECONDS,
+        )
+    if backend != "sqlite":
+        raise SettingsError("the audit database is SQLite or PostgreSQL")
+    if not parsed.database or parsed.database == ":memory:":
+        raise SettingsError("the audit database needs a file: a record in memory records nothing")
+    _create_private(Path(parsed.database))
+    engine = create_engine(
+        parsed.set(drivername="sqlite+pysqlite"),
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        pool_size=8,
+        max_overflow=24,
+        pool_timeout=BUSY_SECONDS,
+    )
+    event.listen(engine, "connect", _on_sqlite_connect)
+    event.listen(engine, "begin", _on_sqlite_begin)
+    return engine
+
+
+def writer(engine: Engine) -> Engine:
+    """The same engine, for transactions that write: on SQLite they take the write lock when they begin.
+
+    A SQLite transaction that reads first and writes later fails at once when another wrote in between.
+    """
+    return engine.execution_options(**{_BEGIN: "IMMEDIATE"})
+
+
+@contextmanager
+def session(engine: Engine, *, write: bool = False) -> Iterator[Session]:
+    """A session in one transaction: committed at the end, rolled back on any exception."""
+    with Session(writer(engine) if write else engine, expire_on_commit=False) as opened, opened.begin():
+        yield opened
+
+
+def current_revision(engine: Engine) -> str | None:
+    """The schema's revision, or None for an empty database."""
+    with engine.connect() as connection:
+        return _revision(connection)
+
+
+def migrate(engine: Engine, revision: str = "head") -> None:
+    """Brings the schema to ``revision``, in one transaction; does nothing when it is there already.
+
+    Several processes may call it at once. Raises SettingsError when the database is newer than this program, or
+    cannot be opened.
+    """
+    try:
+        if revision == "head" and current_revision(engine) == HEAD:
+            return
+        from alembic import command
+        from alembic.util.exc import CommandError
+
+        with _migrating(engine) as config:
+            try:
+                command.upgrade(config, revision)
+            except CommandError as error:
+                raise SettingsError(
+                    f"the database cannot be migrated: {error}",
+                    hint="It was probably written by a newer release: use that one.",
+                ) from error
+    except SQLAlchemyError as error:
+        raise SettingsError(f"the audit database cannot be opened: {reason(error)}") from error
+
+
+def downgrade(engine: Engine, revision: str = "base") -> None:
+    """Takes the schema back. Raises LogError rather than drop a log that has entries."""
+    from alembic import command
+
+    with engine.connect() as connection:
+        exists = inspect(connection).has_table("log_entries")
+        if exists and connection.execute(text("SELECT 1 FROM log_entries LIMIT 1")).first():
+            raise LogError("the log has entries: it is not dropped", hint="Export it, and start a new database.")
+    with _migrating(engine) as config:
+        command.downgrade(config, revision)
+
+
+def reclaim(engine: Engine) -> None:
+    """After a key was destroyed: on SQLite, empties the write-ahead log, which still holds the old page."""
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            if raw is not None:
+                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def reason(error: SQLAlchemyError) -> str:
+    """The driver's own words: no SQL, no parameters (they could hold content)."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return str(error.orig).split("\n", 1)[0].strip() or type(error.orig).__name__
+    return type(error).__name__
+
+
+@contextmanager
+def _migrating(engine: Engine) -> Iterator[Config]:
+    from alembic.config import Config
+
+    package = __package__.rpartition(".")[0] + ".migrations"
+    config = Config()
+    config.set_main_option("script_location", str(resources.files(package)).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    with writer(engine).begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:id)"), {"id": _MIGRATION_LOCK})
+        config.attributes["connection"] = connection
+        config.attributes["metadata"] = Base.metadata
+        yield config
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
+
+
+def _create_private(path: Path) -> None:
+    """The file holds keys: made readable by its owner only, before SQLite would make it with the umask."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise SettingsError(f"the audit database cannot be opened: {error.strerror}") from error
+
+
+def _on_sqlite_connect(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver must not begin or commit on its own: see _on_sqlite_begin
+    connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:  # the switch to WAL of a new file takes a lock for which SQLite does not wait by itself
+        try:
+            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            break
+        except connection.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    if mode != "wal":
+        raise SettingsError("the audit database's file system does not support SQLite's WAL")
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON", "secure_delete=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _on_sqlite_begin(connection: Connection) -> None:
+    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get(_BEGIN, 'DEFERRED')}")

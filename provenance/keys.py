@@ -1,0 +1,153 @@
+"""Where the keys lie: a folder that only its owner may read, made at first use with development keys.
+
+``claim.key`` + ``claim.pem`` (leaf, then issuing CA) sign manifests; ``claim-root.pem`` is what this installation
+trusts; ``tsa.key`` + ``tsa.pem`` and ``tsa-root.pem`` are the loopback time-stamp authority; ``log.key`` signs
+checkpoints. Replace the claim files by an organisation's own and the trust shown is `configured`, not `development`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import stat
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from ..errors import KeyStoreError
+from .certificates import KeyPair, make_claim_chain, make_tsa_chain
+
+_FILES = ("claim.key", "claim.pem", "claim-root.pem", "tsa.key", "tsa.pem", "tsa-root.pem")
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Creates ``path`` readable by its owner alone, whole or not at all, and never over an existing file."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:  # mkstemp gives 0600
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(name, path)
+        except FileExistsError as error:
+            raise KeyStoreError(f"{path.name} exists already", code="provenance.keys.exists") from error
+    finally:
+        os.unlink(name)
+
+
+def read_private(path: Path) -> bytes:
+    """Reads a secret file, and refuses one that others may read."""
+    try:
+        mode = path.stat().st_mode
+        if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise KeyStoreError(
+                f"{path.name} can be read by other users", code="provenance.keys.permissions",
+                hint=f"chmod 600 {path}",
+            )
+        return path.read_bytes()
+    except OSError as error:
+        raise KeyStoreError(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A key that signs claims. ``chain_pem``: leaf first, then intermediates, without the root."""
+
+    key: ec.EllipticCurvePrivateKey
+    leaf: x509.Certificate
+    chain_pem: str
+    development: bool
+
+
+@dataclass(frozen=True)
+class TsaKey:
+    pair: KeyPair
+    root: x509.Certificate
+
+
+class KeyStore:
+    """The key folder. ``KeyStore(folder).ensure()`` makes what is missing; nothing existing is ever replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def ensure(self, now: dt.datetime | None = None) -> list[str]:
+        """Makes the development keys that are missing. Returns the names of the files it made."""
+        now = now or dt.datetime.now(dt.UTC)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if os.name == "posix":
+                os.chmod(self.folder, 0o700)
+            present = {name for name in _FILES if (self.folder / name).exists()}
+            made: list[str] = []
+            if not present & {"claim.key", "claim.pem", "claim-root.pem"}:
+                chain = make_claim_chain(now)
+                pem = chain.leaf.certificate_pem() + chain.intermediate.public_bytes(serialization.Encoding.PEM)
+                made += self._write(
+                    # The root goes first and the key last: a kill in between leaves no key without its chain.
+                    {
+                        "claim-root.pem": chain.root.public_bytes(serialization.Encoding.PEM),
+                        "claim.pem": pem,
+                        "claim.key": chain.leaf.key_pem(),
+                    }
+                )
+            if not present & {"tsa.key", "tsa.pem", "tsa-root.pem"}:
+                leaf, root = make_tsa_chain(now)
+                made += self._write(
+                    {
+                        "tsa-root.pem": root.public_bytes(serialization.Encoding.PEM),
+                        "tsa.pem": leaf.certificate_pem(),
+                        "tsa.key": leaf.key_pem(),
+                    }
+                )
+        except OSError as error:
+            raise KeyStoreError(
+                f"the key folder cannot be written: {error.strerror}", hint="Choose another --data-dir."
+            ) from error
+        return made
+
+    def _write(self, files: dict[str, bytes]) -> list[str]:
+        for name, data in files.items():
+            write_private(self.folder / name, data)
+        return list(files)
+
+    def claim(self) -> SigningKey:
+        chain = self._certificates("claim.pem")
+        key = self._key("claim.key", chain[0])
+        pem = "".join(c.public_bytes(serialization.Encoding.PEM).decode() for c in chain)
+        return SigningKey(key, chain[0], pem, development=self.development_root() is not None)
+
+    def development_root(self) -> bytes | None:
+        """The root that this installation made for itself, as PEM, or None where it was replaced."""
+        path = self.folder / "claim-root.pem"
+        return read_private(path) if path.exists() else None
+
+    def tsa(self) -> TsaKey:
+        leaf = self._certificates("tsa.pem")[0]
+        return TsaKey(KeyPair(self._key("tsa.key", leaf), leaf), self._certificates("tsa-root.pem")[0])
+
+    def tsa_root(self) -> bytes | None:
+        path = self.folder / "tsa-root.pem"
+        return read_private(path) if path.exists() else None
+
+    def _certificates(self, name: str) -> list[x509.Certificate]:
+        try:
+            return x509.load_pem_x509_certificates(read_private(self.folder / name))
+        except ValueError as error:
+            raise KeyStoreError(f"{name} is not a PEM certificate chain") from error
+
+    def _key(self, name: str, leaf: x509.Certificate) -> ec.EllipticCurvePrivateKey:
+        try:
+            key = serialization.load_pem_private_key(read_private(self.folder / name), password=None)
+        except (ValueError, TypeError) as error:
+            raise KeyStoreError(f"{name} is not an unencrypted PEM private key") from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise KeyStoreError(f"{name} is not an elliptic-curve key")
+        if key.public_key() != leaf.public_key():
+            raise KeyStoreError(f"{name} does not belong to its certificate")
+        return key

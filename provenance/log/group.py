@@ -1,0 +1,106 @@
+"""Group commit: many threads, one transaction at a time, and nobody is answered before the commit.
+
+The first thread in the queue leads: it writes everything that is queued in one transaction, answers, and hands the
+lead to the next in the queue. No thread of its own, nothing to start or stop, nothing lost when the process ends:
+whatever is in the queue has not been acknowledged.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from ...errors import LogError
+
+MAX_BATCH = 1024
+MAX_BATCH_BYTES = 4 << 20
+
+
+class _Waiting:
+    """One leaf in the queue, and its caller."""
+
+    __slots__ = ("error", "index", "leads", "leaf", "wake")
+
+    def __init__(self, leaf: bytes) -> None:
+        self.leaf = leaf
+        self.index = -1
+        self.error: BaseException | None = None
+        self.leads = False
+        self.wake = threading.Event()
+
+
+class GroupCommit:
+    """``write(leaves)`` commits a batch and returns the index of its first leaf, or raises: then none is in."""
+
+    def __init__(self, write: Callable[[Sequence[bytes]], int]) -> None:
+        self._write = write
+        self._queue: deque[_Waiting] = deque()
+        self._lock = threading.Lock()
+        self._led = False
+
+    def submit(self, leaf: bytes) -> int:
+        """The index of ``leaf``, once it is committed. Raises LogError, for this caller, when the batch failed."""
+        me = _Waiting(leaf)
+        with self._lock:
+            self._queue.append(me)
+            if not self._led:
+                self._led = me.leads = True
+        if not me.leads:
+            try:
+                me.wake.wait()
+            except BaseException:
+                self._leave(me)
+                raise
+        if me.leads:
+            self._lead(me)
+        if me.error is not None:
+            if isinstance(me.error, LogError):
+                raise LogError(me.error.message, code=me.error.code, hint=me.error.hint) from me.error
+            raise me.error
+        return me.index
+
+    def _lead(self, me: _Waiting) -> None:
+        """Writes one batch, ``me`` first in it, and passes the lead on, whatever happens."""
+        batch = self._take()
+        try:
+            first = self._write([item.leaf for item in batch])
+            for offset, item in enumerate(batch):
+                item.index = first + offset
+        except Exception as error:  # noqa: BLE001 - each waiting thread raises it
+            for item in batch:
+                item.error = error
+        except BaseException:
+            for item in batch:
+                item.error = LogError("the log was interrupted while it wrote: the entry may or may not be in")
+            raise
+        finally:
+            self._pass_on()
+            for item in batch:
+                if item is not me:
+                    item.wake.set()
+
+    def _take(self) -> list[_Waiting]:
+        with self._lock:
+            batch = [self._queue.popleft()]
+            size = len(batch[0].leaf)
+            while self._queue and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
+                size += len(self._queue[0].leaf)
+                batch.append(self._queue.popleft())
+        return batch
+
+    def _pass_on(self) -> None:
+        with self._lock:
+            if self._queue:
+                self._queue[0].leads = True
+                self._queue[0].wake.set()
+            else:
+                self._led = False
+
+    def _leave(self, me: _Waiting) -> None:
+        """A caller was interrupted while it waited: its leaf is withdrawn if it is still in the queue."""
+        with self._lock:
+            if me in self._queue:
+                self._queue.remove(me)
+        if me.leads:
+            self._pass_on()

@@ -1,0 +1,103 @@
+"""Reading and writing the log's rows, without the ORM: batches in, chunks out.
+
+Plain SQL on purpose: what a damaged database holds (text where bytes belong, say) must reach the checks as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection, insert, text
+
+from ...errors import LogError, TamperError
+from ..tables import LogEntry, LogTile
+from .tiles import Tile
+
+CHUNK = 2048
+_COPY_FROM = 8  # rows from which COPY is cheaper than INSERT
+
+_COPY = "COPY log_entries (seq, leaf, leaf_hash, created_at) FROM STDIN (FORMAT BINARY)"
+_SIZE = text("SELECT max(seq) FROM log_entries")
+_CHUNK = text("SELECT seq, leaf, leaf_hash FROM log_entries WHERE seq >= :low AND seq < :high ORDER BY seq")
+_LEAF = text("SELECT leaf FROM log_entries WHERE seq = :seq")
+
+
+class Row(NamedTuple):
+    """One row of log_entries."""
+
+    seq: int
+    leaf: bytes
+    leaf_hash: bytes
+
+
+def size_of(connection: Connection) -> int:
+    """The number of entries: indexes are dense, which :func:`.audit.verify_log` checks."""
+    last = connection.execute(_SIZE).scalar()
+    return 0 if last is None else int(last) + 1
+
+
+def insert_entries(connection: Connection, rows: Sequence[Row], created: datetime) -> None:
+    """Writes the rows in one statement; by COPY on PostgreSQL when there are many."""
+    if connection.dialect.name == "postgresql" and len(rows) >= _COPY_FROM:
+        _copy(connection, rows, created)
+        return
+    values = [
+        {"seq": row.seq, "leaf": row.leaf, "leaf_hash": row.leaf_hash, "created_at": created} for row in rows
+    ]
+    connection.execute(insert(LogEntry), values)
+
+
+def _copy(connection: Connection, rows: Sequence[Row], created: datetime) -> None:
+    driver = connection.dialect.loaded_dbapi
+    try:
+        with connection.connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            copy.set_types(("int8", "bytea", "bytea", "timestamptz"))
+            for row in rows:
+                copy.write_row((*row, created))
+    except driver.Error as error:
+        what = str(error).split("\n", 1)[0] or type(error).__name__
+        raise LogError(f"the audit log cannot be written: {what}", code="log.write") from error
+
+
+def insert_tiles(connection: Connection, tiles: Sequence[Tile]) -> None:
+    """Writes the tiles that became full."""
+    if tiles:
+        values = [
+            {"level": tile.level, "tile_index": tile.index, "root": tile.root, "hashes": tile.hashes}
+            for tile in tiles
+        ]
+        connection.execute(insert(LogTile), values)
+
+
+def leaf_at(connection: Connection, index: int) -> bytes:
+    """The leaf at ``index``. Raises LogError when there is none."""
+    leaf = connection.execute(_LEAF, {"seq": index}).scalar()
+    if leaf is None:
+        raise LogError(f"the log has no entry {index}", code="log.index")
+    if not isinstance(leaf, bytes):
+        raise TamperError(f"entry {index} of the log is damaged")
+    return leaf
+
+
+def raw_chunks(connection: Connection, start: int, stop: int) -> Iterator[tuple[int, int, list[tuple[object, ...]]]]:
+    """``(low, high, rows)`` in chunks whose borders are multiples of 256, whatever the rows hold."""
+    low = start
+    while low < stop:
+        high = min(stop, (low // CHUNK + 1) * CHUNK)
+        rows = connection.execute(_CHUNK, {"low": low, "high": high}).all()
+        yield low, high, [tuple(row) for row in rows]
+        low = high
+
+
+def leaves(connection: Connection, start: int, stop: int) -> Iterator[Row]:
+    """The rows in order. Raises TamperError at the first that is missing or not bytes."""
+    for low, high, rows in raw_chunks(connection, max(start, 0), stop):
+        for expected, row in zip(range(low, high), rows, strict=False):
+            seq, leaf, leaf_hash = row
+            if seq != expected or not isinstance(leaf, bytes) or not isinstance(leaf_hash, bytes):
+                raise TamperError(f"entry {expected} of the log is missing or damaged")
+            yield Row(expected, leaf, leaf_hash)
+        if len(rows) != high - low:
+            raise TamperError(f"entries are missing from the log between {low} and {high}")

@@ -1,0 +1,254 @@
+"""The audit log on a database: append, read, prove, checkpoint, verify. One order for all who write.
+
+Who assigns an index holds a lock until its transaction ends, so that indexes are dense and rows appear in order:
+on SQLite the database's write lock (BEGIN IMMEDIATE), on PostgreSQL an advisory lock of the transaction. Several
+processes may write to one database. An index is returned only after the commit.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from ...errors import LogError
+from ..database import connect, migrate, reason, writer
+from ..tables import now
+from . import canonical
+from .audit import LogReport, verify_log
+from .checkpoints import Checkpoints
+from .group import GroupCommit
+from .merkle import inclusion_proof, verify_inclusion
+from .note import VerifierKey
+from .proof import LogProof
+from .rows import Row, insert_entries, insert_tiles, leaf_at, leaves, size_of
+from .signer import LogSigner
+from .tiles import Tail, TileReader
+
+_LOCK = text("SELECT pg_advisory_xact_lock(7380959347062927205)")  # "filigrae" as 8 bytes
+
+
+class LogTransaction:
+    """The caller's rows and their log entries, committed together or not at all.
+
+    ``session`` is an SQLAlchemy session. Append last: from the first append on, other writers wait.
+    """
+
+    def __init__(self, session: Session, log: AuditLog) -> None:
+        self.session = session
+        self._log = log
+        self._locked = session.get_bind().dialect.name == "sqlite"
+        self._tail: Tail | None = None
+
+    def append(self, entry: Mapping[str, Any]) -> int:
+        """The index that ``entry`` has once this transaction commits. Raises EntryError, LogError."""
+        leaf = canonical.encode(entry)
+        self.session.flush()
+        return self._append([leaf])
+
+    def _append(self, leaves: Sequence[bytes]) -> int:
+        connection = self.session.connection()
+        if not self._locked:
+            connection.execute(_LOCK)
+            self._locked = True
+        size = size_of(connection)
+        tail = self._tail or self._log._tail
+        if tail.size != size:  # another process wrote, or a savepoint was rolled back
+            tail = Tail.load(connection, size)
+        created = now()
+        rows = [Row(size + at, leaf, sha256(b"\x00" + leaf).digest()) for at, leaf in enumerate(leaves)]
+        insert_entries(connection, rows, created)
+        self._tail, filled = tail.grow([row.leaf_hash for row in rows])
+        insert_tiles(connection, filled)
+        return size
+
+
+class AuditLog:
+    """A transparency log in an SQLite file or a PostgreSQL database; an empty database is created and migrated.
+
+    ``signer``: signs checkpoints; without it the log can be read, appended to and verified. ``guard_path``: a file
+    outside the database that remembers the last signed checkpoint. ``keys``: verifier keys (text form) to trust
+    besides the signer's, such as retired ones. Safe for threads; do not carry it through a fork.
+    """
+
+    def __init__(
+        self,
+        database: str | Engine,
+        *,
+        signer: LogSigner | None = None,
+        guard_path: Path | None = None,
+        keys: Iterable[str] = (),
+    ) -> None:
+        self._owned = not isinstance(database, Engine)
+        self.engine = database if isinstance(database, Engine) else connect(database)
+        migrate(self.engine)
+        self.keys = tuple(VerifierKey.parse(key) for key in keys)
+        if signer is not None:
+            self.keys = (VerifierKey.of(signer), *self.keys)
+        self._writer = writer(self.engine)
+        self._checkpoints = Checkpoints(self.engine, signer, guard_path, self.keys)
+        self._tail = Tail()
+        self._tail_lock = threading.Lock()
+        # SQLite lets one write at a time: waiting here is fair and cheap, waiting in SQLite is polling.
+        self._turn = threading.Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
+        self._thread = threading.local()
+        self._group = GroupCommit(self._commit_batch)
+
+    def append(self, entry: Mapping[str, Any]) -> int:
+        """Writes ``entry`` and returns its index, after the commit; concurrent calls share commits.
+
+        Raises EntryError before anything is written, LogError when the database refused (nothing was written then,
+        unless the connection was lost during the commit).
+        """
+        self._not_nested()
+        return self._group.submit(canonical.encode(entry))
+
+    @contextmanager
+    def transaction(self) -> Iterator[LogTransaction]:
+        """One transaction for the caller's rows and log entries: committed at the end, rolled back on exceptions.
+
+        Errors of the caller's own statements come as SQLAlchemy raises them; a failing commit as LogError.
+        On SQLite it holds the database's write lock from its start: keep it short, and do not nest it.
+        """
+        self._not_nested()
+        with self._turn, Session(self._writer, expire_on_commit=False) as session:
+            self._thread.inside = True
+            try:
+                with self._writing():
+                    session.connection()
+                transaction = LogTransaction(session, self)
+                yield transaction
+                session.flush()
+                with self._writing():
+                    session.commit()
+                self._remember(transaction._tail)
+            finally:
+                self._thread.inside = False
+
+    def size(self) -> int:
+        """The number of entries."""
+        with self._reading() as connection:
+            return size_of(connection)
+
+    def root(self) -> str:
+        """The tree's root over all entries, in hex."""
+        with self._reading() as connection:
+            return TileReader(connection, size_of(connection)).root().hex()
+
+    def leaf(self, index: int) -> bytes:
+        """The canonical bytes of an entry: what its hash is over. Raises LogError when there is none."""
+        with self._reading() as connection:
+            return leaf_at(connection, index)
+
+    def entry(self, index: int) -> dict[str, Any]:
+        """One entry. Raises LogError when there is none, TamperError when its bytes are not an entry."""
+        return canonical.decode(self.leaf(index))
+
+    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+        """``(index, entry)`` for ``start <= index < stop`` as of now, read in chunks in constant memory."""
+        with self._reading() as connection:
+            size = size_of(connection)
+            for row in leaves(connection, start, size if stop is None else min(stop, size)):
+                yield row.seq, canonical.decode(row.leaf)
+
+    def checkpoint(self) -> str:
+        """The signed head of the log as of now. Refuses (TamperError) a tree inconsistent with the last signed."""
+        return self._checkpoints.sign_head()
+
+    def adopt_guard(self, checkpoint: str) -> None:
+        """Puts the guard file back from a checkpoint that was kept elsewhere (verified; must fit the log)."""
+        self._checkpoints.adopt(checkpoint)
+
+    def prove(self, index: int, *, embed_entry: bool = False) -> str:
+        """A C2SP tlog-proof of the entry under the oldest stored checkpoint that covers it, or a new one.
+
+        ``embed_entry`` puts the entry's bytes into the file, which then verifies by itself. Raises LogError when
+        there is no such entry or no checkpoint can be signed, TamperError when the log does not fit its checkpoint.
+        """
+        leaf = self.leaf(index)
+        checkpoint, note = self._checkpoints.covering(index)
+        with self._reading() as connection:
+            path = inclusion_proof(index, checkpoint.size, TileReader(connection, checkpoint.size).node)
+        verify_inclusion(sha256(b"\x00" + leaf).digest(), index, checkpoint.size, path, checkpoint.root)
+        return str(LogProof(index, tuple(path), note, leaf if embed_entry else None))
+
+    def verify(
+        self, checkpoints: Iterable[str] = (), progress: Callable[[int, int], None] | None = None
+    ) -> LogReport:
+        """Recomputes the whole log, in constant memory, against itself, its guard and outside ``checkpoints``.
+
+        ``progress(done, total)`` is called now and then. Only checkpoints that the operator could not change
+        show a history that was rewritten as a whole.
+        """
+        outside = [*checkpoints]
+        guard = self._checkpoints.guard_note()
+        with self._reading() as connection:
+            return verify_log(connection, self.keys, outside, guard, progress)
+
+    def export(self, stream: IO[str]) -> int:
+        """JSON Lines: ``{"index", "leaf_hash", "entry"}`` for each entry, then ``{"checkpoint"}`` if one is signed.
+
+        Returns the number of entries. ``entry`` stands as its canonical bytes, so the hash can be recomputed.
+        """
+        note = self.checkpoint() if self._checkpoints.can_sign else self._checkpoints.latest_note()
+        count = 0
+        with self._reading() as connection:
+            for row in leaves(connection, 0, size_of(connection)):
+                entry = row.leaf.decode("utf-8")
+                stream.write(
+                    f'{{"index":{row.seq},"leaf_hash":"{row.leaf_hash.hex()}","entry":{entry}}}\n'
+                )
+                count += 1
+        if note is not None:
+            stream.write(json.dumps({"checkpoint": note}, ensure_ascii=False) + "\n")
+        return count
+
+    def close(self) -> None:
+        """Closes the connections, if this log opened them."""
+        if self._owned:
+            self.engine.dispose()
+
+    def __enter__(self) -> AuditLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _commit_batch(self, leaves: Sequence[bytes]) -> int:
+        with self._writing(), self.transaction() as transaction:
+            return transaction._append(leaves)
+
+    def _not_nested(self) -> None:
+        """A thread that holds a transaction would wait for itself."""
+        if getattr(self._thread, "inside", False):
+            raise LogError("inside a log transaction, append to the transaction", code="log.nested", hint="")
+
+    def _remember(self, tail: Tail | None) -> None:
+        """After a commit. Only a hint: a tail whose size is not the database's is read again from the rows."""
+        if tail is not None:
+            with self._tail_lock:
+                if tail.size > self._tail.size:
+                    self._tail = tail
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except SQLAlchemyError as error:
+            raise LogError(f"the audit log cannot be written: {reason(error)}", code="log.write") from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with self.engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise LogError(f"the audit log cannot be read: {reason(error)}", code="log.read") from error

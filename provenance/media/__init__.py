@@ -1,0 +1,28 @@
+"""Frames and sound to and from PNG, JPEG, WebP, AVIF, MP4, MOV and WAV, as streams. A picture is a clip of one frame.
+
+Every reader here is meant for files that strangers send: formats are an allow-list decided by the first bytes and
+never by the name, pixels, bytes and seconds are capped before anything is decoded, and damage is a ``MediaError``.
+"""
+
+from .files import MediaFile, open_media, sniff
+from .values import MIME_BY_SUFFIX, Frame, Kind, Limits, MediaInfo, SoundInfo, kind_of_mime
+from .write import encode_clip, encode_picture, encode_sound
+from .xmp import read_xmp, write_xmp
+
+__all__ = [
+    "MIME_BY_SUFFIX",
+    "Frame",
+    "Kind",
+    "Limits",
+    "MediaFile",
+    "MediaInfo",
+    "SoundInfo",
+    "encode_clip",
+    "encode_picture",
+    "encode_sound",
+    "kind_of_mime",
+    "open_media",
+    "read_xmp",
+    "sniff",
+    "write_xmp",
+]

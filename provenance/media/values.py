@@ -1,0 +1,72 @@
+"""The values that media travel in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import MediaError
+
+Kind = Literal["image", "video", "audio"]
+
+MIME_BY_SUFFIX = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".avif": "image/avif",
+    ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".wav": "audio/wav",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a stranger's file may cost at most. ``pixels`` a frame; ``bytes`` a file; ``seconds`` of playing time."""
+
+    pixels: int = 50_000_000
+    bytes: int = 4 << 30
+    seconds: float = 4 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class SoundInfo:
+    """``rate`` in Hz."""
+
+    rate: int
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
+class MediaInfo:
+    """What a file says about itself. ``width`` and ``height`` in px as displayed (orientation applied), 0 for sound
+    alone; ``frames`` is 1 for a picture and the container's own count (or None) for a clip; ``duration`` in s."""
+
+    kind: Kind
+    mime: str
+    width: int = 0
+    height: int = 0
+    rate: Fraction | None = None
+    frames: int | None = 1
+    duration: float | None = None
+    sound: SoundInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """``rgb``: uint8 (height, width, 3), sRGB. ``time``: seconds from the start, exact."""
+
+    rgb: NDArray[np.uint8]
+    time: Fraction = Fraction(0)
+
+
+def kind_of_mime(mime: str) -> Kind:
+    kind = mime.partition("/")[0]
+    if kind not in ("image", "video", "audio"):
+        raise MediaError(f"{mime} is not a picture, clip or sound", code="input.media.format")
+    return kind  # type: ignore[return-value]

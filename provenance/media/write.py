@@ -1,0 +1,153 @@
+"""Encoding finished frames and sound into a file, before it is labelled and signed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from ...errors import MediaError
+from .files import MediaFile, open_container
+from .values import Frame
+
+JPEG_QUALITY = 95
+VIDEO_CRF = 18
+_TIME_BASE = Fraction(1, 90_000)
+
+
+def encode_picture(
+    rgb: NDArray[np.uint8], mime: str, *, xmp: str | None = None, keep: dict[str, Any] | None = None
+) -> bytes:
+    """``rgb``: (h, w, 3) uint8. ``keep``: alpha, icc and exif as ``MediaFile.picture`` gives them. Returns the file."""
+    keep = keep or {}
+    pixels = rgb
+    if "alpha" in keep:
+        if mime == "image/jpeg":
+            raise MediaError("JPEG cannot hold transparency", code="input.media.alpha", hint="Write PNG or WebP.")
+        pixels = np.dstack([rgb, keep["alpha"]])
+    image, out = Image.fromarray(pixels), io.BytesIO()
+    options: dict[str, Any] = {}
+    if "icc" in keep:
+        options["icc_profile"] = keep["icc"]
+    if "exif" in keep:
+        options["exif"] = keep["exif"]
+    if mime == "image/png":
+        info = PngImagePlugin.PngInfo()
+        if xmp:
+            info.add_itxt("XML:com.adobe.xmp", xmp)
+        image.save(out, "PNG", pnginfo=info, compress_level=6, **options)
+    elif mime in ("image/jpeg", "image/webp", "image/avif"):
+        if xmp:
+            options["xmp"] = xmp.encode()
+        if mime == "image/jpeg":
+            image.save(out, "JPEG", quality=JPEG_QUALITY, subsampling=0, **options)
+        elif mime == "image/webp":
+            image.save(out, "WEBP", quality=92, method=4, exact=True, **options)
+        else:
+            image.save(out, "AVIF", quality=85, subsampling="4:4:4", speed=7, **options)
+    else:
+        raise MediaError(f"pictures are not written as {mime}", code="input.media.format")
+    return out.getvalue()
+
+
+def encode_clip(
+    frames: Iterable[Frame], target: Path, mime: str, *, rate: Fraction, sound: MediaFile | None = None
+) -> int:
+    """Writes H.264 (yuv420p, constant quality) frame by frame, and the first sound track of ``sound``: AAC is
+    copied packet by packet, anything else is encoded to AAC. An odd last row or column is left out, since 4:2:0
+    needs even sides. Returns the number of frames written; raises MediaError when there were none."""
+    container_format = {"video/mp4": "mp4", "video/quicktime": "mov"}.get(mime)
+    if container_format is None:
+        raise MediaError(f"clips are not written as {mime}", code="input.media.format")
+    count = 0
+    try:
+        with av.open(str(target), "w", format=container_format, options={"movflags": "+faststart"}) as out:
+            video = out.add_stream("libx264", rate=rate)
+            video.pix_fmt = "yuv420p"
+            video.options = {"crf": str(VIDEO_CRF), "preset": "veryfast"}
+            video.codec_context.time_base = _TIME_BASE
+            track = _sound_track(out, sound)
+            last = -1
+            for frame in frames:
+                height, width = (side // 2 * 2 for side in frame.rgb.shape[:2])
+                if count == 0:
+                    video.width, video.height = width, height
+                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame.rgb[:height, :width]), "rgb24")
+                last = max(last + 1, round(frame.time / _TIME_BASE))
+                picture.pts, picture.time_base = last, _TIME_BASE
+                out.mux(video.encode(picture))
+                count += 1
+                if track is not None:
+                    track.write_until(float(frame.time))
+            if count:
+                out.mux(video.encode(None))
+            if track is not None:
+                track.write_until(float("inf"))
+    except av.error.FFmpegError as error:
+        raise MediaError(f"the clip could not be encoded: {error}", code="input.media.encode") from error
+    if count == 0:
+        raise MediaError("there is no frame to encode", code="input.media.empty")
+    return count
+
+
+class _SoundTrack:
+    """Feeds one sound track into the output in step with the pictures, so that neither has to be kept whole."""
+
+    def __init__(self, out: av.container.OutputContainer, source: MediaFile) -> None:
+        self._context = open_container(source.path, source.info.mime)
+        self._input = self._context.__enter__()
+        stream = self._input.streams.audio[0]
+        self._out = out
+        self._copy = stream.codec_context.name == "aac"
+        if self._copy:
+            self._stream: Any = out.add_stream_from_template(stream)
+        else:
+            self._stream = out.add_stream("aac", rate=min(stream.rate or 48_000, 48_000), layout=stream.layout.name)
+        self._packets = self._run(stream)
+        self._next: tuple[float, Any] | None = next(self._packets, None)
+
+    def _run(self, stream: Any) -> Iterator[tuple[float, Any]]:
+        if self._copy:
+            for packet in self._input.demux(stream):
+                if packet.dts is not None:
+                    time = float(packet.dts * packet.time_base)
+                    packet.stream = self._stream
+                    yield time, packet
+            return
+        for frame in self._input.decode(stream):
+            time = float(frame.time or 0.0)
+            frame.pts = None
+            for packet in self._stream.encode(frame):
+                yield time, packet
+        for packet in self._stream.encode(None):
+            yield float("inf"), packet
+
+    def write_until(self, seconds: float) -> None:
+        while self._next is not None and self._next[0] <= seconds:
+            self._out.mux(self._next[1])
+            self._next = next(self._packets, None)
+        if self._next is None and self._context is not None and seconds == float("inf"):
+            self._context.__exit__(None, None, None)
+
+
+def _sound_track(out: av.container.OutputContainer, source: MediaFile | None) -> _SoundTrack | None:
+    if source is None or source.info.sound is None:
+        return None
+    return _SoundTrack(out, source)
+
+
+def encode_sound(source: Path, target: Path) -> None:
+    """Copies a WAV file without its metadata chunks: only `fmt `, `fact` and `data` are kept."""
+    from .xmp import riff_chunks, write_riff
+
+    keep = [(name, data) for name, data in riff_chunks(source) if name in (b"fmt ", b"fact", b"data")]
+    if not any(name == b"data" for name, _ in keep):
+        raise MediaError(f"{source.name} has no samples", code="input.media.damaged")
+    write_riff(target, keep, source)

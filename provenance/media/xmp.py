@@ -1,0 +1,131 @@
+"""Where each container keeps its XMP packet (ISO 16684-1 and Adobe's *XMP Specification Part 3*).
+
+PNG: an iTXt chunk `XML:com.adobe.xmp`; JPEG, WebP, AVIF: through Pillow; MP4 and MOV: a top-level `uuid` box;
+WAV: a `_PMX` chunk. The RIFF and BMFF walks below read strangers' files, so every length is checked.
+"""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from ...errors import MediaError
+from .files import _PIL_FORMAT, _decoding
+from .values import kind_of_mime
+
+_XMP_UUID = uuid.UUID("be7acfcb-97a9-42e8-9c71-999491e3afac").bytes
+_MAX_PACKET = 1 << 20
+_MAX_BOXES = 4096
+
+
+def read_xmp(path: Path, mime: str) -> str | None:
+    """The XMP packet's text, or None. Raises MediaError where the container is broken."""
+    packet: bytes | str | None
+    if kind_of_mime(mime) == "image":
+        with _decoding(path), Image.open(path, formats=[_PIL_FORMAT[mime]]) as image:
+            packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    elif mime == "audio/wav":
+        packet = next((_bytes_of(path, data) for name, data in riff_chunks(path) if name == b"_PMX"), None)
+    else:
+        packet = _read_bmff(path)
+    if packet is None:
+        return None
+    return packet if isinstance(packet, str) else packet.decode("utf-8", "replace").rstrip("\0 \n")
+
+
+def write_xmp(path: Path, mime: str, xmp: str) -> None:
+    """Adds the packet to an MP4, MOV or WAV file that has none, in place. Pictures get theirs when encoded."""
+    data = xmp.encode()
+    if mime in ("video/mp4", "video/quicktime"):
+        with path.open("ab") as stream:
+            stream.write(struct.pack(">I4s", 24 + len(data), b"uuid") + _XMP_UUID + data)
+    elif mime == "audio/wav":
+        with path.open("r+b") as stream:
+            stream.seek(0, 2)
+            if stream.tell() % 2:
+                stream.write(b"\0")
+            stream.write(b"_PMX" + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2))
+            total = stream.tell()
+            stream.seek(4)
+            stream.write(struct.pack("<I", total - 8))
+    else:
+        raise MediaError(f"XMP is not added to {mime} afterwards", code="input.media.format")
+
+
+def _read_bmff(path: Path) -> bytes | None:
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        position = 0
+        for _ in range(_MAX_BOXES):
+            if position + 8 > size:
+                return None
+            stream.seek(position)
+            length, name = struct.unpack(">I4s", stream.read(8))
+            header = 8
+            if length == 1:
+                raw = stream.read(8)
+                if len(raw) < 8:
+                    return None
+                length, header = struct.unpack(">Q", raw)[0], 16
+            elif length == 0:
+                length = size - position
+            if length < header or position + length > size:
+                return None
+            if name == b"uuid" and length - header >= 16 and stream.read(16) == _XMP_UUID:
+                return stream.read(min(length - header - 16, _MAX_PACKET))
+            position += length
+    return None
+
+
+def riff_chunks(path: Path) -> Iterator[tuple[bytes, tuple[int, int]]]:
+    """Each top-level chunk of a WAV file as (name, (offset, length)). A length beyond the file's end is an error."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(12)
+        if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            raise MediaError(f"{path.name} is not a RIFF WAVE file", code="input.media.format")
+        position = 12
+        for _ in range(_MAX_BOXES):
+            stream.seek(position)
+            header = stream.read(8)
+            if len(header) < 8:
+                return
+            name, length = struct.unpack("<4sI", header)
+            if position + 8 + length > size:
+                raise MediaError(f"{path.name} breaks off inside its {name!r} chunk", code="input.media.cut_off")
+            yield name, (position + 8, length)
+            position += 8 + length + length % 2
+
+
+def _bytes_of(path: Path, where: tuple[int, int]) -> bytes:
+    with path.open("rb") as stream:
+        stream.seek(where[0])
+        return stream.read(min(where[1], _MAX_PACKET))
+
+
+def write_riff(target: Path, chunks: Iterable[tuple[bytes, tuple[int, int]]], source: Path) -> None:
+    """Writes a WAV file from (name, (offset, length)) pieces of ``source``, copied in blocks of 1 MiB."""
+    with source.open("rb") as read, target.open("wb") as write:
+        write.write(b"RIFF\0\0\0\0WAVE")
+        for name, (offset, length) in chunks:
+            write.write(name + struct.pack("<I", length))
+            _copy(read, write, offset, length)
+            write.write(b"\0" * (length % 2))
+        total = write.tell()
+        write.seek(4)
+        write.write(struct.pack("<I", total - 8))
+
+
+def _copy(read: BinaryIO, write: BinaryIO, offset: int, length: int) -> None:
+    read.seek(offset)
+    while length:
+        block = read.read(min(length, 1 << 20))
+        if not block:
+            raise MediaError("the file became shorter while it was read", code="input.media.cut_off")
+        write.write(block)
+        length -= len(block)

@@ -1,0 +1,226 @@
+"""Every table of the audit database, SQLAlchemy 2 declarative. The migrations create them; a test compares both.
+
+Append-only by trigger and grant (see the migrations): ``log_entries``, ``log_tiles``, ``log_checkpoints``.
+Deletable on purpose: ``sealed_texts`` and the key in ``subject_keys``. Times are UTC, aware in Python.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+APPEND_ONLY = ("log_entries", "log_tiles", "log_checkpoints")
+INTENT_KINDS = ("generate", "seal")
+INTENT_STATES = ("open", "result", "released", "abandoned", "refused", "held", "failed")
+
+
+def now() -> datetime:
+    """The time in UTC."""
+    return datetime.now(UTC)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware time: ``timestamptz`` on PostgreSQL, UTC text on SQLite, which knows no zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+BigKey = BigInteger().with_variant(Integer(), "sqlite")
+"""64 bits; on SQLite spelled INTEGER, so that a primary key is the row id itself."""
+Json = JSON().with_variant(JSONB(), "postgresql")
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class LogEntry(Base):
+    """One leaf of the tree. ``leaf``: canonical JSON. ``created_at`` is a convenience that no hash covers."""
+
+    __tablename__ = "log_entries"
+
+    seq: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=False)
+    leaf: Mapped[bytes] = mapped_column(LargeBinary)
+    leaf_hash: Mapped[bytes] = mapped_column(LargeBinary(32))
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
+class LogTile(Base):
+    """A full tile of C2SP tlog-tiles, written once, in the transaction of the entry that fills it.
+
+    ``hashes``: 256 x 32 bytes, the nodes ``(8 * level, 256 * tile_index + i)``. ``root``: the node above them,
+    ``(8 * (level + 1), tile_index)``. Partial tiles are not stored: their hashes are the ``root``s one level below,
+    or the leaf hashes.
+    """
+
+    __tablename__ = "log_tiles"
+
+    level: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    tile_index: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=False)
+    root: Mapped[bytes] = mapped_column(LargeBinary(32))
+    hashes: Mapped[bytes] = mapped_column(LargeBinary(8192))
+
+
+class LogCheckpoint(Base):
+    """A signed checkpoint. ``verifier_key``: whose it is (the key's text form); several keys may sign one size."""
+
+    __tablename__ = "log_checkpoints"
+
+    size: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=False)
+    verifier_key: Mapped[str] = mapped_column(String(512), primary_key=True)
+    note: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
+class Intent(Base):
+    """The release outbox: what was asked, how far it came. ``request`` holds commitments, never prompts."""
+
+    __tablename__ = "intents"
+    __table_args__ = (
+        CheckConstraint(f"kind IN {INTENT_KINDS!r}", name="kind"),
+        CheckConstraint(f"state IN {INTENT_STATES!r}", name="state"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    asset_id: Mapped[int | None] = mapped_column(BigInteger, unique=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    state: Mapped[str] = mapped_column(String(16), default="open", index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    updated_at: Mapped[datetime] = mapped_column(UtcTime, default=now, onupdate=now)
+    request: Mapped[dict[str, Any]] = mapped_column(Json)
+    result: Mapped[dict[str, Any] | None] = mapped_column(Json)
+
+
+class Asset(Base):
+    """A released file. ``sha256`` is of the released bytes, ``duration`` in seconds, ``log_index`` of its release."""
+
+    __tablename__ = "assets"
+
+    asset_id: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=False)
+    media: Mapped[str] = mapped_column(String(16))
+    mime: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[bytes] = mapped_column(LargeBinary(32), unique=True)
+    byte_count: Mapped[int] = mapped_column(BigInteger)
+    width: Mapped[int | None] = mapped_column(Integer)
+    height: Mapped[int | None] = mapped_column(Integer)
+    duration: Mapped[float | None] = mapped_column(Double)
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    intent_id: Mapped[UUID | None] = mapped_column(ForeignKey("intents.id"), unique=True)
+    log_index: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    public_name: Mapped[str | None] = mapped_column(Text)
+    source_type: Mapped[str] = mapped_column(String(128))
+
+
+class Manifest(Base):
+    """A C2PA manifest store that was embedded in an asset; ``label`` is its active manifest's."""
+
+    __tablename__ = "manifests"
+
+    asset_id: Mapped[int] = mapped_column(ForeignKey("assets.asset_id"), primary_key=True, autoincrement=False)
+    label: Mapped[str] = mapped_column(String(256), primary_key=True, index=True)
+    store: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
+class Binding(Base):
+    """A soft binding: what a watermark or fingerprint of the asset says. One fingerprint may fit several assets."""
+
+    __tablename__ = "bindings"
+    __table_args__ = (UniqueConstraint("alg", "value", "asset_id"),)
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    alg: Mapped[str] = mapped_column(String(128))
+    value: Mapped[str] = mapped_column(String(512))
+    asset_id: Mapped[int] = mapped_column(ForeignKey("assets.asset_id"), index=True)
+
+
+class Preview(Base):
+    """A small picture of the asset, which copies are registered onto."""
+
+    __tablename__ = "previews"
+
+    asset_id: Mapped[int] = mapped_column(ForeignKey("assets.asset_id"), primary_key=True, autoincrement=False)
+    mime: Mapped[str] = mapped_column(String(64))
+    data: Mapped[bytes] = mapped_column(LargeBinary)
+    width: Mapped[int] = mapped_column(Integer)
+    height: Mapped[int] = mapped_column(Integer)
+
+
+class TenantKey(Base):
+    """A key for text commitments (HMAC-SHA256, 32 bytes). The youngest of a tenant is in use."""
+
+    __tablename__ = "tenant_keys"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(128), index=True)
+    key: Mapped[bytes] = mapped_column(LargeBinary(32))
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
+class SubjectKey(Base):
+    """The AES-256 key of one subject's texts; destroyed by setting it to NULL, which is itself a log entry."""
+
+    __tablename__ = "subject_keys"
+    __table_args__ = (CheckConstraint("(key IS NULL) = (destroyed_at IS NOT NULL)", name="destroyed"),)
+
+    subject: Mapped[str] = mapped_column(String(256), primary_key=True)
+    key: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    destroyed_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class SealedText(Base):
+    """A text that must be kept, encrypted under its subject's key. ``kind``: ``prompt``, ``negative_prompt``, ..."""
+
+    __tablename__ = "sealed_texts"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    subject: Mapped[str] = mapped_column(ForeignKey("subject_keys.subject"), index=True)
+    intent_id: Mapped[UUID | None] = mapped_column(ForeignKey("intents.id"), index=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    nonce: Mapped[bytes] = mapped_column(LargeBinary(12))
+    ciphertext: Mapped[bytes] = mapped_column(LargeBinary)
+    commitment: Mapped[str] = mapped_column(String(128), index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)

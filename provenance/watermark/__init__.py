@@ -1,0 +1,1 @@
+"""Invisible watermarks: one payload for all, several codecs behind one port."""

@@ -1,0 +1,1 @@
+"""Safety judges: what may be asked, and what may be shown."""

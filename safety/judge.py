@@ -1,0 +1,253 @@
+"""Judging: from what guards say and a policy pack to a Decision. Fails closed: see `_failed`."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FiligranaError, PromptError, SafetyError
+from .decision import Decision, GuardRun, ModelRef, Rewrite, RuleHit, Side, Verdict, checked_scores
+from .policy import Pack, Rule, Terms, cases
+from .text.lexicon import Match, near
+from .text.views import clean, mixed_scripts
+
+DEFAULT_TIMEOUT = 30.0
+T = TypeVar("T")
+
+
+class TextGuard(Protocol):
+    """Scores a prompt: probabilities by hazard id."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def model(self) -> ModelRef | None: ...
+    def score(self, text: str) -> Mapping[str, float]: ...
+
+
+class FrameGuard(Protocol):
+    """Scores one frame, uint8 (h, w, 3): probabilities by hazard id."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def model(self) -> ModelRef | None: ...
+    def score(self, frame: NDArray[np.uint8]) -> Mapping[str, float]: ...
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """Runs ``call`` in a daemon thread and gives up after ``seconds``: a guard that hangs holds nobody."""
+    box: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            box.append(call())
+        except BaseException as error:  # noqa: BLE001  handed on below, whatever it is
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise SafetyError(f"a guard gave no answer within {seconds:g} s", code="safety.timeout")
+    if errors:
+        raise errors[0]
+    return box[0]
+
+
+def _failed(side: Side, guard: str, error: BaseException) -> tuple[GuardRun, RuleHit]:
+    """A guard that did not answer. Never ``allow``: a person looks."""
+    code = error.code if isinstance(error, FiligranaError) else "safety.failed"
+    run = GuardRun(guard, None, 0, (), error=code)
+    hit = RuleHit(
+        rule="ENGINE",
+        title="a guard did not answer",
+        hazard="",
+        verdict=Verdict.REVIEW,
+        code=f"{side}.guard_failed",
+        reason=f"The guard '{guard}' could not answer ({code}), so a person has to look.",
+    )
+    return run, hit
+
+
+# ── prompts ──────────────────────────────────────────────────────────────────────────────────────────────────────
+def check_text(text: str, pack: Pack) -> str:
+    """The cleaned prompt. Raises PromptError for what is no prompt: not text, empty, too long."""
+    if not isinstance(text, str):
+        raise PromptError("a prompt is text", code="input.prompt.type")
+    limit = pack.document.max_prompt_chars
+    # Before any normalisation, so that a prompt of megabytes costs nothing.
+    if len(text) > limit * 4:
+        raise PromptError(f"the prompt has {len(text)} characters; the limit is {limit}", code="input.prompt.too_long")
+    cleaned = clean(text.encode("utf-8", "replace").decode())
+    if not any(c.isalnum() for c in cleaned) and not any(ord(c) > 0x2000 for c in cleaned):
+        raise PromptError("the prompt holds nothing that can be read", code="input.prompt.empty")
+    if len(cleaned) > limit:
+        raise PromptError(f"the prompt has {len(cleaned)} characters; the limit is {limit}",
+                          code="input.prompt.too_long")
+    return cleaned
+
+
+def judge_text(
+    text: str, pack: Pack, guards: Sequence[TextGuard] = (), *, timeout: float = DEFAULT_TIMEOUT,
+    offer_rewrite: bool = True,
+) -> Decision:
+    """Judges a prompt by the pack's prompt rules. ``guards`` beside the lexicon, which is always there."""
+    cleaned = check_text(text, pack)
+    runs: list[GuardRun] = []
+    hits: list[RuleHit] = []
+    matches: list[Match] = []
+    by_name = {guard.name: guard for guard in guards}
+    for name in dict.fromkeys([*pack.requires.prompt, *by_name]):
+        try:
+            if name == "lexicon":
+                # The raw text, too: what cleaning removed is where hidden words stand.
+                matches = _within(timeout, lambda: pack.lexicon.search(text))
+                runs.append(GuardRun("lexicon", ModelRef("lexicon", pack.ref.version, pack.ref.digest), 1, ()))
+                continue
+            if name not in by_name:
+                raise SafetyError(f"the guard {name} is not installed", code="safety.missing")
+            guard = by_name[name]
+            scores = _within(timeout, lambda guard=guard: dict(guard.score(cleaned)))  # type: ignore[misc]
+            runs.append(GuardRun(name, guard.model, 1, checked_scores(name, scores)))
+        except Exception as error:  # noqa: BLE001  every failure of a guard ends in review
+            run, hit = _failed("prompt", name, error)
+            runs.append(run)
+            hits.append(hit)
+    thresholds: dict[str, float] = {}
+    for rule in (r for r in pack.rules if r.side == "prompt" and r.status != "deprecated"):
+        if rule.score is not None:
+            thresholds[rule.id] = rule.score.at_least
+        if _fires(rule, text, matches, runs):
+            hits.append(_hit(rule))
+    verdict = max((hit.verdict for hit in hits), default=Verdict.ALLOW)
+    rewrite = None
+    if verdict is Verdict.REWRITE and offer_rewrite:
+        rewrite = _rewrite(cleaned, pack, {hit.rule for hit in hits}, matches, guards, timeout)
+        if rewrite is None:
+            verdict = Verdict.REVIEW
+    return Decision("prompt", verdict, pack.ref, tuple(hits), tuple(runs), rewrite, tuple(sorted(thresholds.items())))
+
+
+def _fires(rule: Rule, text: str, matches: list[Match], runs: list[GuardRun]) -> bool:
+    if rule.mixed_scripts:
+        return mixed_scripts(text)
+    if rule.terms is not None:
+        return _terms_fire(rule.terms, matches)
+    return _score_fires(rule, runs)
+
+
+def _terms_fire(terms: Terms, matches: list[Match]) -> bool:
+    if any(match.list in terms.unless for match in matches):
+        return False
+    return near(matches, terms.all_of, terms.within) is not None
+
+
+def _score_fires(rule: Rule, runs: Iterable[GuardRun]) -> bool:
+    assert rule.score is not None  # noqa: S101  one of three conditions, checked when the pack was parsed
+    for run in runs:
+        if run.guard == rule.score.guard:
+            score = run.score(rule.hazard)
+            return score is not None and score >= rule.score.at_least
+    return False
+
+
+def _hit(rule: Rule) -> RuleHit:
+    return RuleHit(rule.id, rule.title, rule.hazard, rule.severity, f"{rule.side}.{rule.hazard}", rule.reason,
+                   rule.override)
+
+
+def _rewrite(
+    text: str, pack: Pack, fired: set[str], matches: list[Match], guards: Sequence[TextGuard], timeout: float
+) -> Rewrite | None:
+    """The same prompt with the terms of the fired rewrite rules replaced, if that prompt would be allowed."""
+    changed = text
+    for rule in pack.rules:
+        if rule.id in fired and rule.replace_with is not None and rule.terms is not None:
+            terms = {m.term for m in matches if m.list in rule.terms.all_of}
+            for term in sorted(terms, key=len, reverse=True):
+                changed = re.sub(rf"\b{re.escape(term)}(?:'s|s|es)?\b", rule.replace_with, changed, flags=re.IGNORECASE)
+    if changed == text:
+        return None
+    again = judge_text(changed, pack, guards, timeout=timeout, offer_rewrite=False)
+    if again.verdict is not Verdict.ALLOW:
+        return None
+    return Rewrite(changed, hashlib.sha256(changed.encode()).hexdigest()[:16])
+
+
+def run_cases(pack: Pack) -> list[tuple[str, str, bool]]:
+    """The pack's own tests that fail, as (rule id, prompt, whether it should have fired)."""
+    failed = []
+    for rule, text, expected in cases(pack):
+        matches = pack.lexicon.search(text)
+        if rule.score is None and _fires(rule, text, matches, []) != expected:
+            failed.append((rule.id, text, expected))
+    return failed
+
+
+# ── output ───────────────────────────────────────────────────────────────────────────────────────────────────────
+class OutputJudge:
+    """Judges a stream of frames: feed each sampled frame to ``look``, then ask for the ``decision``.
+
+    The worst frame counts. A guard that fails on one frame has failed: a frame is never skipped."""
+
+    def __init__(
+        self, pack: Pack, guards: Sequence[FrameGuard], *, origin: str, timeout: float = DEFAULT_TIMEOUT
+    ) -> None:
+        self._pack, self._timeout = pack, timeout
+        needed = pack.requires.generated if origin == "generated" else pack.requires.sealed
+        self._guards = {guard.name: guard for guard in guards}
+        self._names = list(dict.fromkeys([*needed, *self._guards]))
+        self._scores: dict[str, dict[str, float]] = {name: {} for name in self._names}
+        self._failures: dict[str, BaseException] = {
+            name: SafetyError(f"the guard {name} is not installed", code="safety.missing")
+            for name in self._names
+            if name not in self._guards
+        }
+        self._frames = 0
+
+    def look(self, frame: NDArray[np.uint8]) -> None:
+        self._frames += 1
+        for name in self._names:
+            if name in self._failures:
+                continue
+            guard = self._guards[name]
+            try:
+                scores = checked_scores(name, _within(self._timeout, lambda guard=guard: dict(guard.score(frame))))  # type: ignore[misc]
+            except Exception as error:  # noqa: BLE001  every failure of a guard ends in review
+                self._failures[name] = error
+                continue
+            for hazard, score in scores:
+                self._scores[name][hazard] = max(self._scores[name].get(hazard, 0.0), score)
+
+    def decision(self) -> Decision:
+        runs: list[GuardRun] = []
+        hits: list[RuleHit] = []
+        for name in self._names:
+            error = self._failures.get(name)
+            if error is None and self._frames == 0:
+                error = SafetyError("there was no frame to judge", code="safety.empty")
+            if error is not None:
+                run, hit = _failed("output", name, error)
+                runs.append(run)
+                hits.append(hit)
+            else:
+                runs.append(
+                    GuardRun(name, self._guards[name].model, self._frames, tuple(sorted(self._scores[name].items())))
+                )
+        thresholds: dict[str, float] = {}
+        for rule in (r for r in self._pack.rules if r.side == "output" and r.status != "deprecated"):
+            assert rule.score is not None  # noqa: S101  an output rule has a score, checked when the pack was parsed
+            thresholds[rule.id] = rule.score.at_least
+            if _score_fires(rule, runs):
+                hits.append(_hit(rule))
+        verdict = max((hit.verdict for hit in hits), default=Verdict.ALLOW)
+        return Decision("output", verdict, self._pack.ref, tuple(hits), tuple(runs), None,
+                        tuple(sorted(thresholds.items())))

@@ -1,0 +1,193 @@
+"""A policy pack: rules and thresholds in YAML, versioned, identified by its digest, with its own tests inside.
+
+A pack that does not parse, has a key that nobody knows, or fails one of its own tests is not a policy, and nothing
+is judged by it. See docs/policy.md for the fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from ..errors import PolicyError
+from .decision import HAZARDS, PolicyRef, Verdict
+from .text.lexicon import Lexicon
+
+_MAX_BYTES = 1 << 20
+VerdictWord = Literal["allow", "rewrite", "review", "block"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Terms(_Strict):
+    """Fires when one term of each list in ``all_of`` stands within ``within`` words, in any view of the prompt, and
+    no term of the lists in ``unless`` stands anywhere in it."""
+
+    all_of: Annotated[list[str], Field(min_length=1)]
+    within: Annotated[int, Field(ge=0, le=200)] = 8
+    unless: list[str] = []
+
+
+class Score(_Strict):
+    """Fires when the guard's score for the rule's hazard is at least ``at_least``."""
+
+    guard: str
+    at_least: Annotated[float, Field(gt=0, le=1)]
+
+
+class Cases(_Strict):
+    match: list[str] = []
+    no_match: list[str] = []
+
+
+class Rule(_Strict):
+    id: Annotated[str, Field(pattern=r"^[A-Z]{2,4}-\d{3}$")]
+    title: str
+    hazard: str
+    side: Literal["prompt", "output"]
+    verdict: VerdictWord
+    reason: Annotated[str, Field(min_length=10)]
+    terms: Terms | None = None
+    score: Score | None = None
+    mixed_scripts: bool = False
+    replace_with: str | None = None
+    override: bool = True
+    status: Literal["stable", "experimental", "deprecated"] = "stable"
+    version: str = "1"
+    references: list[str] = []
+    tags: list[str] = []
+    known_false_positives: list[str] = []
+    tests: Cases = Cases()
+
+    @field_validator("hazard")
+    @classmethod
+    def _known(cls, hazard: str) -> str:
+        if hazard not in HAZARDS:
+            raise ValueError(f"unknown hazard {hazard!r}; known: {', '.join(HAZARDS)}")
+        return hazard
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Rule:
+        if sum((self.terms is not None, self.score is not None, self.mixed_scripts)) != 1:
+            raise ValueError("a rule has exactly one of: terms, score, mixed_scripts")
+        if (self.verdict == "rewrite") != (self.replace_with is not None):
+            raise ValueError("replace_with belongs to verdict rewrite, and rewrite needs it")
+        if self.side == "output" and self.terms is not None:
+            raise ValueError("terms judge prompts; an output rule needs a score")
+        if self.side == "prompt" and self.terms is not None and not (self.tests.match and self.tests.no_match):
+            raise ValueError("a rule of terms needs tests: at least one match and one no_match")
+        return self
+
+    @property
+    def severity(self) -> Verdict:
+        return Verdict.parse(self.verdict)
+
+
+class Requires(_Strict):
+    """The guards that must have answered before anything is allowed, by what is judged."""
+
+    prompt: Annotated[list[str], Field(min_length=1)]
+    generated: Annotated[list[str], Field(min_length=1)]
+    sealed: Annotated[list[str], Field(min_length=1)]
+
+
+class _Document(_Strict):
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,40}$")]
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    title: str
+    description: str
+    max_prompt_chars: Annotated[int, Field(ge=1, le=20_000)] = 4_000
+    requires: Requires
+    lists: dict[str, list[str]] = {}
+    rules: Annotated[list[Rule], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> _Document:
+        ids = [rule.id for rule in self.rules]
+        if len(set(ids)) != len(ids):
+            raise ValueError("two rules have one id")
+        for rule in self.rules:
+            for name in [*(rule.terms.all_of if rule.terms else []), *(rule.terms.unless if rule.terms else [])]:
+                if not self.lists.get(name):
+                    raise ValueError(f"rule {rule.id} asks for the list {name!r}, which is missing or empty")
+            if rule.score:
+                needed = [self.requires.prompt] if rule.side == "prompt" else [self.requires.generated]
+                if not any(rule.score.guard in guards for guards in needed):
+                    raise ValueError(f"rule {rule.id} reads the guard {rule.score.guard!r}, which is not required")
+        return self
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A policy pack that parsed. ``ref`` carries the sha256 of its bytes into every decision."""
+
+    ref: PolicyRef
+    document: _Document
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        return tuple(self.document.rules)
+
+    @property
+    def requires(self) -> Requires:
+        return self.document.requires
+
+    @cached_property
+    def lexicon(self) -> Lexicon:
+        return Lexicon(self.document.lists)
+
+
+def parse_pack(data: bytes) -> Pack:
+    """Raises PolicyError, which names the place, for anything that is not a valid pack."""
+    if len(data) > _MAX_BYTES:
+        raise PolicyError(f"a policy pack has at most {_MAX_BYTES} bytes")
+    try:
+        loaded: Any = yaml.safe_load(data)
+        document = _Document.model_validate(loaded)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" in line {mark.line + 1}" if mark else ""
+        raise PolicyError(f"the policy pack is not valid YAML{where}") from error
+    except (ValidationError, RecursionError) as error:
+        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "too deep"}
+        place = ".".join(str(part) for part in first["loc"])
+        raise PolicyError(f"the policy pack is not valid: {place}: {first['msg']}") from error
+    digest = hashlib.sha256(data).hexdigest()
+    return Pack(PolicyRef(document.id, document.version, digest), document)
+
+
+def builtin_names() -> list[str]:
+    folder = resources.files(__package__) / "packs"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def load_pack(name_or_path: str) -> Pack:
+    """A built-in pack by name, or a pack by path (anything with a slash or `.yaml`)."""
+    if name_or_path in builtin_names():
+        return parse_pack((resources.files(__package__) / "packs" / f"{name_or_path}.yaml").read_bytes())
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") or "/" in name_or_path:
+        try:
+            return parse_pack(path.read_bytes())
+        except OSError as error:
+            raise PolicyError(f"the policy pack cannot be read: {error.strerror}") from error
+    raise PolicyError(
+        f"there is no policy pack {name_or_path!r}", hint=f"Built in: {', '.join(builtin_names())}; or give a path."
+    )
+
+
+def cases(pack: Pack) -> Iterator[tuple[Rule, str, bool]]:
+    """(rule, prompt, whether it must fire) for every test in the pack."""
+    for rule in pack.rules:
+        yield from ((rule, text, True) for text in rule.tests.match)
+        yield from ((rule, text, False) for text in rule.tests.no_match)

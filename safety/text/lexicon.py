@@ -1,0 +1,102 @@
+"""Word lists, searched in every view of a prompt by one Aho-Corasick pass a view (the `pyahocorasick` package).
+
+Lists are for zero-tolerance terms and for names; what a sentence means is the classifier's business. A rule asks for
+terms of several lists close together, so that no single innocent word decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import ahocorasick
+
+from .views import View, views
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A term of ``list`` at characters [start, end) of one view; ``word``: how many words stand before it."""
+
+    list: str
+    term: str
+    view: str
+    start: int
+    end: int
+    word: int
+
+
+def _is_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
+
+
+def _dense(term: str) -> bool:
+    """Scripts that are written without spaces have no word boundary to ask for."""
+    return any("\u2e80" <= c <= "\u9fff" or "\u0e00" <= c <= "\u0eff" or "\uac00" <= c <= "\ud7af" for c in term)
+
+
+class Lexicon:
+    """Named lists of terms, compiled once. Terms are folded like the prompts are."""
+
+    def __init__(self, lists: Mapping[str, Iterable[str]]) -> None:
+        self._automaton = ahocorasick.Automaton()
+        entries: dict[str, list[tuple[str, str]]] = {}
+        for name, terms in lists.items():
+            for term in terms:
+                plain = views(term)
+                if plain:
+                    entries.setdefault(plain[0].text, []).append((name, term))
+        for folded, owners in entries.items():
+            self._automaton.add_word(folded, (folded, tuple(owners)))
+        self._empty = not entries
+        if entries:
+            self._automaton.make_automaton()
+
+    def search(self, text: str) -> list[Match]:
+        """Every match in every view."""
+        if self._empty:
+            return []
+        found: list[Match] = []
+        for view in views(text):
+            found += self._in_view(view)
+        return found
+
+    def _in_view(self, view: View) -> list[Match]:
+        text, matches = view.text, []
+        for last, (folded, owners) in self._automaton.iter(text):
+            start, end = last - len(folded) + 1, last + 1
+            if not _dense(folded):
+                if start and _is_word(text[start - 1]):
+                    continue
+                # A plural s is the same word.
+                rest = text[end:end + 3]
+                tail = next((n for n in (0, 1, 2) if not (rest[n:n + 1] and _is_word(rest[n]))), 3)
+                if tail == 3 or (tail and rest[:tail] not in ("s", "es")):
+                    continue
+            words = text.count(" ", 0, start)
+            matches += [Match(name, term, view.name, start, end, words) for name, term in owners]
+        return matches
+
+
+def near(matches: Iterable[Match], lists: Iterable[str], within: int) -> list[Match] | None:
+    """One match of each list in ``lists``, all in one view and within ``within`` words, or None."""
+    wanted = list(lists)
+    by_view: dict[str, list[Match]] = {}
+    for match in matches:
+        if match.list in wanted:
+            by_view.setdefault(match.view, []).append(match)
+    for group in by_view.values():
+        for anchor in (m for m in group if m.list == wanted[0]):
+            chosen = [anchor]
+            for name in wanted[1:]:
+                best = min(
+                    (m for m in group if m.list == name and (m.end <= anchor.start or m.start >= anchor.end)),
+                    key=lambda m: abs(m.word - anchor.word),
+                    default=None,
+                )
+                if best is None or abs(best.word - anchor.word) > within:
+                    break
+                chosen.append(best)
+            if len(chosen) == len(wanted):
+                return chosen
+    return None

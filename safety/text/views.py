@@ -1,0 +1,129 @@
+"""The ways a prompt can be read: normalised forms that undo the usual evasions of a word list.
+
+Sources: Unicode UAX 15 (NFKC), UTS 39 (confusables, of which the table below holds the letters that look like Latin
+ones), Unicode tag characters (U+E0000 block, used to smuggle text that no one sees). Pure and bounded: at most 14
+views, none longer than twice the prompt.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import re
+import unicodedata
+from dataclasses import dataclass
+
+MAX_CHARS = 4_000
+
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f"
+    "\ufeff\uffa0\ufff0-\uffff\U000e0100-\U000e01ef]"
+)
+_TAGS = re.compile("[\U000e0020-\U000e007e]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+_LOOKALIKES = dict(
+    zip(
+        # Cyrillic, Greek, Armenian, Cherokee and Latin-extended letters, each above the Latin letter it looks like.
+        "абвгԁеёжзіјкӏмнорԛстуѵѡхүһьъкɡ" "αβγεζηικνορτυχωϲϳ" "աոսցօհյքզո" "ɑɓɖɛƒɠɦɩɪɫɱɲŋøʀʂʈʉʋʏʐıłđðħ",
+        "abbrdeex3ijklmhopqctyvwxyhbbkg" "abyeznikvoptuxwcj" "wnugohjqqn" "abdefghiilmnnorstuvyzilddh",
+        strict=False,
+    )
+)
+_SKELETON = str.maketrans(
+    _LOOKALIKES | {"ß": "b", "|": "l", "в": "b", "п": "n", "и": "u", "ц": "u", "т": "t", "к": "k", "м": "m", "æ": "a"}
+)
+_LEET = str.maketrans({"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "6": "b", "7": "t", "8": "b", "9": "g",
+                       "@": "a", "$": "s", "!": "i", "+": "t", "€": "e", "£": "l", "(": "c"})
+_LEET_L = str.maketrans({"1": "l", "!": "l"})
+_LEET_TOKEN = re.compile(r"\S*[a-z]\S*[0-9@$!+€£(]\S*|\S*[0-9@$!+€£(]\S*[a-z]\S*")
+_SPACED = re.compile(r"(?<!\w)\w([\s._\-*·•/\\,~]{1,3})\w(?:\1\w)+(?!\w)")
+_INSIDE = re.compile(r"(?<=\w)[._\-*·•~'`^](?=\w)")
+_STRETCH = re.compile(r"(\w)\1{2,}")
+_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{8,}={0,2}(?![A-Za-z0-9+/_=-])")
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """``name`` says which evasion was undone; ``text`` is lower case."""
+
+    name: str
+    text: str
+
+
+def clean(text: str) -> str:
+    """The text that a generator may get: NFC, without control, invisible and tag characters, single-spaced."""
+    kept = _CONTROL.sub(" ", _INVISIBLE.sub("", _TAGS.sub("", text)))
+    return " ".join(unicodedata.normalize("NFC", kept).split())
+
+
+def _fold(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", _CONTROL.sub(" ", text)).casefold()
+    stripped = "".join(c for c in unicodedata.normalize("NFD", folded) if unicodedata.category(c) != "Mn")
+    # NFC again: scripts such as Korean are only searchable composed.
+    return " ".join(unicodedata.normalize("NFC", stripped).split())
+
+
+def _decoded(text: str) -> str:
+    """What stands base64-encoded in the text, where it is readable."""
+    found = []
+    for match in list(_BASE64.finditer(text))[:16]:
+        token = match.group().replace("-", "+").replace("_", "/").rstrip("=")
+        try:
+            plain = base64.b64decode(token + "=" * (-len(token) % 4), validate=True).decode("utf-8")
+        except (binascii.Error, ValueError):
+            continue
+        if plain.isprintable():
+            found.append(plain)
+    return " ".join(found)
+
+
+def _join_after_short_word(match: re.Match[str]) -> str:
+    letters = _WORD.findall(match.group())
+    short = letters[0] in "aioeyu" and len(letters) > 3
+    return f"{letters[0]} {''.join(letters[1:])}" if short else "".join(letters)
+
+
+def views(text: str) -> tuple[View, ...]:
+    """All readings of ``text``, the plain one first, each different from the ones before it."""
+    hidden = "".join(chr(ord(c) - 0xE0000) for run in _TAGS.findall(text) for c in run)
+    bare = _INVISIBLE.sub("", _TAGS.sub("", text))
+    # Invisible characters may also stand where a space belongs.
+    spaced = _INVISIBLE.sub(" ", _TAGS.sub(" ", text))
+    plain = _fold(bare)
+    skeleton = plain.translate(_SKELETON)
+    leet = _LEET_TOKEN.sub(lambda m: m.group().translate(_LEET), skeleton)
+    leet_l = _LEET_TOKEN.sub(lambda m: m.group().translate(_LEET_L).translate(_LEET), skeleton)
+    joined = _SPACED.sub(lambda m: "".join(_WORD.findall(m.group())), leet)
+    # A word of one letter may stand before the spaced one: "a n u d e".
+    joined_after_a = _SPACED.sub(_join_after_short_word, leet)
+    tight = _INSIDE.sub("", joined)
+    candidates = [
+        View("plain", plain),
+        View("invisible", _fold(spaced)),
+        View("tags", _fold(hidden)),
+        View("lookalike", skeleton),
+        View("leet", leet),
+        View("leet", leet_l),
+        View("spaced", joined),
+        View("spaced", joined_after_a),
+        View("punctuated", tight),
+        View("stretched", _STRETCH.sub(r"\1", tight)),
+        View("stretched", _STRETCH.sub(r"\1\1", tight)),
+        View("base64", _fold(_decoded(bare))),
+        View("rot13", codecs.encode(plain, "rot13")),
+        View("reversed", plain[::-1]),
+    ]
+    seen: set[str] = set()
+    return tuple(v for v in candidates if v.text and not (v.text in seen or seen.add(v.text)))  # type: ignore[func-returns-value]
+
+
+def mixed_scripts(text: str) -> bool:
+    """Whether one word mixes Latin with Cyrillic, Greek, Armenian or Cherokee letters: hardly ever an accident."""
+    for word in _WORD.findall(unicodedata.normalize("NFKC", text)):
+        scripts = {unicodedata.name(c, "").split(" ")[0] for c in word if c.isalpha()}
+        if "LATIN" in scripts and scripts & {"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"}:
+            return True
+    return False

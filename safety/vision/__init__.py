@@ -1,0 +1,1 @@
+"""Judging pictures: what a frame shows."""

@@ -1,0 +1,1 @@
+"""How the embedded models are made: the world they learn, the training programs, the evaluation."""
