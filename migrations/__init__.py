@@ -1,1 +1,3 @@
-"""Alembic: the schema of the audit database, its append-only triggers and grants. One head; no entry is rewritten."""
+"""Alembic: the schema of the audit database, its append-only triggers and grants. One head; no entry is
+rewritten.
+"""

@@ -1,0 +1,1 @@
+"""Pipeline moves: it takes a request from prompt to release."""

@@ -1,4 +1,5 @@
-"""The catalog: what was released, found again by id, by the file's hash, or by a mark that survived in a copy.
+"""The catalog: what was released, found again by id, by the file's hash, or by a mark that survived in a
+copy.
 
 Works on the caller's session, so that an asset's rows are committed together with its log entry.
 """
@@ -22,7 +23,8 @@ _DRAWS = 32
 
 @dataclass(frozen=True, slots=True)
 class AssetRecord:
-    """One released asset. ``sha256``: 32 bytes over the released file. ``duration``: seconds, None for stills.
+    """One released asset. ``sha256``: 32 bytes over the released file. ``duration``: seconds, None for
+    stills.
 
     ``log_index``: the log entry of the release. ``source_type``: IPTC digital source type, or how it came in.
     """
@@ -61,8 +63,8 @@ class Catalog:
     def draw_asset_id(self) -> AssetId:
         """A random id that neither an asset nor an intent has.
 
-        Two processes may still draw the same one before either commits: then the unique constraint refuses the
-        second (sqlalchemy's IntegrityError), which draws again.
+        Two processes may still draw the same one before either commits: then the unique constraint refuses
+        the second (sqlalchemy's IntegrityError), which draws again.
         """
         for _ in range(_DRAWS):
             drawn = AssetId.random()
@@ -83,7 +85,8 @@ class Catalog:
     ) -> None:
         """Adds an asset. ``manifests``: C2PA manifest stores by label. ``bindings``: ``(alg, value)`` pairs.
 
-        Constraints are checked at the flush: an id, a file hash or an intent twice is sqlalchemy's IntegrityError.
+        Constraints are checked at the flush: an id, a file hash or an intent twice is sqlalchemy's
+        IntegrityError.
         """
         asset_id = record.asset_id.value
         row = Asset(
@@ -148,7 +151,9 @@ class Catalog:
     def newest(self, limit: int = 20) -> tuple[AssetRecord, ...]:
         """The latest releases, newest first."""
         order = (Asset.created_at.desc(), Asset.asset_id)
-        return tuple(_record(row) for row in self._session.scalars(select(Asset).order_by(*order).limit(limit)))
+        return tuple(
+            _record(row) for row in self._session.scalars(select(Asset).order_by(*order).limit(limit))
+        )
 
     def manifests(self, asset_id: AssetId) -> dict[str, bytes]:
         """The asset's manifest stores by label."""

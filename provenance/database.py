@@ -1,8 +1,8 @@
 """The audit database: an engine with the settings that the log's promises rest on, and its migrations.
 
-SQLite: WAL, ``synchronous=FULL`` (a commit that was acknowledged survives a power cut), foreign keys, recursive
-triggers (without them INSERT OR REPLACE deletes past the append-only triggers), secure delete (a destroyed key is
-overwritten). PostgreSQL: through psycopg, READ COMMITTED. Nothing else is supported.
+SQLite: WAL, ``synchronous=FULL`` (a commit that was acknowledged survives a power cut), foreign keys,
+recursive triggers (without them INSERT OR REPLACE deletes past the append-only triggers), secure delete (a
+destroyed key is overwritten). PostgreSQL: through psycopg, READ COMMITTED. Nothing else is supported.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def current_revision(engine: Engine) -> str | None:
 def migrate(engine: Engine, revision: str = "head") -> None:
     """Brings the schema to ``revision``, in one transaction; does nothing when it is there already.
 
-    Several processes may call it at once. Raises SettingsError when the database is newer than this program, or
-    cannot be opened.
+    Several processes may call it at once. Raises SettingsError when the database is newer than this program,
+    or cannot be opened.
     """
     try:
         if revision == "head" and current_revision(engine) == HEAD:
@@ -117,7 +117,9 @@ def downgrade(engine: Engine, revision: str = "base") -> None:
     with engine.connect() as connection:
         exists = inspect(connection).has_table("log_entries")
         if exists and connection.execute(text("SELECT 1 FROM log_entries LIMIT 1")).first():
-            raise LogError("the log has entries: it is not dropped", hint="Export it, and start a new database.")
+            raise LogError(
+                "the log has entries: it is not dropped", hint="Export it, and start a new database."
+            )
     with _migrating(engine) as config:
         command.downgrade(config, revision)
 

@@ -1,4 +1,5 @@
-"""Every table of the audit database, SQLAlchemy 2 declarative. The migrations create them; a test compares both.
+"""Every table of the audit database, SQLAlchemy 2 declarative. The migrations create them; a test compares
+both.
 
 Append-only by trigger and grant (see the migrations): ``log_entries``, ``log_tiles``, ``log_checkpoints``.
 Deletable on purpose: ``sealed_texts`` and the key in ``subject_keys``. Times are UTC, aware in Python.
@@ -90,9 +91,9 @@ class LogEntry(Base):
 class LogTile(Base):
     """A full tile of C2SP tlog-tiles, written once, in the transaction of the entry that fills it.
 
-    ``hashes``: 256 x 32 bytes, the nodes ``(8 * level, 256 * tile_index + i)``. ``root``: the node above them,
-    ``(8 * (level + 1), tile_index)``. Partial tiles are not stored: their hashes are the ``root``s one level below,
-    or the leaf hashes.
+    ``hashes``: 256 x 32 bytes, the nodes ``(8 * level, 256 * tile_index + i)``. ``root``: the node above
+    them, ``(8 * (level + 1), tile_index)``. Partial tiles are not stored: their hashes are the ``root``s one
+    level below, or the leaf hashes.
     """
 
     __tablename__ = "log_tiles"
@@ -104,7 +105,9 @@ class LogTile(Base):
 
 
 class LogCheckpoint(Base):
-    """A signed checkpoint. ``verifier_key``: whose it is (the key's text form); several keys may sign one size."""
+    """A signed checkpoint. ``verifier_key``: whose it is (the key's text form); several keys may sign one
+    size.
+    """
 
     __tablename__ = "log_checkpoints"
 
@@ -134,7 +137,9 @@ class Intent(Base):
 
 
 class Asset(Base):
-    """A released file. ``sha256`` is of the released bytes, ``duration`` in seconds, ``log_index`` of its release."""
+    """A released file. ``sha256`` is of the released bytes, ``duration`` in seconds, ``log_index`` of its
+    release.
+    """
 
     __tablename__ = "assets"
 
@@ -158,14 +163,18 @@ class Manifest(Base):
 
     __tablename__ = "manifests"
 
-    asset_id: Mapped[int] = mapped_column(ForeignKey("assets.asset_id"), primary_key=True, autoincrement=False)
+    asset_id: Mapped[int] = mapped_column(
+        ForeignKey("assets.asset_id"), primary_key=True, autoincrement=False
+    )
     label: Mapped[str] = mapped_column(String(256), primary_key=True, index=True)
     store: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
 class Binding(Base):
-    """A soft binding: what a watermark or fingerprint of the asset says. One fingerprint may fit several assets."""
+    """A soft binding: what a watermark or fingerprint of the asset says. One fingerprint may fit several
+    assets.
+    """
 
     __tablename__ = "bindings"
     __table_args__ = (UniqueConstraint("alg", "value", "asset_id"),)
@@ -181,7 +190,9 @@ class Preview(Base):
 
     __tablename__ = "previews"
 
-    asset_id: Mapped[int] = mapped_column(ForeignKey("assets.asset_id"), primary_key=True, autoincrement=False)
+    asset_id: Mapped[int] = mapped_column(
+        ForeignKey("assets.asset_id"), primary_key=True, autoincrement=False
+    )
     mime: Mapped[str] = mapped_column(String(64))
     data: Mapped[bytes] = mapped_column(LargeBinary)
     width: Mapped[int] = mapped_column(Integer)
@@ -200,7 +211,7 @@ class TenantKey(Base):
 
 
 class SubjectKey(Base):
-    """The AES-256 key of one subject's texts; destroyed by setting it to NULL, which is itself a log entry."""
+    """The AES-256 key of one subject's texts; destroying it sets NULL, and is itself a log entry."""
 
     __tablename__ = "subject_keys"
     __table_args__ = (CheckConstraint("(key IS NULL) = (destroyed_at IS NOT NULL)", name="destroyed"),)
@@ -212,7 +223,9 @@ class SubjectKey(Base):
 
 
 class SealedText(Base):
-    """A text that must be kept, encrypted under its subject's key. ``kind``: ``prompt``, ``negative_prompt``, ..."""
+    """A text that must be kept, encrypted under its subject's key. ``kind``: ``prompt``,
+    ``negative_prompt``, ...
+    """
 
     __tablename__ = "sealed_texts"
 

@@ -135,7 +135,7 @@ def loopback_tsa(tsa: TsaKey) -> Iterator[str]:
         server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     except OSError as error:
         raise TimestampError(f"the development time-stamp authority cannot listen: {error.strerror}") from error
-    thread = threading.Thread(target=server.serve_forever, name="filigrana-tsa", daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), name="filigrana-tsa", daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"

@@ -1,8 +1,8 @@
 """What must be kept but not told: keyed commitments to texts, and texts under keys that can be destroyed.
 
-A commitment is HMAC-SHA256 under a tenant's key: the log carries it, and who holds the key can show later that a
-given text is the one meant. A sealed text is AES-256-GCM under its subject's key; destroying that key makes all of
-the subject's texts unreadable at once, in backups too, and is itself a log entry.
+A commitment is HMAC-SHA256 under a tenant's key: the log carries it, and who holds the key can show later
+that a given text is the one meant. A sealed text is AES-256-GCM under its subject's key; destroying that key
+makes all of the subject's texts unreadable at once, in backups too, and is itself a log entry.
 """
 
 from __future__ import annotations
@@ -26,14 +26,17 @@ _SCHEME = "hmac-sha256"
 
 
 class Vault:
-    """Works in ``session`` (a writing one for everything but :meth:`check` and :meth:`open_text`); commits nothing."""
+    """Works in ``session`` (a writing one for everything but :meth:`check` and :meth:`open_text`); commits
+    nothing.
+    """
 
     def __init__(self, session: Session, tenant: str = DEFAULT_TENANT) -> None:
         self._session = session
         self._tenant = tenant
 
     def commit_text(self, text: str) -> str:
-        """``hmac-sha256:<key id>:<64 hex digits>`` under the tenant's current key, which is made at first use.
+        """``hmac-sha256:<key id>:<64 hex digits>`` under the tenant's current key, which is made at first
+        use.
 
         The text counts as it stands, in UTF-8: no normalisation, so that one commitment means one text.
         """
@@ -51,12 +54,16 @@ class Vault:
 
     def rotate(self) -> TenantKey:
         """A new current key for the tenant; the old ones stay, to check old commitments with."""
-        key = TenantKey(id=secrets.token_hex(6), tenant=self._tenant, key=secrets.token_bytes(32), created_at=now())
+        key = TenantKey(
+            id=secrets.token_hex(6), tenant=self._tenant, key=secrets.token_bytes(32), created_at=now()
+        )
         self._session.add(key)
         self._session.flush()
         return key
 
-    def seal_text(self, subject: str, text: str, *, kind: str = "prompt", intent_id: UUID | None = None) -> UUID:
+    def seal_text(
+        self, subject: str, text: str, *, kind: str = "prompt", intent_id: UUID | None = None
+    ) -> UUID:
         """Keeps ``text`` encrypted under ``subject``'s key (made at first use). Returns the sealed text's id.
 
         Raises KeyStoreError when the subject was erased: nothing is collected again under that name.
@@ -80,8 +87,8 @@ class Vault:
         return identity
 
     def open_text(self, identity: UUID) -> str:
-        """The sealed text. Raises InputError when there is none, KeyStoreError (``provenance.erased``) when its
-        key was destroyed, TamperError when its row was changed."""
+        """The sealed text. Raises InputError when there is none, KeyStoreError (``provenance.erased``) when
+        its key was destroyed, TamperError when its row was changed."""
         row = self._session.get(SealedText, identity)
         if row is None:
             raise InputError("there is no such sealed text")
@@ -97,13 +104,14 @@ class Vault:
         found = self._session.execute(
             select(SealedText.kind, SealedText.id).where(SealedText.intent_id == intent_id)
         )
-        return {kind: identity for kind, identity in found}
+        return {row.kind: row.id for row in found}
 
     def erase(self, subject: str) -> dict[str, Any]:
-        """Destroys the subject's key and returns the entry that the caller must append in the same transaction.
+        """Destroys the subject's key and returns the entry that the caller must append in the same
+        transaction.
 
-        The entry names the subject by commitment only. After the commit, :func:`.database.reclaim` removes the
-        key from SQLite's write-ahead log. Raises InputError for an unknown subject.
+        The entry names the subject by commitment only. After the commit, :func:`.database.reclaim` removes
+        the key from SQLite's write-ahead log. Raises InputError for an unknown subject.
         """
         self._session.flush()
         changed = self._session.execute(

@@ -108,6 +108,7 @@ class _Document(_Strict):
     description: str
     max_prompt_chars: Annotated[int, Field(ge=1, le=20_000)] = 4_000
     requires: Requires
+    unjudged_sound: Literal["allow", "review", "block"] = "review"
     lists: dict[str, list[str]] = {}
     rules: Annotated[list[Rule], Field(min_length=1)]
 

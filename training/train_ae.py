@@ -16,6 +16,7 @@ from torch.nn import functional
 from filigrana.pipeline.generators.embedded.autoencoder import FiligranaAutoencoder
 
 from .common import AUTOCAST, Run, average, prepare, psnr, to_tensor
+from .muon import Muon
 from .world import CELL, SIDE
 from .world.scenes import render, sample
 from .world.sprites import SIZES, Sprites, load
@@ -55,6 +56,15 @@ def reconstruction_loss(out: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def desaturate(model: FiligranaAutoencoder, pictures: Tensor) -> None:
+    """Scales the encoder's last convolution so that the tanh sees values of standard deviation 0.8."""
+    last = model.encoder[-1]
+    factor = 0.8 / float(model.encoder(pictures).std())
+    last.weight.mul_(factor)
+    last.bias.mul_(factor)
+
+
+@torch.no_grad()
 def held_out_psnr(model: FiligranaAutoencoder, sprites: Sprites, count: int = 24) -> float:
     """Mean PSNR in dB over whole held-out pictures, without noise."""
     rng = np.random.default_rng(99)
@@ -62,7 +72,7 @@ def held_out_psnr(model: FiligranaAutoencoder, sprites: Sprites, count: int = 24
     for _ in range(count):
         x = to_tensor([render(sample(rng, sprites, held_out=True), sprites)])
         with torch.autocast("cpu", AUTOCAST):
-            y = model(x)
+            y, _ = model(x)
         values.append(float(psnr(y.float().clamp(-1, 1), x)))
     return float(np.mean(values))
 
@@ -76,6 +86,7 @@ def main() -> None:
     parser.add_argument("--name", default="ae")
     parser.add_argument("--start", default="", help="weights to start from (another run's name)")
     parser.add_argument("--decoder-only", action="store_true", help="leave the encoder, so latents stay valid")
+    parser.add_argument("--desaturate", action="store_true", help="rescale latents that the start saturates")
     options = parser.parse_args()
     prepare(SEED)
     sprites = load()
@@ -83,21 +94,24 @@ def main() -> None:
     if options.start:
         first = torch.load(Run(options.start, 1, 1).path, weights_only=True)["ema"]
         model.load_state_dict(first)
+        if options.desaturate:
+            desaturate(model, crops(np.random.default_rng(SEED), sprites, 16, 192))
     if options.decoder_only:
         model.encoder.requires_grad_(False)
     ema = copy.deepcopy(model).requires_grad_(False)
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(trained, lr=options.rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+    ends = ("encoder.1.", f"encoder.{len(model.encoder) - 1}.", "decoder.0.", f"decoder.{len(model.decoder) - 2}.")
+    optimiser = Muon(model.named_parameters(), options.rate, 1e-3, ends)
     run = Run(options.name, options.seconds, options.rate)
     parts = {"model": model, "ema": ema, "optimiser": optimiser}
     run.resume(**parts)
     rng = np.random.default_rng((SEED, run.step))
     while run.running:
         whole = run.spent > run.seconds - options.whole
-        x = crops(rng, sprites, 2, SIDE) if whole else crops(rng, sprites, 8, 192)
+        x = crops(rng, sprites, 2, SIDE) if whole else crops(rng, sprites, 12, 192)
         with torch.autocast("cpu", AUTOCAST):
-            y = model(x, NOISE)
-        loss = reconstruction_loss(y.float(), x)
+            y, raw = model(x, NOISE)
+        loss = reconstruction_loss(y.float(), x) + 0.05 * functional.relu(raw.float().abs() - 1).square().mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)

@@ -19,6 +19,7 @@ from filigrana.pipeline.generators.embedded.transformer import FiligranaTransfor
 
 from .cache_latents import FOLDER, unpack
 from .common import AUTOCAST, Run, average, prepare
+from .muon import Muon
 from .world.captions import caption, vocabulary
 from .world.scenes import Scene
 
@@ -84,7 +85,7 @@ def main() -> None:
     """Runs until the budget is spent; kill and start it again at will."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3000)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--tail", type=float, default=0.4)
     options = parser.parse_args()
     prepare(SEED)
@@ -96,7 +97,8 @@ def main() -> None:
         scale = float(torch.load(run.path, weights_only=True)["scale"]["scale"])
     model = Generator(len(tokenizer), scale)
     ema = copy.deepcopy(model).requires_grad_(False)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    plain = ("transformer.embed", "transformer.out", "embedding", "position", "table")
+    optimiser = Muon(model.named_parameters(), options.rate, 0.01, plain)
     parts = {"model": model, "ema": ema, "optimiser": optimiser, "scale": _Scale(scale)}
     run.resume(**parts)
     rng = np.random.default_rng((SEED, run.step))

@@ -86,10 +86,10 @@ def _catalog_tables() -> None:
         sa.Column("result", _json()),
         sa.PrimaryKeyConstraint("id", name="pk_intents"),
         sa.UniqueConstraint("asset_id", name="uq_intents_asset_id"),
-        sa.CheckConstraint("kind IN ('generate', 'seal')", name="ck_intents_kind"),
+        sa.CheckConstraint("kind IN ('generate', 'seal')", name=op.f("ck_intents_kind")),
         sa.CheckConstraint(
             "state IN ('open', 'result', 'released', 'abandoned', 'refused', 'held', 'failed')",
-            name="ck_intents_state",
+            name=op.f("ck_intents_state"),
         ),
     )
     op.create_index("ix_intents_state", "intents", ["state"])
@@ -164,7 +164,9 @@ def _vault_tables() -> None:
         _time("created_at"),
         _time("destroyed_at", nullable=True),
         sa.PrimaryKeyConstraint("subject", name="pk_subject_keys"),
-        sa.CheckConstraint("(key IS NULL) = (destroyed_at IS NOT NULL)", name="ck_subject_keys_destroyed"),
+        sa.CheckConstraint(
+            "(key IS NULL) = (destroyed_at IS NOT NULL)", name=op.f("ck_subject_keys_destroyed")
+        ),
     )
     op.create_table(
         "sealed_texts",
@@ -192,7 +194,9 @@ def _guard_sqlite() -> None:
     taken = {
         # The next index and no other: dense, and no row can be replaced.
         "log_entries": "NEW.seq IS NOT (SELECT coalesce(max(seq) + 1, 0) FROM log_entries)",
-        "log_tiles": "EXISTS (SELECT 1 FROM log_tiles WHERE level = NEW.level AND tile_index = NEW.tile_index)",
+        "log_tiles": (
+            "EXISTS (SELECT 1 FROM log_tiles WHERE level = NEW.level AND tile_index = NEW.tile_index)"
+        ),
         "log_checkpoints": (
             "EXISTS (SELECT 1 FROM log_checkpoints WHERE size = NEW.size AND verifier_key = NEW.verifier_key)"
         ),
@@ -210,7 +214,8 @@ def _guard_sqlite() -> None:
 
 
 def _guard_postgresql() -> None:
-    """Triggers that no session setting skips (ENABLE ALWAYS), and grants: SELECT and INSERT only, owner included.
+    """Triggers that no session setting skips (ENABLE ALWAYS), and grants: SELECT and INSERT only, owner
+    included.
 
     A superuser, or an owner who grants it back, can undo both: that is what outside checkpoints are for.
     """

@@ -1,0 +1,1 @@
+"""What makes pictures, clips and sound, behind one port."""

@@ -31,10 +31,10 @@ _LATER = text("SELECT max(size) FROM log_checkpoints")
 class LogReport:
     """What the verification of a log found.
 
-    ``root``: hex, over the entries as they are now. ``first_bad``: the lowest index at which the log is known to
-    differ from what was recorded; where only a checkpoint shows it, the lowest at which it may differ. None when no
-    entry is in question. ``problems``: sentences for a person. ``checkpoints``: stored ones that agree.
-    ``outside``: checkpoints from elsewhere (the guard among them) that agree.
+    ``root``: hex, over the entries as they are now. ``first_bad``: the lowest index at which the log is known
+    to differ from what was recorded; where only a checkpoint shows it, the lowest at which it may differ.
+    None when no entry is in question. ``problems``: sentences for a person. ``checkpoints``: stored ones that
+    agree. ``outside``: checkpoints from elsewhere (the guard among them) that agree.
     """
 
     ok: bool

@@ -3,7 +3,8 @@
 Pure, no IO. What an entry may be:
 
 - a mapping with a non-empty string under ``"type"``, keys all strings;
-- values: null, booleans, strings of valid Unicode, integers within ±(2**53 - 1), finite floats, lists, mappings;
+- values: null, booleans, strings of valid Unicode, integers within ±(2**53 - 1), finite floats, lists,
+  mappings;
 - at most 16 levels deep, and its canonical form smaller than 60 KiB (C2SP tlog-tiles holds 64 KiB an entry).
 """
 
@@ -40,7 +41,7 @@ def encode(entry: Mapping[str, Any]) -> bytes:
 
 
 def decode(leaf: bytes) -> dict[str, Any]:
-    """The entry that :func:`encode` wrote. Raises TamperError when ``leaf`` is not such bytes, to the byte."""
+    """The entry that :func:`encode` wrote. Raises TamperError for any other bytes."""
     try:
         entry = json.loads(leaf.decode("utf-8"))
         same = encode(entry) == leaf

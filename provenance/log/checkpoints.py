@@ -1,8 +1,9 @@
 """Signing the log's head, with a guard: what was signed once is never contradicted.
 
-The guard is a file outside the database that holds the last signed checkpoint. Before anything is signed, the tree
-must be shown to extend that checkpoint. The file is replaced (fsync, rename) before the checkpoint is stored or
-returned, so a kill at any point leaves at worst a signature that nobody has seen, which the next call completes.
+The guard is a file outside the database that holds the last signed checkpoint. Before anything is signed, the
+tree must be shown to extend that checkpoint. The file is replaced (fsync, rename) before the checkpoint is
+stored or returned, so a kill at any point leaves at worst a signature that nobody has seen, which the next
+call completes.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ class Head(NamedTuple):
 
 
 class Checkpoints:
-    """Signs, stores and finds checkpoints. ``keys``: all that are trusted, the signer's first if there is one."""
+    """Signs, stores and finds checkpoints. ``keys``: all that are trusted, the signer's first if there is
+    one.
+    """
 
     def __init__(
         self, engine: Engine, signer: LogSigner | None, guard: Path | None, keys: Sequence[VerifierKey]
@@ -63,7 +66,9 @@ class Checkpoints:
         return self._signer is not None
 
     def sign_head(self) -> str:
-        """The signed note of the head. Raises TamperError when the log does not extend what was signed before."""
+        """The signed note of the head. Raises TamperError when the log does not extend what was signed
+        before.
+        """
         signer = self._signer
         if signer is None:
             raise LogError("there is no log key to sign a checkpoint with", code="log.signer")
@@ -117,7 +122,7 @@ class Checkpoints:
             raise LogError(f"the guard file cannot be read: {error.strerror}", code="log.guard") from error
 
     def _last_signed(self, key: VerifierKey) -> str | None:
-        """The guard's note; without a guard, the database's. A guard that vanished is not replaced unasked."""
+        """The guard's note; without a guard, the database's. A vanished guard is not replaced unasked."""
         with self._reading() as connection:
             stored: str | None = connection.execute(_LATEST, {"key": str(key)}).scalar()
         if self._guard is None:
@@ -140,7 +145,9 @@ class Checkpoints:
                 if last.size > head.size:
                     raise TamperError(f"the log has {head.size} entries; {last.size} were signed")
                 if tiles.root(last.size) != last.root:
-                    raise TamperError(f"the first {last.size} entries of the log are not those that were signed")
+                    raise TamperError(
+                        f"the first {last.size} entries of the log are not those that were signed"
+                    )
                 proof = consistency_proof(last.size, head.size, tiles.node)
                 verify_consistency(last.size, last.root, head.size, head.root, proof)
         return head

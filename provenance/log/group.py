@@ -1,8 +1,8 @@
 """Group commit: many threads, one transaction at a time, and nobody is answered before the commit.
 
-The first thread in the queue leads: it writes everything that is queued in one transaction, answers, and hands the
-lead to the next in the queue. No thread of its own, nothing to start or stop, nothing lost when the process ends:
-whatever is in the queue has not been acknowledged.
+The first thread in the queue leads: it writes everything that is queued in one transaction, answers, and
+hands the lead to the next in the queue. No thread of its own, nothing to start or stop, nothing lost when the
+process ends: whatever is in the queue has not been acknowledged.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ class _Waiting:
 
 
 class GroupCommit:
-    """``write(leaves)`` commits a batch and returns the index of its first leaf, or raises: then none is in."""
+    """``write(leaves)`` commits a batch and returns the index of its first leaf, or raises: then none is
+    in.
+    """
 
     def __init__(self, write: Callable[[Sequence[bytes]], int]) -> None:
         self._write = write
@@ -40,7 +42,9 @@ class GroupCommit:
         self._led = False
 
     def submit(self, leaf: bytes) -> int:
-        """The index of ``leaf``, once it is committed. Raises LogError, for this caller, when the batch failed."""
+        """The index of ``leaf``, once it is committed. Raises LogError, for this caller, when the batch
+        failed.
+        """
         me = _Waiting(leaf)
         with self._lock:
             self._queue.append(me)
@@ -72,7 +76,9 @@ class GroupCommit:
                 item.error = error
         except BaseException:
             for item in batch:
-                item.error = LogError("the log was interrupted while it wrote: the entry may or may not be in")
+                item.error = LogError(
+                    "the log was interrupted while it wrote: the entry may or may not be in"
+                )
             raise
         finally:
             self._pass_on()

@@ -1,8 +1,8 @@
 """The Merkle tree of RFC 6962, section 2.1: hashes, roots, inclusion and consistency proofs.
 
-Pure, no IO. All hashes are 32 bytes of SHA-256. A *node* ``(level, index)`` is the root of the complete subtree
-over the leaves ``[index << level, (index + 1) << level)``; ``(0, i)`` is the hash of leaf ``i``. Proofs are made
-from a reader of such nodes, so this module does not know where hashes are kept.
+Pure, no IO. All hashes are 32 bytes of SHA-256. A *node* ``(level, index)`` is the root of the complete
+subtree over the leaves ``[index << level, (index + 1) << level)``; ``(0, i)`` is the hash of leaf ``i``.
+Proofs are made from a reader of such nodes, so this module does not know where hashes are kept.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ def leaf_hash(leaf: bytes) -> bytes:
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
-    """``SHA-256(0x01 || left || right)``; another first byte than a leaf's, so that no leaf passes for a node."""
+    """``SHA-256(0x01 || left || right)``; another first byte than a leaf's, so that no leaf passes for a
+    node.
+    """
     return sha256(b"\x01" + left + right).digest()
 
 
@@ -45,7 +47,9 @@ class CompactRange:
             raise ValueError("a compact range has one hash for each set bit of its size")
 
     def push(self, node: bytes, level: int = 0) -> None:
-        """Appends a complete subtree of ``2**level`` leaves; the size must be a multiple of that (ValueError)."""
+        """Appends a complete subtree of ``2**level`` leaves; the size must be a multiple of that
+        (ValueError).
+        """
         if self.size & ((1 << level) - 1):
             raise ValueError("a subtree can only be appended at a multiple of its own size")
         place = self.size >> level
@@ -92,7 +96,9 @@ def root_at(size: int, node: NodeReader) -> bytes:
 
 
 def inclusion_proof(index: int, size: int, node: NodeReader) -> list[bytes]:
-    """``PATH(index, D[size])``: the siblings from the leaf up to the root's child. Raises ValueError off the tree."""
+    """``PATH(index, D[size])``: the siblings from the leaf up to the root's child. Raises ValueError off
+    the tree.
+    """
     if not 0 <= index < size:
         raise ValueError("the index is not in the tree")
     path: list[bytes] = []
@@ -109,7 +115,9 @@ def inclusion_proof(index: int, size: int, node: NodeReader) -> list[bytes]:
 
 
 def consistency_proof(old: int, new: int, node: NodeReader) -> list[bytes]:
-    """``PROOF(old, D[new])``; empty when ``old`` is 0 or equals ``new``. Raises ValueError when the tree shrank."""
+    """``PROOF(old, D[new])``; empty when ``old`` is 0 or equals ``new``. Raises ValueError when the tree
+    shrank.
+    """
     if not 0 <= old <= new:
         raise ValueError("the old tree is larger than the new one")
     if old in (0, new):
@@ -132,7 +140,9 @@ def consistency_proof(old: int, new: int, node: NodeReader) -> list[bytes]:
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> None:
-    """RFC 9162, section 2.1.3.2, from the leaf *hash*. Raises TamperError when it does not lead to ``root``."""
+    """RFC 9162, section 2.1.3.2, from the leaf *hash*. Raises TamperError when it does not lead to
+    ``root``.
+    """
     if not 0 <= index < size or any(len(item) != HASH_BYTES for item in (leaf, root, *proof)):
         raise TamperError("the inclusion proof is for no entry of this tree")
     place, last = index, size - 1

@@ -107,10 +107,10 @@ class Note:
 
     @classmethod
     def parse(cls, note: str) -> Note:
-        """Strict: exactly the form of the specification, canonical base64, at most 1 MiB and 64 signatures."""
+        """Strict: the form of the specification, canonical base64, at most 1 MiB and 64 signatures."""
         if len(note.encode("utf-8", "surrogatepass")) > MAX_NOTE_BYTES:
             raise _malformed("the note is larger than 1 MiB")
-        if any(char < " " and char != "\n" or "\ud800" <= char <= "\udfff" for char in note):
+        if any((char < " " and char != "\n") or "\ud800" <= char <= "\udfff" for char in note):
             raise _malformed("the note has control characters")
         cut = note.rfind("\n\n")
         if cut < 0 or not note.endswith("\n"):
@@ -175,7 +175,9 @@ class Checkpoint:
 
     @classmethod
     def open(cls, note: str, keys: Iterable[VerifierKey]) -> Checkpoint:
-        """The checkpoint of ``note``, signed by one of ``keys`` whose name is its origin (else TamperError)."""
+        """The checkpoint of ``note``, signed by one of ``keys`` whose name is its origin (else
+        TamperError).
+        """
         parsed = Note.parse(note)
         signed_by = parsed.verified_by(keys)
         checkpoint = cls.parse_text(parsed.text)
@@ -232,4 +234,6 @@ def _unb64(text: str) -> bytes:
 
 
 def _malformed(message: str) -> LogError:
-    return LogError(message, code="log.note", hint="Expected: c2sp.org/signed-note and c2sp.org/tlog-checkpoint.")
+    return LogError(
+        message, code="log.note", hint="Expected: c2sp.org/signed-note and c2sp.org/tlog-checkpoint."
+    )

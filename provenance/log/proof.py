@@ -1,6 +1,7 @@
 """The proof that goes beside an asset: a C2SP tlog-proof file (c2sp.org/tlog-proof).
 
-Pure, no IO; checking one needs the entry, the log's verifier key and `cryptography`, no network and no account::
+Pure, no IO; checking one needs the entry, the log's verifier key and `cryptography`, no network and no
+account::
 
     c2sp.org/tlog-proof@v1
     extra <base64>             optional: here the entry's own bytes, when the proof is to stand alone

@@ -1,13 +1,14 @@
 """Reading and writing the log's rows, without the ORM: batches in, chunks out.
 
-Plain SQL on purpose: what a damaged database holds (text where bytes belong, say) must reach the checks as it is.
+Plain SQL on purpose: what a damaged database holds (text where bytes belong, say) must reach the checks as it
+is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, text
 
@@ -52,7 +53,8 @@ def insert_entries(connection: Connection, rows: Sequence[Row], created: datetim
 def _copy(connection: Connection, rows: Sequence[Row], created: datetime) -> None:
     driver = connection.dialect.loaded_dbapi
     try:
-        with connection.connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+        cursor: Any = connection.connection.cursor()
+        with cursor, cursor.copy(_COPY) as copy:
             copy.set_types(("int8", "bytea", "bytea", "timestamptz"))
             for row in rows:
                 copy.write_row((*row, created))
@@ -81,7 +83,9 @@ def leaf_at(connection: Connection, index: int) -> bytes:
     return leaf
 
 
-def raw_chunks(connection: Connection, start: int, stop: int) -> Iterator[tuple[int, int, list[tuple[object, ...]]]]:
+def raw_chunks(
+    connection: Connection, start: int, stop: int
+) -> Iterator[tuple[int, int, list[tuple[object, ...]]]]:
     """``(low, high, rows)`` in chunks whose borders are multiples of 256, whatever the rows hold."""
     low = start
     while low < stop:

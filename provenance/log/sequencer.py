@@ -1,8 +1,8 @@
 """The audit log on a database: append, read, prove, checkpoint, verify. One order for all who write.
 
-Who assigns an index holds a lock until its transaction ends, so that indexes are dense and rows appear in order:
-on SQLite the database's write lock (BEGIN IMMEDIATE), on PostgreSQL an advisory lock of the transaction. Several
-processes may write to one database. An index is returned only after the commit.
+Who assigns an index holds a lock until its transaction ends, so that indexes are dense and rows appear in
+order: on SQLite the database's write lock (BEGIN IMMEDIATE), on PostgreSQL an advisory lock of the
+transaction. Several processes may write to one database. An index is returned only after the commit.
 """
 
 from __future__ import annotations
@@ -72,11 +72,12 @@ class LogTransaction:
 
 
 class AuditLog:
-    """A transparency log in an SQLite file or a PostgreSQL database; an empty database is created and migrated.
+    """A transparency log in an SQLite file or a PostgreSQL database; an empty database is created and
+    migrated.
 
-    ``signer``: signs checkpoints; without it the log can be read, appended to and verified. ``guard_path``: a file
-    outside the database that remembers the last signed checkpoint. ``keys``: verifier keys (text form) to trust
-    besides the signer's, such as retired ones. Safe for threads; do not carry it through a fork.
+    ``signer``: signs checkpoints; without it the log can be read, appended to and verified. ``guard_path``: a
+    file outside the database that remembers the last signed checkpoint. ``keys``: verifier keys (text form)
+    to trust besides the signer's, such as retired ones. Safe for threads; do not carry it through a fork.
     """
 
     def __init__(
@@ -105,15 +106,16 @@ class AuditLog:
     def append(self, entry: Mapping[str, Any]) -> int:
         """Writes ``entry`` and returns its index, after the commit; concurrent calls share commits.
 
-        Raises EntryError before anything is written, LogError when the database refused (nothing was written then,
-        unless the connection was lost during the commit).
+        Raises EntryError before anything is written, LogError when the database refused (nothing was written
+        then, unless the connection was lost during the commit).
         """
         self._not_nested()
         return self._group.submit(canonical.encode(entry))
 
     @contextmanager
     def transaction(self) -> Iterator[LogTransaction]:
-        """One transaction for the caller's rows and log entries: committed at the end, rolled back on exceptions.
+        """One transaction for the caller's rows and log entries: committed at the end, rolled back on
+        exceptions.
 
         Errors of the caller's own statements come as SQLAlchemy raises them; a failing commit as LogError.
         On SQLite it holds the database's write lock from its start: keep it short, and do not nest it.
@@ -160,7 +162,10 @@ class AuditLog:
                 yield row.seq, canonical.decode(row.leaf)
 
     def checkpoint(self) -> str:
-        """The signed head of the log as of now. Refuses (TamperError) a tree inconsistent with the last signed."""
+        """The signed head of the log as of now. Refuses (TamperError) a tree inconsistent with the last
+        signed.
+        """
+        self._not_nested()
         return self._checkpoints.sign_head()
 
     def adopt_guard(self, checkpoint: str) -> None:
@@ -170,9 +175,11 @@ class AuditLog:
     def prove(self, index: int, *, embed_entry: bool = False) -> str:
         """A C2SP tlog-proof of the entry under the oldest stored checkpoint that covers it, or a new one.
 
-        ``embed_entry`` puts the entry's bytes into the file, which then verifies by itself. Raises LogError when
-        there is no such entry or no checkpoint can be signed, TamperError when the log does not fit its checkpoint.
+        ``embed_entry`` puts the entry's bytes into the file, which then verifies by itself. Raises LogError
+        when there is no such entry or no checkpoint can be signed, TamperError when the log does not fit its
+        checkpoint.
         """
+        self._not_nested()
         leaf = self.leaf(index)
         checkpoint, note = self._checkpoints.covering(index)
         with self._reading() as connection:
@@ -183,7 +190,8 @@ class AuditLog:
     def verify(
         self, checkpoints: Iterable[str] = (), progress: Callable[[int, int], None] | None = None
     ) -> LogReport:
-        """Recomputes the whole log, in constant memory, against itself, its guard and outside ``checkpoints``.
+        """Recomputes the whole log, in constant memory, against itself, its guard and outside
+        ``checkpoints``.
 
         ``progress(done, total)`` is called now and then. Only checkpoints that the operator could not change
         show a history that was rewritten as a whole.
@@ -194,7 +202,8 @@ class AuditLog:
             return verify_log(connection, self.keys, outside, guard, progress)
 
     def export(self, stream: IO[str]) -> int:
-        """JSON Lines: ``{"index", "leaf_hash", "entry"}`` for each entry, then ``{"checkpoint"}`` if one is signed.
+        """JSON Lines: ``{"index", "leaf_hash", "entry"}`` for each entry, then ``{"checkpoint"}`` if one is
+        signed.
 
         Returns the number of entries. ``entry`` stands as its canonical bytes, so the hash can be recomputed.
         """
@@ -203,9 +212,7 @@ class AuditLog:
         with self._reading() as connection:
             for row in leaves(connection, 0, size_of(connection)):
                 entry = row.leaf.decode("utf-8")
-                stream.write(
-                    f'{{"index":{row.seq},"leaf_hash":"{row.leaf_hash.hex()}","entry":{entry}}}\n'
-                )
+                stream.write(f'{{"index":{row.seq},"leaf_hash":"{row.leaf_hash.hex()}","entry":{entry}}}\n')
                 count += 1
         if note is not None:
             stream.write(json.dumps({"checkpoint": note}, ensure_ascii=False) + "\n")
@@ -229,10 +236,12 @@ class AuditLog:
     def _not_nested(self) -> None:
         """A thread that holds a transaction would wait for itself."""
         if getattr(self._thread, "inside", False):
-            raise LogError("inside a log transaction, append to the transaction", code="log.nested", hint="")
+            raise LogError(
+                "inside a transaction of the log, only append to the transaction", code="log.nested", hint=""
+            )
 
     def _remember(self, tail: Tail | None) -> None:
-        """After a commit. Only a hint: a tail whose size is not the database's is read again from the rows."""
+        """After a commit. Only a hint: a tail of another size than the database's is read from the rows."""
         if tail is not None:
             with self._tail_lock:
                 if tail.size > self._tail.size:

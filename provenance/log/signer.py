@@ -44,7 +44,9 @@ class Ed25519LogSigner:
 
     @classmethod
     def create(cls, path: Path, name: str) -> Ed25519LogSigner:
-        """A new key in a new file with mode 0600, whole or not there at all. Never overwrites (KeyStoreError)."""
+        """A new key in a new file with mode 0600, whole or not there at all. Never overwrites
+        (KeyStoreError).
+        """
         signer = cls(name, Ed25519PrivateKey.generate())
         pem = signer._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -95,7 +97,9 @@ class Ed25519LogSigner:
 
     @classmethod
     def load_or_create(cls, path: Path, name: str) -> Ed25519LogSigner:
-        """The key at ``path``, made with ``name`` when there is none; safe when several processes start at once."""
+        """The key at ``path``, made with ``name`` when there is none; safe when several processes start at
+        once.
+        """
         if not path.exists():
             try:
                 return cls.create(path, name)

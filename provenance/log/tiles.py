@@ -1,8 +1,8 @@
 """The tree's hashes in the database: full tiles of 256 (C2SP tlog-tiles), written once, and the growing edge.
 
-A row is written only when its tile is full, in the transaction of the entry that fills it, so every row of the log
-is immutable and appending reads nothing. What is not yet in a full tile (the :class:`Tail`) is kept in memory
-and read back from the rows when the log is opened: at most 255 hashes a level.
+A row is written only when its tile is full, in the transaction of the entry that fills it, so every row of
+the log is immutable and appending reads nothing. What is not yet in a full tile (the :class:`Tail`) is kept
+in memory and read back from the rows when the log is opened: at most 255 hashes a level.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The edge of a tree of ``size`` leaves: for each tile level, the hashes (< 256) past its last full tile."""
+    """The edge of a tree of ``size`` leaves: for each tile level, the hashes (< 256) past its last full
+    tile.
+    """
 
     size: int = 0
     pending: tuple[tuple[bytes, ...], ...] = ()

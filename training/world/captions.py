@@ -116,11 +116,11 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     return _pick(rng, _OPENINGS) + " ".join(part for part in parts if part)
 
 
-def vocabulary() -> list[str]:
-    """Every word that captions use, sorted: letters only, lower case."""
+def vocabulary(refused: bool = False) -> list[str]:
+    """Every word that captions use, sorted: letters only, lower case; with `refused` also the CLIP's."""
     texts = [*SIZE_WORDS["small"], *SIZE_WORDS["medium"], *SIZE_WORDS["large"], *_FILLERS, *_OPENINGS, *_JOINS]
     texts += [phrase for phrases in (*PLACE_PHRASES.values(), *NATURAL.values()) for phrase in phrases]
-    texts += [name for thing in EVERYTHING for name in thing.names if thing.hazard is None]
+    texts += [name for thing in EVERYTHING for name in thing.names if refused or not thing.hazard]
     texts += [word for ground in BACKGROUNDS for word in (*ground.phrases, ground.colour, ground.name)]
     words = {word for text in texts for word in "".join(c if c.isalpha() else " " for c in text.lower()).split()}
     return sorted((words | {"background", "color", "colour", "colored", "coloured"}) - {"a", "an", "the"})

@@ -1,6 +1,6 @@
 """The autoencoder of the embedded family: 512x512 pictures <-> 16x16 latents of 12 channels.
 
-Norm-free residual convolutions, so that crops and whole pictures are treated alike. Most channels sit at
+Residual convolutions without norms across pixels, so that crops and whole pictures are treated alike. Most channels sit at
 low resolution; the last step is a pixel shuffle by 4, whose sub-pixel patterns hold the sharp edges.
 """
 
@@ -14,10 +14,14 @@ from torch.nn import functional
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(silu(conv(silu(x)))), the last convolution starting at zero."""
+    """x + conv(silu(conv(silu(norm(x))))), the last convolution starting at zero.
+
+    The norm divides each pixel by the root mean square of its channels: nothing is shared between pixels.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.scale = nn.Parameter(torch.ones(1, channels, 1, 1))
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         nn.init.zeros_(self.second.weight)
@@ -26,7 +30,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, channels, h, w) -> the same shape."""
-        out: Tensor = x + self.second(functional.silu(self.first(functional.silu(x))))
+        size = torch.rsqrt(x.float().square().mean(1, keepdim=True) + 1e-6)
+        y = functional.silu(x * size.to(x.dtype) * self.scale.to(x.dtype))
+        out: Tensor = x + self.second(functional.silu(self.first(y)))
         return out
 
 
@@ -58,7 +64,7 @@ class FiligranaAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         encoder += _stage(widths[1], encoder_depths[0])
         for narrow, wide, depth in zip(widths[1:-1], widths[2:], encoder_depths[1:], strict=True):
             encoder += [nn.PixelUnshuffle(2), nn.Conv2d(4 * narrow, wide, 1), *_stage(wide, depth)]
-        encoder += [nn.SiLU(), nn.Conv2d(widths[-1], latent_channels, 1), nn.Tanh()]
+        encoder += [nn.SiLU(), nn.Conv2d(widths[-1], latent_channels, 1)]
         self.encoder = nn.Sequential(*encoder)
 
         decoder: list[nn.Module] = [nn.Conv2d(latent_channels, widths[-1], 3, padding=1)]
@@ -72,17 +78,20 @@ class FiligranaAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     def encode(self, pictures: Tensor) -> Tensor:
         """(N, 3, H, W) in [-1, 1] -> (N, latent_channels, H/32, W/32) in (-1, 1)."""
-        out: Tensor = self.encoder(pictures)
-        return out
+        return torch.tanh(self.encoder(pictures))
 
     def decode(self, latents: Tensor) -> Tensor:
         """(N, latent_channels, h, w) -> (N, 3, 32h, 32w), about [-1, 1] but not clamped."""
         out: Tensor = self.decoder(latents)
         return out
 
-    def forward(self, pictures: Tensor, noise: float = 0.0) -> Tensor:
-        """Reconstructs; `noise` is the standard deviation of what is added to the latents in training."""
-        latents = self.encode(pictures)
+    def forward(self, pictures: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Reconstructs; `noise` is the standard deviation of what is added to the latents in training.
+
+        Also returns the values before the tanh, which training keeps from saturating.
+        """
+        raw = self.encoder(pictures)
+        latents = torch.tanh(raw)
         if noise:
             latents = latents + noise * torch.randn_like(latents)
-        return self.decode(latents)
+        return self.decode(latents), raw

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .attention import Attention, FeedForward, RMSNorm
 
-PAD, UNKNOWN = "[PAD]", "[UNK]"
+PAD, UNKNOWN, END = "[PAD]", "[UNK]", "[END]"
 ENDINGS = ("##s", "##es", "##ish", "##y")
 
 
@@ -53,12 +53,15 @@ class FiligranaTextEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return x, (x * weight).sum(1) / weight.sum(1), mask
 
 
-def build_tokenizer(words: list[str], length: int = 16) -> Any:
-    """A `PreTrainedTokenizerFast` over `words` plus a few endings; id 0 is padding, 1 is unknown."""
-    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+def build_tokenizer(words: list[str], length: int = 16, end: bool = False) -> Any:
+    """A `PreTrainedTokenizerFast` over `words` plus a few endings; id 0 is padding, 1 is unknown.
+
+    With `end` every caption closes with [END], the highest id, where open_clip's text tower is read out.
+    """
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {word: index for index, word in enumerate((PAD, UNKNOWN, *ENDINGS, *words))}
+    vocabulary = {word: index for index, word in enumerate((PAD, UNKNOWN, *ENDINGS, *words, *([END] if end else ())))}
     core = Tokenizer(models.WordPiece(vocabulary, unk_token=UNKNOWN, max_input_chars_per_word=40))
     core.normalizer = normalizers.Sequence(
         [
@@ -70,6 +73,10 @@ def build_tokenizer(words: list[str], length: int = 16) -> Any:
         ]
     )
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if end:
+        core.post_processor = processors.TemplateProcessing(
+            single=f"$A {END}", special_tokens=[(END, vocabulary[END])]
+        )
     return PreTrainedTokenizerFast(
         tokenizer_object=core, unk_token=UNKNOWN, pad_token=PAD, model_max_length=length, padding_side="right"
     )

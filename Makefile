@@ -1,0 +1,58 @@
+# Two commands do all the set-up: `make demo` and `make test`. Each makes .venv and installs the locked packages first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# Waiting threads must not burn the cores that work; offline machines must not wait for a hub.
+export OMP_WAIT_POLICY = PASSIVE
+export HF_HUB_OFFLINE = 1
+
+.PHONY: help demo test lint bench fault conformance system clean
+
+help:
+	@echo "make demo         the main job: a prompt to a signed, marked, logged picture, and what verify says of copies"
+	@echo "make test         all tests"
+	@echo "make lint         ruff, mypy --strict, and the arrows between the rooms"
+	@echo "make fault        only the tests that break things on purpose"
+	@echo "make conformance  only the tests against other people's rules"
+	@echo "make bench        times and memory by stage"
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@echo "installing (about 2 GB of packages the first time) …"
+	@$(BIN)/pip install -q -c constraints.txt -e '.[generate,postgres,dev]'
+	@touch $@
+
+# OpenCV's wheel wants libGL in slim containers, and the fault tests want strace. Only root can install them.
+system:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  need=""; ldconfig -p | grep -q libGL.so.1 || need="$$need libgl1"; \
+	  ldconfig -p | grep -q libgthread-2.0 || need="$$need libglib2.0-0"; \
+	  command -v strace >/dev/null || need="$$need strace"; \
+	  if [ -n "$$need" ]; then apt-get update -q && apt-get install -q -y --no-install-recommends $$need; fi; \
+	fi
+
+demo: system $(STAMP)
+	@rm -rf demo-out
+	@$(BIN)/filigrana demo -o demo-out
+
+test: system $(STAMP)
+	$(BIN)/pytest $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+	$(BIN)/pytest -q -p no:randomly tests/unit/test_house.py
+
+fault: system $(STAMP)
+	$(BIN)/pytest tests/fault $(ARGS)
+
+conformance: $(STAMP)
+	$(BIN)/pytest tests/conformance $(ARGS)
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/stages.py
+
+clean:
+	rm -rf $(VENV) demo-out build *.egg-info

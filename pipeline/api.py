@@ -1,0 +1,171 @@
+"""What Python users call: `Pipeline`, `verify`, `Watermark`. Imported lazily from `filigrana`."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..provenance.identity import AssetId
+from ..provenance.manifest import SourceType
+from ..provenance.media import MIME_BY_SUFFIX, sniff
+from ..provenance.verify import Finding
+from ..provenance.watermark.base import RGB, Detection
+from ..provenance.watermark.registry import codec
+from .engine import Engine, Parts
+from .installation import Installation
+from .request import GenerateRequest, Outcome, Progress, SealRequest, no_progress
+from .settings import Settings, load_settings
+from .staging import Recovered
+
+
+def mime_for(path: Path | str) -> str:
+    """The MIME type that a file name's suffix asks for. Raises InputError for one that we do not write."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in MIME_BY_SUFFIX:
+        raise InputError(
+            f"files are not written as {suffix or 'a name without a suffix'}", code="input.suffix",
+            hint=f"Written: {', '.join(MIME_BY_SUFFIX)}.",
+        )
+    return MIME_BY_SUFFIX[suffix]
+
+
+class Pipeline:
+    """The whole chain of one installation.
+
+    >>> with Pipeline() as pipeline:                                          # doctest: +SKIP
+    ...     outcome = pipeline.generate("a red sailboat on a blue sea", seed=7)
+    ...     if outcome.released:
+    ...         print(outcome.file, outcome.asset_id)
+
+    ``settings``: a Settings value, or None for `filigrana.toml` and FILIGRANA_*. Left-overs of processes that died
+    are ended when the pipeline opens. Safe for threads.
+    """
+
+    def __init__(self, settings: Settings | None = None, **overrides: Any) -> None:
+        if settings is None:
+            settings = load_settings(**overrides)
+        elif overrides:
+            raise InputError("give settings or single settings, not both")
+        self.installation = Installation(settings)
+        self._generator: Any = None
+        self._engine: Engine | None = None
+        self.recovered: Recovered | None = None
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.installation.close()
+
+    @property
+    def generator(self) -> Any:
+        """The configured generator; its weights are loaded at the first picture."""
+        if self._generator is None:
+            from .generators.diffusers import DiffusersGenerator
+
+            settings = self.installation.settings
+            self._generator = DiffusersGenerator(settings.model, device=settings.device, dtype=settings.dtype)
+        return self._generator
+
+    @property
+    def engine(self) -> Engine:
+        if self._engine is None:
+            self._engine = Engine(self.parts())
+            self.recovered = self._engine.recover()
+        return self._engine
+
+    def parts(self) -> Parts:
+        """The engine's parts as the settings ask for them."""
+        house = self.installation
+        return Parts(
+            ledger=house.ledger,
+            pack=house.pack,
+            generator=self.generator,
+            text_guards=house.text_guards(),
+            frame_guards=house.frame_guards,
+            finisher=house.finisher,
+            staging=house.staging,
+            store=house.store,
+            clock=house.clock,
+            guard_timeout=house.settings.guard_timeout,
+            stage_timeout=house.settings.stage_timeout,
+            cpu_watts=house.settings.cpu_watts,
+            publish_prompt=house.settings.publish_prompt,
+            agreement=house.agreement(),
+        )
+
+    def generate(self, prompt: str, *, progress: Progress = no_progress, **options: Any) -> Outcome:
+        """From a prompt to a Release, a Refusal or a Held. ``options``: the fields of GenerateRequest."""
+        return self.engine.generate(_request(GenerateRequest, prompt=prompt, **options), progress)
+
+    def seal(
+        self, path: Path | str, *, source_type: SourceType, progress: Progress = no_progress, **options: Any
+    ) -> Outcome:
+        """Seals a finished file: judged, marked, signed, recorded, released. It is never called AI unless it is."""
+        request = _request(SealRequest, path=Path(path), source_type=source_type, **options)
+        return self.engine.seal(request, progress)
+
+    def verify(self, source: Path | str | bytes) -> Finding:
+        """The finding for a file or its bytes, with this installation's trust and catalog."""
+        return verify_many([source], self.installation)[0]
+
+
+def _request(kind: Any, **options: Any) -> Any:
+    try:
+        return kind(**options)
+    except TypeError as error:
+        raise InputError(f"unknown option: {str(error).rsplit(') ', 1)[-1]}", code="input.option") from error
+
+
+def verify(source: Path | str | bytes, settings: Settings | None = None) -> Finding:
+    """Where is this from? The finding for a file or its bytes. Loads no torch, opens no connection, makes nothing."""
+    installation = Installation(settings or load_settings())
+    try:
+        return verify_many([source], installation)[0]
+    finally:
+        installation.close()
+
+
+def verify_many(sources: Iterable[Path | str | bytes], installation: Installation) -> list[Finding]:
+    verifier = installation.verifier()
+    findings = []
+    for source in sources:
+        with contextlib.ExitStack() as stack:
+            path = source if not isinstance(source, bytes) else _spooled(source, stack)
+            findings.append(verifier.verify(Path(path)))
+    return findings
+
+
+def _spooled(data: bytes, stack: contextlib.ExitStack) -> Path:
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="filigrana-"))
+    suffix = next((s for s, mime in MIME_BY_SUFFIX.items() if mime == sniff(data[:32])), ".bin")
+    path = Path(folder) / f"upload{suffix}"
+    path.write_bytes(data)
+    return path
+
+
+class Watermark:
+    """The default watermark codec for pictures. ``key=None``: the published detection key, so that everybody's
+    verifier reads the mark, and a mark alone proves nothing until it resolves."""
+
+    def __init__(self, key: bytes | None = None) -> None:
+        self._codec = codec(key=key)
+
+    @property
+    def alg(self) -> str:
+        return self._codec.alg
+
+    def embed(self, rgb: RGB, asset_id: AssetId) -> RGB:
+        """``rgb``: uint8 (h, w, 3). Returns the marked picture of the same shape."""
+        return next(self._codec.embed([rgb], asset_id))
+
+    def detect(self, rgb: RGB) -> Detection:
+        """``rgb``: uint8 (h, w, 3), any size."""
+        return self._codec.detect([rgb])

@@ -1,0 +1,54 @@
+"""The command tree. Commands import what they need when they run, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from . import audit, generate, keys, models, policy, tools, verify, watermark
+from .state import state
+
+app = typer.Typer(
+    name="filigrana",
+    help="From a prompt to a released picture, clip or sound that anyone can check.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"filigrana {version('filigrana')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    data_dir: Annotated[Optional[Path], typer.Option(help="Keys, database and released assets.")] = None,  # noqa: UP045
+    database: Annotated[Optional[str], typer.Option(help="sqlite:///FILE or postgresql://…")] = None,  # noqa: UP045
+    policy_: Annotated[Optional[str], typer.Option("--policy", help="A policy pack: a name or a path.")] = None,  # noqa: UP045
+    model: Annotated[Optional[str], typer.Option(help="embedded, a diffusers folder, or a hub id.")] = None,  # noqa: UP045
+    _version_flag: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    state.data_dir, state.database, state.policy, state.model = data_dir, database, policy_, model
+
+
+app.command("generate")(generate.generate)
+app.command("seal")(generate.seal)
+app.command("verify")(verify.verify)
+app.command("replay")(tools.replay)
+app.command("doctor")(tools.doctor)
+app.command("demo")(tools.demo)
+app.add_typer(audit.app, name="audit")
+app.add_typer(policy.app, name="policy")
+app.add_typer(keys.app, name="keys")
+app.add_typer(models.app, name="models")
+app.add_typer(watermark.app, name="watermark")

@@ -1,0 +1,173 @@
+"""`filigrana generate` and `filigrana seal`: to a released asset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+from rich.markup import escape
+
+from ...errors import InputError
+from .state import pipeline
+
+if TYPE_CHECKING:
+    from ..api import Pipeline
+    from ..request import Outcome
+
+EXIT_BLOCKED, EXIT_HELD, EXIT_REWRITE = 10, 11, 12
+OUT = Annotated[Path, typer.Option("--output", "-o", help="The file to write; with --count, a folder.")]
+JSON = Annotated[bool, typer.Option("--json", help="One JSON value a result on standard output, nothing else.")]
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to make. `-` reads it from standard input.")],
+    output: OUT,
+    seed: Annotated[Optional[int], typer.Option(help="The same seed gives the same picture.")] = None,  # noqa: UP045
+    media: Annotated[Optional[str], typer.Option(help="image, video, av or audio; else by -o's suffix.")] = None,  # noqa: UP045
+    count: Annotated[int, typer.Option(min=1, max=1000, help="How many, with seeds counted up.")] = 1,
+    best_of: Annotated[int, typer.Option(min=1, max=64, help="Make several, keep what fits the prompt best.")] = 1,
+    steps: Annotated[Optional[int], typer.Option(help="Sampling steps.")] = None,  # noqa: UP045
+    guidance: Annotated[Optional[float], typer.Option(help="How strictly the prompt is followed.")] = None,  # noqa: UP045
+    size: Annotated[Optional[str], typer.Option(help="WIDTHxHEIGHT in px.")] = None,  # noqa: UP045
+    negative_prompt: Annotated[Optional[str], typer.Option(help="What not to show.")] = None,  # noqa: UP045
+    accept_rewrite: Annotated[Optional[str], typer.Option(help="Accept the rewrite of this digest.")] = None,  # noqa: UP045
+    policy: Annotated[Optional[str], typer.Option(help="A policy pack: a name or a path.")] = None,  # noqa: UP045
+    model: Annotated[Optional[str], typer.Option(help="embedded, a diffusers folder, or a hub id.")] = None,  # noqa: UP045
+    publish_prompt: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option("--publish-prompt/--no-publish-prompt", help="Write the prompt's text into the file."),
+    ] = None,
+    json_: JSON = False,
+) -> None:
+    """From a prompt to a released, signed, marked and logged picture.
+
+    Exit codes: 0 released, 10 blocked, 11 held for a human, 12 a rewrite is offered, 1 error.
+    """
+    import sys
+
+    text = sys.stdin.read() if prompt == "-" else prompt
+    options: dict[str, Any] = {
+        "steps": steps, "guidance": guidance, "size": _size(size), "negative_prompt": negative_prompt,
+        "best_of": best_of, "accept_rewrite": accept_rewrite,
+    }
+    with pipeline(policy=policy, model=model, publish_prompt=publish_prompt) as opened:
+        if count == 1:
+            _check_media(media, output)
+            outcome = _one(opened, text, output, {**options, "seed": seed}, json_)
+            raise typer.Exit(_report(outcome, json_))
+        codes = []
+        for number in range(count):
+            each = {**options, "seed": None if seed is None else seed + number}
+            codes.append(_report(_one(opened, text, output, each, json_, folder=True), json_))
+        raise typer.Exit(max(codes))
+
+
+def seal(
+    file: Annotated[Path, typer.Argument(help="A picture, clip or sound that was made elsewhere.")],
+    output: OUT,
+    source_type: Annotated[str, typer.Option(help="camera, ai, composite or unknown.")],
+    policy: Annotated[Optional[str], typer.Option(help="A policy pack: a name or a path.")] = None,  # noqa: UP045
+    json_: JSON = False,
+) -> None:
+    """Seals a finished file: judged, marked, signed, logged, released. Existing credentials are kept.
+
+    Exit codes: 0 released, 10 blocked, 11 held for a human, 1 error.
+    """
+    from ..api import mime_for
+    from .output import progress_bars
+
+    if source_type not in ("camera", "ai", "composite", "unknown"):
+        raise InputError("--source-type is camera, ai, composite or unknown", code="input.source_type")
+    with pipeline(policy=policy) as opened:
+        _check_output(output)
+        with progress_bars(json_) as tell:
+            outcome = opened.seal(file, source_type=source_type, mime=mime_for(output), progress=tell)  # type: ignore[arg-type]
+        raise typer.Exit(_report(_exported(outcome, output), json_))
+
+
+def _one(
+    opened: Pipeline, text: str, output: Path, options: dict[str, Any], json_: bool, *, folder: bool = False
+) -> Outcome:
+    from ..api import mime_for
+    from .output import progress_bars
+
+    if folder:
+        output.mkdir(parents=True, exist_ok=True)
+        mime = "image/png"
+    else:
+        mime = mime_for(output)
+        _check_output(output)
+    with progress_bars(json_) as tell:
+        outcome = opened.generate(text, mime=mime, progress=tell, **options)
+    if folder and outcome.released:
+        output = output / outcome.file.name  # type: ignore[union-attr]
+    return _exported(outcome, output)
+
+
+def _exported(outcome: Outcome, target: Path) -> Outcome:
+    """The released asset stays in the store; its author gets a copy."""
+    from dataclasses import replace
+
+    from ..request import Release
+    from ..store import export
+
+    if not isinstance(outcome, Release):
+        return outcome
+    export(outcome.file, target)
+    return replace(outcome, file=target)
+
+
+def _report(outcome: Outcome, json_: bool) -> int:
+    from ...safety.decision import Verdict
+    from ..request import Release
+    from .output import emit_json, err, show_release
+
+    if json_:
+        emit_json(outcome.as_dict())
+    if isinstance(outcome, Release):
+        if not json_:
+            show_release(outcome)
+        return 0
+    verdict = outcome.decision.verdict
+    if not json_:
+        word = {Verdict.BLOCK: "blocked", Verdict.REVIEW: "held for a human", Verdict.REWRITE: "a rewrite is offered"}
+        err.print(f"[red]{word[verdict]}[/red] [dim]({outcome.code})[/dim]")
+        for reason in outcome.decision.reasons:
+            err.print(f"  {escape(reason)}")
+        if outcome.decision.rewrite is not None:
+            rewrite = outcome.decision.rewrite
+            err.print(f"  offered: {escape(rewrite.prompt)}\n  accept it with --accept-rewrite {rewrite.digest}")
+        err.print(f"  decided by {outcome.decision.policy.id} {outcome.decision.policy.version}, automatically; "
+                  f"request {outcome.intent} is in the audit log: quote it to appeal")
+    return {Verdict.BLOCK: EXIT_BLOCKED, Verdict.REVIEW: EXIT_HELD, Verdict.REWRITE: EXIT_REWRITE}[verdict]
+
+
+def _check_output(output: Path) -> None:
+    from ..store import check_target
+
+    check_target(output)
+
+
+def _check_media(media: str | None, output: Path) -> None:
+    """--media and the file name must agree; the model then says whether it can make that."""
+    from ...provenance.media import kind_of_mime
+    from ..api import mime_for
+
+    if media is None:
+        return
+    kinds = {"image": "image", "video": "video", "av": "video", "audio": "audio"}
+    if media not in kinds:
+        raise InputError("--media is image, video, av or audio", code="input.media")
+    if kind_of_mime(mime_for(output)) != kinds[media]:
+        raise InputError(f"--media {media} does not fit the file name {output.name}", code="input.media")
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        width, height = (int(part) for part in text.lower().split("x"))
+    except ValueError as error:
+        raise InputError("--size is WIDTHxHEIGHT, such as 512x512", code="input.size") from error
+    return width, height

@@ -1,0 +1,137 @@
+"""How results reach people and programs: tables and progress on the terminal, one JSON value on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ...errors import FiligranaError
+from ...provenance.verify import Finding
+from ..request import Progress as Tell
+from ..request import Release, no_progress
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+COLOURS = {
+    "verified": "green",
+    "recovered": "green",
+    "intact": "yellow",
+    "unmarked": "yellow",
+    "altered": "red",
+    "contradicted": "red",
+    "unreadable": "red",
+}
+MEANINGS = {
+    "verified": "signed by someone this verifier trusts, and unchanged since",
+    "recovered": "its credentials were stripped; the watermark led back to them, and the content is the same",
+    "intact": "unchanged since it was signed, but nobody here trusts the signer",
+    "altered": "changed since it was released",
+    "contradicted": "its marks say different things: it is not what it claims to be",
+    "unmarked": "nothing was found that leads anywhere, which proves nothing",
+    "unreadable": "not a picture, clip or sound that can be read",
+}
+
+
+def emit_json(value: Any) -> None:
+    """One JSON value on one line, and nothing else."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def fail(error: FiligranaError) -> int:
+    """Tells a person on standard error what happened and what to do; the exit code is 1."""
+    err.print(f"[red]error[/red] {escape(error.message)} [dim]({escape(error.code)})[/dim]")
+    if error.hint:
+        err.print(f"      {escape(error.hint)}")
+    for note in getattr(error, "__notes__", []):
+        err.print(f"      {escape(note)}")
+    return 1
+
+
+@contextmanager
+def progress_bars(quiet: bool) -> Iterator[Tell]:
+    """A bar a stage on standard error; nothing at all with --json or where no terminal listens."""
+    if quiet:
+        yield no_progress
+        return
+    columns = (
+        SpinnerColumn(finished_text="[green]✓[/green]"),
+        TextColumn("{task.description:<13}"),
+        BarColumn(bar_width=28),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=False) as bars:
+        tasks: dict[str, Any] = {}
+
+        def tell(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=None, note="")
+            if done == 1 and total == 1:
+                bars.update(tasks[stage], total=1, completed=1)
+            elif total > 1:
+                bars.update(tasks[stage], total=total, completed=min(done, total - 1), note=f"{done}/{total}")
+            elif done:
+                bars.update(tasks[stage], note=f"{done} frames")
+
+        yield tell
+
+
+def show_release(release: Release) -> None:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column()
+    for name, value in release_rows(release):
+        table.add_row(name, escape(value))
+    out.print(table)
+
+
+def release_rows(release: Release) -> list[tuple[str, str]]:
+    """What a person wants to know of a release, line by line."""
+    decisions = [d for d in (release.prompt_decision, release.decision) if d is not None]
+    guards = "; ".join(
+        f"{run.guard} {', '.join(f'{hazard} {score:.3f}' for hazard, score in run.scores) or 'no term found'}"
+        for decision in decisions
+        for run in decision.guards
+    )
+    policy = release.decision.policy
+    # With no rule fired, "allow" is what the policy says when all its guards have answered.
+    hits = [hit.rule for decision in decisions for hit in decision.hits]
+    verdict = max(d.verdict for d in decisions).word
+    size = len(release.log.checkpoint.splitlines()) and release.log.checkpoint.splitlines()[1]
+    score = f"read back, score {release.watermark_score:.1f}" if release.watermark_score is not None else (
+        "none: no codec for sound in this version")
+    return [
+        ("file", str(release.file)),
+        ("asset id", str(release.asset_id)),
+        ("decision", f"{verdict} by {policy.id} {policy.version} ({policy.digest[:12]}); "
+                     f"{'rules ' + ', '.join(hits) if hits else 'no rule fired'}"),
+        ("guards", guards),
+        ("signed by", f"{release.signer}; trust: {release.trust}"),
+        ("time-stamp", release.timestamp or "none"),
+        ("watermark", score),
+        ("log", f"entry {release.log.index}, in the signed tree of {size}"),
+        ("energy", f"{release.energy.joules:.1f} J ({release.energy.method})"),
+        ("stages", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in release.stages.items())),
+    ]
+
+
+def show_finding(finding: Finding) -> None:
+    colour = COLOURS[finding.finding]
+    out.print(f"[bold {colour}]{finding.finding.upper():<12}[/bold {colour}] {escape(finding.file)}")
+    out.print(f"             {MEANINGS[finding.finding]}")
+    if finding.asset_id is not None:
+        out.print(f"             asset [bold]{finding.asset_id}[/bold]"
+                  + (f", trust: {finding.trust}" if finding.finding == "verified" else ""))
+    signs = {"pass": "[green]✓[/green]", "fail": "[red]✗[/red]", "warn": "[yellow]![/yellow]", "absent": "[dim]·[/dim]"}
+    for evidence in finding.evidence:
+        out.print(f"           {signs[evidence.status]} {evidence.technique:<15} {escape(evidence.detail)}")

@@ -1,0 +1,132 @@
+"""`filigrana replay`, `doctor` and `demo`."""
+
+from __future__ import annotations
+
+from importlib import metadata, resources
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from ...errors import FiligranaError
+from .state import installation, pipeline, settings
+
+JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
+
+
+def replay(asset: Annotated[str, typer.Argument(help="The id of an asset that was generated here.")],
+           json_: JSON = False) -> None:
+    """Generates an asset again from its record, and says whether the pixels before marking are the same.
+
+    Exit codes: 0 identical, 5 not, 1 error (unknown, sealed, or its prompt was erased).
+    """
+    from ...provenance.identity import AssetId
+    from ..replay import replay as run
+    from .output import emit_json, out, progress_bars
+
+    ident = AssetId.parse(asset)
+    with pipeline() as opened, progress_bars(json_) as tell:
+        result = run(opened.installation.log, opened.generator, ident, lambda at, of: tell("replay", at, of))
+    if json_:
+        emit_json(result.as_dict())
+    elif result.identical:
+        out.print(f"[green]identical[/green]: {ident}, pixels {result.now[:24]}…")
+    else:
+        out.print(f"[red]not identical[/red]: {result.recorded[:24]}… then, {result.now[:24]}… now")
+    if not json_:
+        for difference in result.differences:
+            out.print(f"  {escape(difference)}")
+    raise typer.Exit(0 if result.identical else 5)
+
+
+def doctor(json_: JSON = False) -> None:
+    """Checks what this installation needs, and says what to do about what is missing. Exit codes: 0 fit, 1 not."""
+    from .output import emit_json, out
+
+    checks: list[tuple[str, bool, str]] = []
+
+    def check(name: str, work: Any) -> None:
+        try:
+            checks.append((name, True, str(work())))
+        except FiligranaError as error:
+            checks.append((name, False, f"{error.message}. {error.hint}".strip()))
+        except Exception as error:  # noqa: BLE001  a doctor reports whatever is broken
+            checks.append((name, False, f"{type(error).__name__}: {str(error)[:160]}"))
+
+    used = settings()
+    check("version", lambda: metadata.version("filigrana"))
+    check("settings", lambda: f"data folder {used.data_dir}")
+    for package in ("torch", "diffusers", "open_clip", "imwatermark"):
+        present = find_spec(package) is not None
+        checks.append((f"package {package}", present, "installed" if present else "pip install 'filigrana[generate]'"))
+    with installation() as opened:
+        check("keys", lambda: opened.ensure_keys() or "all there")
+        check("claim certificate", lambda: _days_left(opened))
+        check("audit log", lambda: f"{opened.log.size()} entries")
+        check("policy", lambda: f"{opened.pack.ref.id} {opened.pack.ref.version}")
+        check("time-stamps", lambda: _stamp(opened))
+        check("generator", lambda: _generator(used))
+        check("guards", lambda: _guards(opened))
+    fit = all(ok for _, ok, _ in checks)
+    if json_:
+        emit_json({"fit": fit, "checks": [{"name": n, "ok": ok, "detail": d} for n, ok, d in checks],
+                   "settings": {k: str(v) for k, v in used.model_dump().items()}})
+    else:
+        for name, ok, detail in checks:
+            out.print(f"{'[green]✓[/green]' if ok else '[red]✗[/red]'} {name:<20} {escape(detail)}")
+    raise typer.Exit(0 if fit else 1)
+
+
+def _days_left(opened: Any) -> str:
+    left = (opened.keys.claim().leaf.not_valid_after_utc - opened.clock()).days
+    if left < 0:
+        raise FiligranaError("the claim-signing certificate has expired", hint="Put a new one into the key folder.")
+    return f"valid for {left} days"
+
+
+def _stamp(opened: Any) -> str:
+    import httpx
+
+    from ..timestamp_check import stamp_once
+
+    with opened.tsa() as url:
+        try:
+            return stamp_once(url)
+        except httpx.HTTPError as error:
+            raise FiligranaError(f"{url} does not answer", hint="Check the setting tsa_url.") from error
+
+
+def _generator(used: Any) -> str:
+    from ..generators.diffusers import DiffusersGenerator
+
+    return f"{DiffusersGenerator(used.model).model.name}"
+
+
+def _guards(opened: Any) -> str:
+    import numpy as np
+
+    from ...errors import SafetyError
+
+    wanted = opened.pack.requires.generated
+    guards = {guard.name: guard for guard in opened.frame_guards(True)}
+    missing = [name for name in wanted if name not in guards]
+    if missing:
+        raise SafetyError(f"missing: {', '.join(missing)}", hint="pip install 'filigrana[generate]'")
+    frame = np.full((256, 256, 3), 128, np.uint8)
+    for guard in guards.values():
+        guard.score(frame)
+    return ", ".join(guards)
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--output", "-o", help="Where the files go.")] = Path("demo-out"),
+    prompt: Annotated[str, typer.Option(help="What to make.")] = "a red sailboat on a blue sea",
+) -> None:
+    """The main job, start to end: a prompt to a released picture, and what verify says of it and of four copies."""
+    from ..demo import run_demo
+
+    folder.mkdir(parents=True, exist_ok=True)
+    photo = resources.files("filigrana.pipeline.cli") / "photo.jpg"
+    raise typer.Exit(run_demo(folder, prompt, photo.read_bytes()))

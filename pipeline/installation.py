@@ -1,0 +1,218 @@
+"""One installation, wired from its settings: keys, log, catalog, store, policy, guards, codecs.
+
+Everything is made at first use with no configuration at all; production replaces each part by a setting.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..errors import KeyStoreError, SettingsError
+from ..provenance.database import current_revision
+from ..provenance.keys import KeyStore, write_private
+from ..provenance.log.sequencer import AuditLog
+from ..provenance.log.signer import Ed25519LogSigner
+from ..provenance.media import Limits
+from ..provenance.resolver import LocalResolver, Resolver
+from ..provenance.signing import FileSigner
+from ..provenance.timestamps import loopback_tsa
+from ..provenance.trust import TrustList, TrustLists
+from ..provenance.verify import Verifier
+from ..provenance.watermark.registry import all_codecs, codec
+from ..safety.judge import FrameGuard, TextGuard
+from ..safety.policy import Pack
+from .finish import Finisher
+from .ledger import Ledger
+from .policies import load_tested_pack
+from .settings import Settings
+from .staging import Staging
+from .store import FolderStore
+
+LOG_NAME = "filigrana.org/log"
+
+
+def utc_now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
+
+
+class Installation:
+    """Parts are made when they are first asked for, so that `verify` makes no keys and loads no model."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], dt.datetime] = utc_now) -> None:
+        self.settings, self.clock = settings, clock
+
+    # ── folders ──────────────────────────────────────────────────────────────────────────────────────────────
+    @property
+    def folder(self) -> Path:
+        return self.settings.data_dir
+
+    def _make_folder(self) -> Path:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not os.access(self.folder, os.W_OK | os.X_OK):
+                raise PermissionError(13, "permission denied")
+        except OSError as error:
+            raise SettingsError(
+                f"the data folder {self.folder} cannot be used: {error.strerror}", code="settings.data_dir",
+                hint="Give another one with --data-dir or FILIGRANA_DATA_DIR.",
+            ) from error
+        return self.folder
+
+    @cached_property
+    def node(self) -> str:
+        """A random name of this data folder, so that several installations may share one database."""
+        path = self._make_folder() / "node-id"
+        if not path.exists():
+            try:
+                write_private(path, secrets.token_hex(8).encode())
+            except KeyStoreError as error:
+                if error.code != "provenance.keys.exists":
+                    raise
+        return path.read_text("ascii").strip()
+
+    # ── provenance ───────────────────────────────────────────────────────────────────────────────────────────
+    @property
+    def keys(self) -> KeyStore:
+        return KeyStore(self.folder / "keys")
+
+    def ensure_keys(self) -> list[str]:
+        """Makes the development keys that are missing; returns what was made."""
+        self._make_folder()
+        made = self.keys.ensure(self.clock())
+        log_key = self.keys.folder / "log.key"
+        if not log_key.exists():
+            try:
+                Ed25519LogSigner.create(log_key, LOG_NAME)
+                made.append("log.key")
+            except KeyStoreError:
+                if not log_key.exists():
+                    raise
+        return made
+
+    @property
+    def exists(self) -> bool:
+        """Whether something was ever made or recorded here."""
+        if self.settings.database is not None:
+            return (self.keys.folder / "log.key").exists()
+        return (self.folder / "audit.db").exists() and (self.keys.folder / "log.key").exists()
+
+    @cached_property
+    def log(self) -> AuditLog:
+        self.ensure_keys()
+        signer = Ed25519LogSigner.load(self.keys.folder / "log.key")
+        return AuditLog(self.settings.database_url, signer=signer, guard_path=self.folder / "checkpoint.guard")
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.log, self.clock, self.node)
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(pixels=self.settings.max_pixels, seconds=self.settings.max_seconds)
+
+    @cached_property
+    def trust(self) -> TrustLists:
+        """Official lists first, then what was configured, then this installation's own development roots."""
+        settings, keys = self.settings, self.keys
+        claim = [TrustList("c2pa", _pem(p)) for p in settings.c2pa_claim_trust]
+        claim += [TrustList("configured", _pem(p)) for p in settings.claim_trust]
+        tsa = [TrustList("c2pa", _pem(p)) for p in settings.c2pa_tsa_trust]
+        tsa += [TrustList("configured", _pem(p)) for p in settings.tsa_trust]
+        if (root := keys.development_root()) is not None:
+            claim.append(TrustList("development", root.decode()))
+        if (root := keys.tsa_root()) is not None:
+            tsa.append(TrustList("development", root.decode()))
+        return TrustLists(tuple(claim), tuple(tsa))
+
+    @property
+    def _watermark_key(self) -> bytes | None:
+        key = self.settings.watermark_key
+        return key.get_secret_value().encode() if key is not None else None
+
+    @contextmanager
+    def _development_tsa(self) -> Iterator[str]:
+        with loopback_tsa(self.keys.tsa()) as url:
+            yield url
+
+    def tsa(self) -> AbstractContextManager[str]:
+        if self.settings.tsa_url is None:
+            return self._development_tsa()
+        return _constant(self.settings.tsa_url)
+
+    def finisher(self) -> Finisher:
+        self.ensure_keys()
+        return Finisher(
+            codec=codec(key=self._watermark_key),
+            signer=FileSigner(self.keys.claim()),
+            tsa=self.tsa,
+            trust=self.trust,
+            limits=self.limits,
+            organisation=self.settings.organisation,
+        )
+
+    def resolvers(self) -> list[Resolver]:
+        """This installation's catalog, where there is one. Looking makes nothing."""
+        if not self.exists or current_revision(self.log.engine) is None:
+            return []
+        return [LocalResolver(self.log, self.log.keys)]
+
+    def verifier(self) -> Verifier:
+        codecs = all_codecs()
+        if self._watermark_key is not None:
+            codecs = all_codecs(self._watermark_key) + codecs
+        return Verifier(self.trust, codecs, self.resolvers(), self.limits)
+
+    # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────
+    @cached_property
+    def store(self) -> FolderStore:
+        return FolderStore(self._make_folder() / "assets")
+
+    @cached_property
+    def staging(self) -> Staging:
+        return Staging(self._make_folder() / "staging")
+
+    @cached_property
+    def pack(self) -> Pack:
+        return load_tested_pack(self.settings.policy)
+
+    def text_guards(self) -> list[TextGuard]:
+        """Guards beside the lexicon. The trained prompt classifier and the guard models come in through here."""
+        return []
+
+    def frame_guards(self, generated: bool) -> list[FrameGuard]:
+        """The guards that the pack asks for; one that is not installed is left out, and judging then fails closed."""
+        from .guards import frame_guards
+
+        return frame_guards(self.pack.requires.generated if generated else self.pack.requires.sealed)
+
+    def agreement(self) -> Callable[[str, Any], float] | None:
+        """How well a frame shows its prompt, for best-of-N; None where the CLIP model is not installed."""
+        from .guards import agreement
+
+        return agreement()
+
+    def close(self) -> None:
+        if "log" in self.__dict__:
+            self.log.close()
+
+
+@contextmanager
+def _constant(url: str) -> Iterator[str]:
+    yield url
+
+
+def _pem(path: Path) -> str:
+    try:
+        text = path.read_text("ascii")
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"the trust list {path.name} cannot be read") from error
+    if "BEGIN CERTIFICATE" not in text:
+        raise SettingsError(f"the trust list {path.name} holds no PEM certificate")
+    return text

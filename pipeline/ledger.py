@@ -1,0 +1,167 @@
+"""The outbox on the audit database: intent, decision, result, release, each row in one transaction with its entry.
+
+A request's state only moves forward: open -> result -> released, or from open or result to refused, held, failed or
+abandoned. `_advance` refuses any other move, so that a stage that comes back after its time-out, or a second process,
+can release nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from ..errors import LogError, ReleaseError
+from ..provenance.catalog import AssetRecord, Catalog, PreviewImage
+from ..provenance.database import reason, session
+from ..provenance.identity import AssetId
+from ..provenance.log.sequencer import AuditLog, LogTransaction
+from ..provenance.tables import Intent
+from ..provenance.vault import Vault
+
+_FROM = {
+    "result": ("open",),
+    "released": ("result",),
+    "refused": ("open", "result"),
+    "held": ("open", "result"),
+    "failed": ("open", "result"),
+    "abandoned": ("open", "result"),
+}
+
+
+@dataclass(frozen=True)
+class OpenIntent:
+    id: UUID
+    asset_id: AssetId
+    prompt_commitment: str | None
+
+
+class Ledger:
+    """Writes what happened to a request. ``clock``: the time in UTC, which goes into every entry."""
+
+    def __init__(self, log: AuditLog, clock: Callable[[], dt.datetime], node: str) -> None:
+        self.log, self._clock, self.node = log, clock, node
+
+    def open(
+        self, kind: str, request: dict[str, Any], *, texts: dict[str, str], subject: str, intent_id: UUID
+    ) -> OpenIntent:
+        """The intent, before any work. ``texts``: what must be kept but not told, such as the prompt: encrypted
+        under the subject's key, and in the entry as a keyed commitment."""
+        for attempt in range(3):
+            try:
+                with self._writing() as transaction:
+                    asset_id = Catalog(transaction.session).draw_asset_id()
+                    vault = Vault(transaction.session)
+                    row = {**request, "node": self.node}
+                    transaction.session.add(
+                        Intent(id=intent_id, asset_id=asset_id.value, kind=kind, state="open", request=row)
+                    )
+                    transaction.session.flush()
+                    for name, text in texts.items():
+                        vault.seal_text(subject, text, kind=name, intent_id=intent_id)
+                    commitments = {name: vault.commit_text(text) for name, text in texts.items()}
+                    transaction.append(
+                        self._entry("intent", intent_id, kind=kind, request=request, commitments=commitments)
+                    )
+                return OpenIntent(intent_id, asset_id, commitments.get("prompt"))
+            except IntegrityError:
+                if attempt == 2:
+                    raise LogError("no free asset id could be reserved") from None
+        raise LogError("no free asset id could be reserved")
+
+    def keep_text(self, intent: UUID, subject: str, kind: str, text: str) -> str:
+        """Keeps one more text of the request, encrypted. Returns its commitment."""
+        with session(self.log.engine, write=True) as opened:
+            vault = Vault(opened)
+            vault.seal_text(subject, text, kind=kind, intent_id=intent)
+            return vault.commit_text(text)
+
+    def decided(self, intent: UUID, decision: dict[str, Any]) -> None:
+        with self._writing() as transaction:
+            transaction.append(self._entry("decision", intent, decision=decision))
+
+    def close(self, intent: UUID, state: str, **details: Any) -> None:
+        """Ends a request without a release: refused, held, failed or abandoned."""
+        with self._writing() as transaction:
+            self._advance(transaction, intent, state, None)
+            transaction.append(self._entry(state, intent, **details))
+
+    def result(self, intent: UUID, result: dict[str, Any], entry: dict[str, Any]) -> None:
+        """What was made and read back. ``result``: for recovery and replay; ``entry``: for the log."""
+        with self._writing() as transaction:
+            self._advance(transaction, intent, "result", result)
+            transaction.append(self._entry("result", intent, **entry))
+
+    def release(
+        self,
+        intent: UUID,
+        record: Callable[[int], AssetRecord],
+        *,
+        manifests: dict[str, bytes],
+        bindings: list[tuple[str, str]],
+        preview: PreviewImage | None,
+        entry: dict[str, Any],
+    ) -> int:
+        """The release: state, catalog rows and log entry at once. Returns the entry's index. ``record``: makes the
+        catalog row from that index."""
+        try:
+            with self._writing() as transaction:
+                self._advance(transaction, intent, "released", None)
+                index = transaction.append(self._entry("release", intent, **entry))
+                Catalog(transaction.session).add(
+                    record(index), manifests=manifests, bindings=bindings, preview=preview
+                )
+        except IntegrityError as error:
+            raise ReleaseError("this asset was released before", code="release.twice") from error
+        return index
+
+    def state(self, intent: UUID) -> str | None:
+        with session(self.log.engine) as opened:
+            return opened.scalar(select(Intent.state).where(Intent.id == intent))
+
+    def row(self, intent: UUID) -> Intent | None:
+        with session(self.log.engine) as opened:
+            return opened.get(Intent, intent)
+
+    def unfinished(self) -> list[UUID]:
+        """Requests of this installation that neither ended nor were released."""
+        with session(self.log.engine) as opened:
+            rows = opened.execute(select(Intent.id, Intent.request).where(Intent.state.in_(("open", "result"))))
+            return [identity for identity, request in rows if request.get("node") == self.node]
+
+    def _advance(
+        self, transaction: LogTransaction, intent: UUID, state: str, result: dict[str, Any] | None
+    ) -> None:
+        row = transaction.session.get(Intent, intent, with_for_update=True)
+        if row is None:
+            raise ReleaseError("there is no such request", code="release.unknown")
+        if row.state not in _FROM[state]:
+            raise ReleaseError(f"a request that is {row.state} cannot become {state}", code="release.state")
+        row.state = state
+        row.updated_at = self._clock()
+        if result is not None:
+            row.result = result
+
+    def _entry(self, type_: str, intent: UUID, **fields: Any) -> dict[str, Any]:
+        time = self._clock().astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return {"type": type_, "time": time, "intent": str(intent), **fields}
+
+    @contextmanager
+    def _writing(self) -> Iterator[LogTransaction]:
+        try:
+            with self.log.transaction() as transaction:
+                yield transaction
+        except IntegrityError:
+            raise
+        except SQLAlchemyError as error:
+            raise LogError(f"the audit database refused: {reason(error)}", code="log.write") from error
+
+
+def new_intent_id() -> UUID:
+    return uuid4()

@@ -1,0 +1,157 @@
+"""The values that flow through the engine: what is asked, and the three ways it can end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..provenance.identity import AssetId
+from ..provenance.manifest import SourceType
+from ..provenance.media import Kind
+from ..safety.decision import Decision
+from .energy import Energy
+
+Progress = Callable[[str, int, int], None]
+"""Called as (stage, done, total) from the thread that works; total 0 means: not known."""
+
+MAX_SEED = (1 << 63) - 1
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Tells nobody."""
+
+
+@dataclass(frozen=True)
+class GenerateRequest:
+    """A prompt and how to sample. None means: the model's own default. ``size``: (width, height) in px.
+    ``accept_rewrite``: the digest of an offered rewrite that the author accepts."""
+
+    prompt: str
+    seed: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    size: tuple[int, int] | None = None
+    negative_prompt: str | None = None
+    best_of: int = 1
+    mime: str = "image/png"
+    accept_rewrite: str | None = None
+    subject: str = "local"
+
+    def __post_init__(self) -> None:
+        if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
+            raise InputError("a seed is a whole number from 0 to 2^63 - 1", code="input.seed")
+        if self.steps is not None and not 1 <= self.steps <= 1000:
+            raise InputError("steps go from 1 to 1000", code="input.steps")
+        if self.guidance is not None and not 0 <= self.guidance <= 100:
+            raise InputError("guidance goes from 0 to 100", code="input.guidance")
+        if not 1 <= self.best_of <= 64:
+            raise InputError("best-of goes from 1 to 64", code="input.best_of")
+        if self.size is not None and not all(64 <= side <= 8192 for side in self.size):
+            raise InputError("a side goes from 64 to 8192 px", code="input.size")
+
+
+@dataclass(frozen=True)
+class SealRequest:
+    """A finished file and what its sealer says it is."""
+
+    path: Path
+    source_type: SourceType
+    mime: str | None = None
+    subject: str = "local"
+
+    def __post_init__(self) -> None:
+        if self.source_type not in ("camera", "ai", "composite", "unknown"):
+            raise InputError("a source type is camera, ai, composite or unknown", code="input.source_type")
+
+
+@dataclass(frozen=True)
+class LogRef:
+    """``index`` of the release entry, and the signed ``checkpoint`` (a C2SP note) that covers it."""
+
+    index: int
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """Released. ``file``: where the author asked for it, or the store's own path. ``stages``: seconds by stage."""
+
+    file: Path
+    asset_id: AssetId
+    media: Kind
+    mime: str
+    sha256: str
+    prompt_decision: Decision | None
+    decision: Decision
+    energy: Energy
+    stages: dict[str, float]
+    log: LogRef
+    signer: str
+    timestamp: str | None
+    trust: str
+    watermark_score: float | None
+    details: dict[str, Any] = field(default_factory=dict)
+
+    released = True
+
+    def as_dict(self) -> dict[str, Any]:
+        worst = max((d for d in (self.prompt_decision, self.decision) if d is not None), key=lambda d: d.verdict)
+        return {
+            "released": True,
+            "file": str(self.file),
+            "asset_id": str(self.asset_id),
+            "media": self.media,
+            "verdict": worst.verdict.word,
+            "policy": _policy(self.decision),
+            "energy": self.energy.as_dict(),
+            "stages": {name: round(seconds, 4) for name, seconds in self.stages.items()},
+            "log": {"index": self.log.index, "checkpoint": self.log.checkpoint},
+            "sha256": self.sha256,
+            "signer": self.signer,
+            "timestamp": self.timestamp,
+            "trust": self.trust,
+            "details": self.details,
+        }
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Not released. ``code`` is stable; ``decision`` has the rules and the reasons, and a rewrite if one is offered."""
+
+    decision: Decision
+    intent: str
+    stages: dict[str, float]
+
+    released = False
+
+    @property
+    def code(self) -> str:
+        return self.decision.code
+
+    def as_dict(self) -> dict[str, Any]:
+        rewrite = self.decision.rewrite
+        return {
+            "released": False,
+            "verdict": self.decision.verdict.word,
+            "code": self.decision.code,
+            "reasons": list(self.decision.reasons),
+            "rewrite": None if rewrite is None else {"prompt": rewrite.prompt, "digest": rewrite.digest},
+            "policy": _policy(self.decision),
+            "request": self.intent,
+        }
+
+
+@dataclass(frozen=True)
+class Held(Refusal):
+    """Not released: it waits for a human."""
+
+
+Outcome = Release | Refusal | Held
+
+
+def _policy(decision: Decision) -> dict[str, str]:
+    policy = decision.policy
+    return {"id": policy.id, "version": policy.version, "digest": policy.digest}

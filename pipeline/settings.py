@@ -1,0 +1,100 @@
+"""Every setting: `filigrana.toml` in the working folder (or the file named by FILIGRANA_CONFIG), then FILIGRANA_*
+in the environment, then the command line, each over the one before it. docs/settings.md lists them all."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from ..errors import SettingsError
+
+CONFIG_FILE = "filigrana.toml"
+
+
+def default_data_dir() -> Path:
+    """The user's data folder: XDG on Linux, Application Support on macOS, LOCALAPPDATA on Windows."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "filigrana"
+    if os.name == "nt":
+        return Path(os.environ.get("LOCALAPPDATA", str(Path.home()))) / "filigrana"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "filigrana"
+
+
+class Settings(BaseSettings):
+    """Settings of one installation. Unknown keys are an error: a typo must not switch anything off."""
+
+    model_config = SettingsConfigDict(env_prefix="FILIGRANA_", extra="forbid", frozen=True)
+
+    data_dir: Path = Field(default_factory=default_data_dir, description="keys, database, released assets")
+    database: str | None = Field(None, description="sqlite:///FILE or postgresql://…; default: audit.db in data_dir")
+    policy: str = Field("newsroom", description="a built-in policy pack's name, or a path to one")
+    model: str = Field("embedded", description="`embedded`, a folder in diffusers' layout, or a hub id")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    dtype: str = Field("auto", pattern="^(auto|float32|float16|bfloat16)$", description="the weights' type")
+    organisation: str = Field("Filigrana", min_length=1, max_length=80, description="the provider named in metadata")
+    tsa_url: str | None = Field(None, description="an RFC 3161 authority; default: the development one on loopback")
+    claim_trust: list[Path] = Field([], description="PEM files: whose claim signatures count as `configured`")
+    tsa_trust: list[Path] = Field([], description="PEM files: whose time-stamps count as `configured`")
+    c2pa_claim_trust: list[Path] = Field([], description="PEM files: the official C2PA trust list")
+    c2pa_tsa_trust: list[Path] = Field([], description="PEM files: the official C2PA time-stamp trust list")
+    watermark_key: SecretStr | None = Field(None, description="an organisation's secret key; default: published key")
+    publish_prompt: bool = Field(False, description="write the prompt's text into released files")
+    guard_timeout: float = Field(30.0, gt=0, le=600, description="seconds that a guard may take")
+    stage_timeout: float = Field(3600.0, gt=0, description="seconds that any other stage may take")
+    max_pixels: int = Field(50_000_000, ge=65_536, description="the largest frame that is read")
+    max_seconds: float = Field(4 * 3600.0, gt=0, description="the longest clip that is read, in seconds")
+    cpu_watts: float = Field(10.0, gt=0, le=1000, description="declared watts of one busy core, for the energy estimate")
+
+    @field_validator("tsa_url")
+    @classmethod
+    def _http(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError("a time-stamp authority has an http or https URL")
+        return url
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.data_dir / 'audit.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        file = Path(os.environ.get("FILIGRANA_CONFIG") or CONFIG_FILE)
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        return (*sources, TomlConfigSettingsSource(settings_cls, file)) if file.is_file() else sources
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings, with ``overrides`` (None values are left out) on top. Raises SettingsError that names the key."""
+    given = {key: value for key, value in overrides.items() if value is not None}
+    config = os.environ.get("FILIGRANA_CONFIG")
+    if config and not Path(config).is_file():
+        raise SettingsError("the file that FILIGRANA_CONFIG names does not exist")
+    known = {f"FILIGRANA_{name.upper()}" for name in Settings.model_fields} | {"FILIGRANA_CONFIG"}
+    for name in os.environ:
+        if name.startswith("FILIGRANA_") and name.upper() not in known:
+            raise SettingsError(f"{name} is not a setting", hint="docs/settings.md lists them all.")
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"the setting {place} is wrong: {first['msg']}") from error
+    except ValueError as error:  # a TOML file that does not parse
+        raise SettingsError(f"{CONFIG_FILE} is not valid TOML: {str(error)[:120]}") from error

@@ -1,0 +1,120 @@
+"""Where unreleased files lie: one private folder a request, locked by the process that works on it.
+
+The lock goes with the process, however it dies; a folder whose lock is free belongs to nobody any more, and
+`recover` ends its request: a released file whose publishing was cut short is published, everything else is removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from ..errors import FiligranaError, ReleaseError
+from .ledger import Ledger
+from .store import AssetStore
+
+_LOCK = "lock"
+FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """``published``: names whose publishing was completed. ``abandoned``: requests that were ended."""
+
+    published: tuple[str, ...]
+    abandoned: tuple[UUID, ...]
+
+
+class Staging:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @contextmanager
+    def open(self, intent: UUID) -> Iterator[Path]:
+        """A fresh folder for this request, removed at the end."""
+        work = self.folder / str(intent)
+        try:
+            work.mkdir(parents=True, mode=0o700)
+            lock = os.open(work / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            shutil.rmtree(work, ignore_errors=True)
+            raise ReleaseError(
+                f"there is no room to work in: {error.strerror}", code="release.staging",
+                hint="Check free space and permissions of the data folder.",
+            ) from error
+        try:
+            yield work
+        finally:
+            # Removed while still locked, so that nobody else takes it for left over.
+            shutil.rmtree(work, ignore_errors=True)
+            os.close(lock)
+
+    def recover(self, ledger: Ledger, store: AssetStore) -> Recovered:
+        """Ends what dead processes left. Safe beside living ones, and safe to be killed itself."""
+        published: list[str] = []
+        abandoned: list[UUID] = []
+        alive: set[UUID] = set()
+        for work in sorted(self.folder.iterdir()) if self.folder.is_dir() else []:
+            try:
+                intent = UUID(work.name)
+            except ValueError:
+                continue
+            lock = _try_lock(work)
+            if lock is None:
+                alive.add(intent)
+                continue
+            try:
+                name = _finish(ledger, store, work, intent)
+                if name is not None:
+                    published.append(name)
+                if _abandon(ledger, intent):
+                    abandoned.append(intent)
+                shutil.rmtree(work, ignore_errors=True)
+            finally:
+                os.close(lock)
+        abandoned += [i for i in ledger.unfinished() if i not in alive and not (self.folder / str(i)).exists()
+                      and _abandon(ledger, i)]
+        return Recovered(tuple(published), tuple(abandoned))
+
+
+def _try_lock(work: Path) -> int | None:
+    lock = -1
+    try:
+        lock = os.open(work / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        if lock >= 0:
+            os.close(lock)
+        return None
+    return lock
+
+
+def _finish(ledger: Ledger, store: AssetStore, work: Path, intent: UUID) -> str | None:
+    """Publishes a file whose release was committed and whose process died before the rename."""
+    row = ledger.row(intent)
+    if row is None or row.state != "released" or not row.result:
+        return None
+    name, staged = str(row.result["name"]), work / FINISHED
+    if store.exists(name) or not staged.is_file():
+        return None
+    store.publish(staged, name)
+    return name
+
+
+def _abandon(ledger: Ledger, intent: UUID) -> bool:
+    if ledger.state(intent) not in ("open", "result"):
+        return False
+    try:
+        ledger.close(intent, "abandoned", code="engine.interrupted")
+    except FiligranaError:
+        if ledger.state(intent) in ("open", "result"):
+            raise
+        return False  # another process was quicker
+    return True

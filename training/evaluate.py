@@ -1,0 +1,177 @@
+"""Measures the shipped models on held-out compositions; writes results.json and the contact sheet.
+
+python -m training.evaluate --count 240
+
+A separately trained judge, which has only ever seen real renders, says what each generated picture shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from filigrana.pipeline.generators.embedded.still import FiligranaPipeline
+
+from .common import THREADS, prepare, psnr, to_tensor
+from .export import STILL
+from .train_clip import FOLDER as CLIP
+from .train_clip import held_out_pairs, retrieval
+from .train_judge import Judge, Opinion, labels, load_judge
+from .world.captions import caption
+from .world.objects import EVERYTHING, OBJECTS
+from .world.palette import BACKGROUNDS
+from .world.scenes import Scene, render, sample
+from .world.sprites import Sprites, load
+from .world.thumbs import shrink
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "training" / "results.json"
+SHEET = ROOT / "docs" / "contact-sheet.png"
+HELD_OUT = ROOT / "training" / "world" / "held_out.json"
+SHOWN = (
+    "a red sailboat on a blue sea", "a small dog on a green hill", "a large rocket in a night sky",
+    "a yellow car on a pink background", "a penguin in the snow", "a purple umbrella, grey background",
+    "a cactus in a yellow desert on the left", "a blue butterfly on white", "a big lion on an orange sunset",
+    "a teapot on a turquoise background on the right", "a green balloon against a purple wall",
+    "a birthday cake on a brown background", "an owl in a night sky", "a small blue whale on the sea",
+    "a strawberry on a yellow background", "a house on a green meadow",
+)  # fmt: skip
+
+
+def held_out_captions(sprites: Sprites, count: int = 256) -> list[dict[str, Any]]:
+    """The fixed list of held-out scenes with captions that state object and background."""
+    rng = np.random.default_rng(2026)
+    entries: list[dict[str, Any]] = []
+    while len(entries) < count:
+        scene = sample(rng, sprites, held_out=True)
+        text = caption(scene, rng)
+        ground = BACKGROUNDS[scene.background]
+        if not any(phrase in text for phrase in (*ground.phrases, ground.name)):
+            continue
+        entries.append({"caption": text, "scene": [getattr(scene, f) for f in Scene.__dataclass_fields__]})
+    return entries
+
+
+def opinions(judge: Judge, pictures: list[NDArray[np.uint8]]) -> Opinion:
+    """The judge's answers (class indices, (N,)) on 512x512 pictures."""
+    with torch.no_grad():
+        out = judge(to_tensor([shrink(picture) for picture in pictures]))
+    return Opinion(*(logits.argmax(1) for logits in out))
+
+
+def accuracy(found: Opinion, scenes: list[Scene]) -> dict[str, float]:
+    """Shares of right answers; `background_colour` compares the dominant colours of the backgrounds."""
+    wanted = labels(scenes)
+    out = {name: _share(found[i] == wanted[:, i]) for i, name in enumerate(Opinion._fields)}
+    colours = [BACKGROUNDS[int(b)].colour for b in found.background]
+    right = [c == BACKGROUNDS[s.background].colour for c, s in zip(colours, scenes, strict=True)]
+    out["background_colour"] = round(float(np.mean(right)), 4)
+    tinted = torch.tensor([s.colour > 0 for s in scenes])
+    out["tint_where_asked"] = _share((found.colour == wanted[:, 2])[tinted])
+    return out
+
+
+def _share(right: Tensor) -> float:
+    return round(float(right.float().mean()), 4)
+
+
+def drawn(pipeline: FiligranaPipeline, texts: list[str], scale: float, seed: int = 0) -> list[NDArray[np.uint8]]:
+    """One picture a caption, each from its own seed, drawn in batches of eight."""
+    out: list[NDArray[np.uint8]] = []
+    for start in range(0, len(texts), 8):
+        part = texts[start : start + 8]
+        generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
+        images = pipeline(part, generator=generators, guidance_scale=scale, output_type="np").images
+        out += list(np.rint(images * 255).astype(np.uint8))
+    return out
+
+
+def autoencoder_psnr(pipeline: FiligranaPipeline, scenes: list[Scene], sprites: Sprites) -> dict[str, float]:
+    """PSNR in dB of whole held-out pictures through the shipped autoencoder."""
+    values = []
+    for scene in scenes:
+        x = to_tensor([render(scene, sprites)])
+        with torch.no_grad():
+            y = pipeline.autoencoder.decode(pipeline.autoencoder.encode(x))
+        values.append(float(psnr(y.clamp(-1, 1), x)))
+    return {"mean": round(float(np.mean(values)), 2), "worst": round(min(values), 2)}
+
+
+def sheet(pipeline: FiligranaPipeline, path: Path) -> None:
+    """The contact sheet: SHOWN in four columns at 256 pixels each, as a palette PNG."""
+    pictures = drawn(pipeline, list(SHOWN), 2.5, seed=1)
+    rows = [np.concatenate(pictures[i : i + 4], 1) for i in range(0, len(pictures), 4)]
+    image = Image.fromarray(shrink(np.concatenate(rows), 2)).quantize(200, dither=Image.Dither.NONE)
+    path.parent.mkdir(exist_ok=True)
+    image.save(path, optimize=True)
+
+
+def clip_results(sprites: Sprites) -> dict[str, Any]:
+    """Retrieval of the shipped CLIP on held-out renders, through open_clip's own loading and transforms."""
+    import open_clip
+
+    model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{CLIP}")
+    model.eval()
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{CLIP}")
+    scenes, texts = held_out_pairs(sprites, 500)
+    pictures = torch.stack([transform(Image.fromarray(render(scene, sprites))) for scene in scenes])
+    top1 = retrieval(model, tokenizer.tokenizer, pictures, texts)
+    with torch.no_grad():
+        names = [f"a {thing.name}" for thing in EVERYTHING]
+        told = torch.nn.functional.normalize(model.encode_text(tokenizer(names)), dim=-1)
+        seen = torch.nn.functional.normalize(model.encode_image(pictures), dim=-1)
+        best = (seen @ told.T).argmax(1)
+    wanted = torch.tensor([scene.thing for scene in scenes])
+    refused = torch.tensor([thing.hazard is not None for thing in EVERYTHING])
+    return {
+        "retrieval_top1_of_50": round(top1, 4),
+        "object_zero_shot": _share(best == wanted),
+        "refused_found": _share(refused[best][refused[wanted]]),
+        "refused_false_alarm": _share(refused[best][~refused[wanted]]),
+        "pictures": len(scenes),
+    }
+
+
+def main() -> None:
+    """Runs every measurement; about five minutes on two cores."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=240)
+    parser.add_argument("--scales", type=float, nargs="*", default=[2.5])
+    options = parser.parse_args()
+    prepare(0)
+    sprites, judge = load(), load_judge()
+    pipeline = FiligranaPipeline.from_pretrained(STILL)
+    pipeline.set_progress_bar_config(disable=True)
+    entries = held_out_captions(sprites)
+    HELD_OUT.write_text(json.dumps(entries, indent=0) + "\n", encoding="utf-8")
+    entries = entries[: options.count]
+    scenes = [Scene(*entry["scene"]) for entry in entries]
+    texts = [str(entry["caption"]) for entry in entries]
+    results: dict[str, Any] = {"captions": len(texts), "objects": len({s.thing for s in scenes}), "of": len(OBJECTS)}
+    results["judge_on_real_renders"] = accuracy(opinions(judge, [render(s, sprites) for s in scenes]), scenes)
+    for scale in options.scales:
+        results[f"generated_at_guidance_{scale}"] = accuracy(opinions(judge, drawn(pipeline, texts, scale)), scenes)
+    results["autoencoder_psnr_db"] = autoencoder_psnr(pipeline, scenes[:60], sprites)
+    clock, wall = time.process_time(), time.monotonic()
+    for text in texts[:8]:
+        pipeline(text, generator=torch.Generator().manual_seed(0))
+    results["cpu_seconds_per_picture"] = round((time.process_time() - clock) / 8, 3)
+    results["seconds_per_picture"] = round((time.monotonic() - wall) / 8, 3)
+    results["threads"] = THREADS
+    results["clip"] = clip_results(sprites)
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    sheet(pipeline, SHEET)
+    print(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()
