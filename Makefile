@@ -42,7 +42,8 @@ test: system $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
-	$(BIN)/mypy .
+	@mkdir -p $(VENV)/mypy && ln -sfn ../.. $(VENV)/mypy/filigrana
+	MYPYPATH=$(VENV)/mypy $(BIN)/mypy -p filigrana
 	$(BIN)/pytest -q -p no:randomly tests/unit/test_house.py
 
 fault: system $(STAMP)

@@ -27,7 +27,8 @@ def mime_for(path: Path | str) -> str:
     suffix = Path(path).suffix.lower()
     if suffix not in MIME_BY_SUFFIX:
         raise InputError(
-            f"files are not written as {suffix or 'a name without a suffix'}", code="input.suffix",
+            f"files are not written as {suffix or 'a name without a suffix'}",
+            code="input.suffix",
             hint=f"Written: {', '.join(MIME_BY_SUFFIX)}.",
         )
     return MIME_BY_SUFFIX[suffix]

@@ -36,8 +36,10 @@ def run_demo(folder: Path, prompt: str, photo: bytes) -> int:
         proof = pipeline.installation.log.prove(outcome.log.index, embed_entry=True)
         head = LogProof.parse(proof).verify(pipeline.installation.log.keys)
         (folder / "picture.tlog-proof").write_text(proof, "utf-8")
-        out.print(f"inclusion proof: entry {outcome.log.index} is in the signed tree of {head.size} entries with root "
-                  f"{head.root.hex()[:24]}… ({folder / 'picture.tlog-proof'})\n")
+        out.print(
+            f"inclusion proof: entry {outcome.log.index} is in the signed tree of {head.size} entries with root "
+            f"{head.root.hex()[:24]}… ({folder / 'picture.tlog-proof'})\n"
+        )
         out.print("[bold]2. verify[/bold]  the file, and what became of it")
         files = [original, *_copies(original, folder, photo)]
         findings = [pipeline.verify(path) for path in files]
@@ -45,8 +47,10 @@ def run_demo(folder: Path, prompt: str, photo: bytes) -> int:
             show_finding(finding)
     seconds = time.perf_counter() - started
     right = tuple(finding.finding for finding in findings) == EXPECTED
-    out.print(f"\n{'[green]all four findings are as expected[/green]' if right else '[red]unexpected findings[/red]'}"
-              f", {seconds:.1f} s in all; the files lie in {folder}/")
+    out.print(
+        f"\n{'[green]all four findings are as expected[/green]' if right else '[red]unexpected findings[/red]'}"
+        f", {seconds:.1f} s in all; the files lie in {folder}/"
+    )
     return 0 if right else 1
 
 

@@ -106,7 +106,8 @@ class Engine:
         if kind_of_mime(request.mime) not in parts.generator.kinds:
             raise GenerationError(
                 f"this model makes {', '.join(sorted(parts.generator.kinds))}, not {kind_of_mime(request.mime)}",
-                code="generate.media", hint="Give an -o file name that ends in .png, .jpg, .webp or .avif.",
+                code="generate.media",
+                hint="Give an -o file name that ends in .png, .jpg, .webp or .avif.",
             )
         run, meter = Run(progress, parts.stage_timeout), EnergyMeter(parts.cpu_watts)
         model = run.stage("load", lambda: _model_of(parts.generator))
@@ -119,7 +120,11 @@ class Engine:
             "best_of": request.best_of,
             "mime": request.mime,
             "model": {"name": model.name, "version": model.version, "digest": model.digest},
-            "policy": {"id": parts.pack.ref.id, "version": parts.pack.ref.version, "digest": parts.pack.ref.digest},
+            "policy": {
+                "id": parts.pack.ref.id,
+                "version": parts.pack.ref.version,
+                "digest": parts.pack.ref.digest,
+            },
         }
         # The prompt as it was written: what cleaning removes is what a guard must see.
         texts = {"prompt": request.prompt}
@@ -128,8 +133,9 @@ class Engine:
         with self._request(run, "generate", asked, texts, request.subject) as (intent, work):
             try:
                 judged, prompt = self._judge_prompt(run, intent, request, prompt)
-                sampling = Sampling(prompt, seed, request.steps, request.guidance, request.size,
-                                    request.negative_prompt)
+                sampling = Sampling(
+                    prompt, seed, request.steps, request.guidance, request.size, request.negative_prompt
+                )
                 made, chosen = self._generate(run, sampling, request.best_of)
                 decision = self._judge_frames(run, intent, made.frames, made.kind, generated=True)
             except _Stopped as stopped:
@@ -170,8 +176,11 @@ class Engine:
         if decision.verdict is Verdict.REWRITE and request.accept_rewrite is not None:
             rewrite = decision.rewrite
             if rewrite is None or rewrite.digest != request.accept_rewrite:
-                raise PromptError("the accepted rewrite is not the one that is offered", code="input.rewrite",
-                                  hint="Ask again, and accept the digest that is offered now.")
+                raise PromptError(
+                    "the accepted rewrite is not the one that is offered",
+                    code="input.rewrite",
+                    hint="Ask again, and accept the digest that is offered now.",
+                )
             parts.ledger.decided(intent.id, decision.record() | {"accepted": rewrite.digest})
             prompt = rewrite.prompt
             parts.ledger.keep_text(intent.id, request.subject, "rewritten_prompt", prompt)
@@ -190,8 +199,11 @@ class Engine:
         generator, agreement = self.parts.generator, self.parts.agreement
         assert generator is not None  # noqa: S101  checked by the caller
         if best_of > 1 and agreement is None:
-            raise GenerationError("best-of needs the CLIP model, which is not installed", code="generate.best_of",
-                                  hint="pip install 'filigrana[generate]'")
+            raise GenerationError(
+                "best-of needs the CLIP model, which is not installed",
+                code="generate.best_of",
+                hint="pip install 'filigrana[generate]'",
+            )
         best: tuple[float, Generated] | None = None
         for number in range(best_of):
             each = replace(sampling, seed=(sampling.seed + number) % (1 << 63))
@@ -220,14 +232,21 @@ class Engine:
         media = open_media(request.path, parts.finisher().limits)
         mime = request.mime or media.info.mime
         if kind_of_mime(mime) != media.info.kind:
-            raise GenerationError(f"a file of type {media.info.mime} cannot become {mime}", code="input.media.kind",
-                                  hint="Keep the kind: picture to picture, clip to clip, sound to sound.")
+            raise GenerationError(
+                f"a file of type {media.info.mime} cannot become {mime}",
+                code="input.media.kind",
+                hint="Keep the kind: picture to picture, clip to clip, sound to sound.",
+            )
         source = run.stage("hash", lambda: _file_digest(media.path))
         asked: dict[str, Any] = {
             "source_type": request.source_type,
             "source_sha256": source,
             "mime": mime,
-            "policy": {"id": parts.pack.ref.id, "version": parts.pack.ref.version, "digest": parts.pack.ref.digest},
+            "policy": {
+                "id": parts.pack.ref.id,
+                "version": parts.pack.ref.version,
+                "digest": parts.pack.ref.digest,
+            },
         }
         with self._request(run, "seal", asked, {}, request.subject) as (intent, work):
             try:
@@ -237,9 +256,7 @@ class Engine:
                     if decision.verdict is not Verdict.ALLOW:
                         raise _Stopped(decision)
                 else:
-                    decision = self._judge_frames(
-                        run, intent, _Frames(media), media.info.kind, generated=False
-                    )
+                    decision = self._judge_frames(run, intent, _Frames(media), media.info.kind, generated=False)
             except _Stopped as stopped:
                 return self._stop(run, intent, stopped.decision)
             keep: dict[str, Any] = {}
@@ -264,8 +281,9 @@ class Engine:
                 },
             )
             material = Material(media.info.kind, frames, media.info.rate, media, keep, media)
-            return self._finish(run, intent, work, material, statement, None, decision, energy,
-                                {"source_sha256": source})
+            return self._finish(
+                run, intent, work, material, statement, None, decision, energy, {"source_sha256": source}
+            )
 
     # ── what both share ──────────────────────────────────────────────────────────────────────────────────────
     @contextmanager
@@ -302,7 +320,10 @@ class Engine:
         """A refusal, an offered rewrite, or work held for a human."""
         held = decision.verdict is Verdict.REVIEW
         self.parts.ledger.close(
-            intent.id, "held" if held else "refused", code=decision.code, verdict=decision.verdict.word,
+            intent.id,
+            "held" if held else "refused",
+            code=decision.code,
+            verdict=decision.verdict.word,
             rewrite=None if decision.rewrite is None else decision.rewrite.digest,
         )
         return (Held if held else Refusal)(decision, str(intent.id), run.stages)
@@ -314,7 +335,9 @@ class Engine:
 
         def judge() -> Decision:
             judged = OutputJudge(
-                parts.pack, list(parts.frame_guards(generated)), origin="generated" if generated else "sealed",
+                parts.pack,
+                list(parts.frame_guards(generated)),
+                origin="generated" if generated else "sealed",
                 timeout=parts.guard_timeout,
             )
             for count, frame in enumerate(sample((f.rgb, float(f.time)) for f in frames), 1):
@@ -352,9 +375,7 @@ class Engine:
         encoded = run.stage("encode", lambda: finisher.encode(material, statement, work, tick("encode")))
         store = run.stage("sign", lambda: finisher.sign(encoded, statement, material, work / FINISHED))
         encoded.unlink(missing_ok=True)
-        done = run.stage(
-            "read back", lambda: finisher.read_back(work / FINISHED, store, statement, tick("read back"))
-        )
+        done = run.stage("read back", lambda: finisher.read_back(work / FINISHED, store, statement, tick("read back")))
         name = parts.store.name(intent.asset_id, statement.mime)
         bindings = [(finisher.codec.alg, str(intent.asset_id))] if statement.binding_alg else []
         claims = {
@@ -371,8 +392,13 @@ class Engine:
             lambda: parts.ledger.result(
                 intent.id,
                 {"name": name, "sampling": replayable},
-                claims | {"energy": energy.as_dict(), "signer": done.credentials.signer,
-                          "timestamp": done.credentials.time, "pixels": replayable.get("pixel_digest")},
+                claims
+                | {
+                    "energy": energy.as_dict(),
+                    "signer": done.credentials.signer,
+                    "timestamp": done.credentials.time,
+                    "pixels": replayable.get("pixel_digest"),
+                },
             ),
             timed=False,
         )

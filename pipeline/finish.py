@@ -82,9 +82,12 @@ class Finisher:
     def encode(self, material: Material, statement: Statement, work: Path, tick: Callable[[int], None]) -> Path:
         """Labels, marks and encodes into ``work``. The label is in the file before anything is signed."""
         xmp = xmp_packet(
-            statement.asset_id, statement.source_type, statement.made_at,
+            statement.asset_id,
+            statement.source_type,
+            statement.made_at,
             system=statement.model.name if statement.model else self.organisation,
-            version=statement.model.version if statement.model else statement.version, prompt=statement.prompt,
+            version=statement.model.version if statement.model else statement.version,
+            prompt=statement.prompt,
         )
         target = work / "encoded"
         if material.kind == "audio":
@@ -110,7 +113,13 @@ class Finisher:
             parent = (material.source.path, material.source.info.mime)
         with self.tsa() as url:
             return sign_file(
-                encoded, target, statement.mime, definition(statement), self.signer, tsa_url=url, parent=parent
+                encoded,
+                target,
+                statement.mime,
+                definition(statement),
+                self.signer,
+                tsa_url=url,
+                parent=parent,
             )
 
     def read_back(self, path: Path, store: bytes, statement: Statement, tick: Callable[[int], None]) -> Finished:
@@ -151,9 +160,7 @@ class Finisher:
                 )
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        return Finished(
-            path, digest, path.stat().st_size, media.info, store, credentials, detection, preview
-        )
+        return Finished(path, digest, path.stat().st_size, media.info, store, credentials, detection, preview)
 
 
 def _check_source_type(credentials: Credentials, statement: Statement) -> None:
@@ -163,9 +170,7 @@ def _check_source_type(credentials: Credentials, statement: Statement) -> None:
         raise ReadBackError("the manifest does not carry the source type", code="provenance.readback.metadata")
 
 
-def _marked(
-    codec: Codec, frames: Iterable[Frame], asset_id: AssetId, tick: Callable[[int], None]
-) -> Iterator[Frame]:
+def _marked(codec: Codec, frames: Iterable[Frame], asset_id: AssetId, tick: Callable[[int], None]) -> Iterator[Frame]:
     """Marks a stream frame by frame; the times travel beside it, one frame ahead at most."""
     times: deque[Fraction] = deque()
 

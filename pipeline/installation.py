@@ -60,7 +60,8 @@ class Installation:
                 raise PermissionError(13, "permission denied")
         except OSError as error:
             raise SettingsError(
-                f"the data folder {self.folder} cannot be used: {error.strerror}", code="settings.data_dir",
+                f"the data folder {self.folder} cannot be used: {error.strerror}",
+                code="settings.data_dir",
                 hint="Give another one with --data-dir or FILIGRANA_DATA_DIR.",
             ) from error
         return self.folder

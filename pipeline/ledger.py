@@ -114,9 +114,7 @@ class Ledger:
             with self._writing() as transaction:
                 self._advance(transaction, intent, "released", None)
                 index = transaction.append(self._entry("release", intent, **entry))
-                Catalog(transaction.session).add(
-                    record(index), manifests=manifests, bindings=bindings, preview=preview
-                )
+                Catalog(transaction.session).add(record(index), manifests=manifests, bindings=bindings, preview=preview)
         except IntegrityError as error:
             raise ReleaseError("this asset was released before", code="release.twice") from error
         return index
@@ -135,9 +133,7 @@ class Ledger:
             rows = opened.execute(select(Intent.id, Intent.request).where(Intent.state.in_(("open", "result"))))
             return [identity for identity, request in rows if request.get("node") == self.node]
 
-    def _advance(
-        self, transaction: LogTransaction, intent: UUID, state: str, result: dict[str, Any] | None
-    ) -> None:
+    def _advance(self, transaction: LogTransaction, intent: UUID, state: str, result: dict[str, Any] | None) -> None:
         row = transaction.session.get(Intent, intent, with_for_update=True)
         if row is None:
             raise ReleaseError("there is no such request", code="release.unknown")

@@ -57,11 +57,16 @@ def replay(log: AuditLog, generator: Generator, asset_id: AssetId, progress: Ste
         record = Catalog(opened).by_asset_id(asset_id)
         row = opened.get(Intent, record.intent_id) if record is not None and record.intent_id else None
         if row is None or not row.result:
-            raise InputError(f"nothing is recorded under {asset_id}", code="input.asset_unknown",
-                             hint="`filigrana audit show` lists what was released here.")
+            raise InputError(
+                f"nothing is recorded under {asset_id}",
+                code="input.asset_unknown",
+                hint="`filigrana audit show` lists what was released here.",
+            )
         if row.kind != "generate":
-            raise InputError("this asset was made elsewhere and sealed here: there is nothing to replay",
-                             code="input.not_generated")
+            raise InputError(
+                "this asset was made elsewhere and sealed here: there is nothing to replay",
+                code="input.not_generated",
+            )
         vault = Vault(opened)
         texts = {kind: vault.open_text(ident) for kind, ident in vault.texts_of_intent(row.id).items()}
         recorded, asked = dict(row.result["sampling"]), dict(row.request)
@@ -88,8 +93,9 @@ def _differences(recorded: dict[str, Any], generator: Generator) -> list[str]:
     found = []
     then, model = recorded.get("model", {}), generator.model
     if then.get("digest") != model.digest:
-        found.append(f"model: {then.get('name')} {str(then.get('digest'))[:12]} then, {model.name} "
-                     f"{model.digest[:12]} now")
+        found.append(
+            f"model: {then.get('name')} {str(then.get('digest'))[:12]} then, {model.name} {model.digest[:12]} now"
+        )
     for name, was in recorded.get("versions", {}).items():
         try:
             now = importlib.metadata.version(name)

@@ -53,7 +53,9 @@ class Settings(BaseSettings):
     stage_timeout: float = Field(3600.0, gt=0, description="seconds that any other stage may take")
     max_pixels: int = Field(50_000_000, ge=65_536, description="the largest frame that is read")
     max_seconds: float = Field(4 * 3600.0, gt=0, description="the longest clip that is read, in seconds")
-    cpu_watts: float = Field(10.0, gt=0, le=1000, description="declared watts of one busy core, for the energy estimate")
+    cpu_watts: float = Field(
+        10.0, gt=0, le=1000, description="declared watts of one busy core, for the energy estimate"
+    )
 
     @field_validator("tsa_url")
     @classmethod
@@ -72,8 +74,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the signature is pydantic's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         file = Path(os.environ.get("FILIGRANA_CONFIG") or CONFIG_FILE)
         sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)

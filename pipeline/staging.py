@@ -46,7 +46,8 @@ class Staging:
         except OSError as error:
             shutil.rmtree(work, ignore_errors=True)
             raise ReleaseError(
-                f"there is no room to work in: {error.strerror}", code="release.staging",
+                f"there is no room to work in: {error.strerror}",
+                code="release.staging",
                 hint="Check free space and permissions of the data folder.",
             ) from error
         try:
@@ -79,8 +80,11 @@ class Staging:
                 shutil.rmtree(work, ignore_errors=True)
             finally:
                 os.close(lock)
-        abandoned += [i for i in ledger.unfinished() if i not in alive and not (self.folder / str(i)).exists()
-                      and _abandon(ledger, i)]
+        abandoned += [
+            i
+            for i in ledger.unfinished()
+            if i not in alive and not (self.folder / str(i)).exists() and _abandon(ledger, i)
+        ]
         return Recovered(tuple(published), tuple(abandoned))
 
 

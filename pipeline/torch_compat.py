@@ -30,7 +30,9 @@ def ready() -> None:
             return
         if find_spec("torch") is None:
             raise GenerationError(
-                "torch is not installed", code="generate.not_installed", hint="pip install 'filigrana[generate]'"
+                "torch is not installed",
+                code="generate.not_installed",
+                hint="pip install 'filigrana[generate]'",
             )
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         import torch
@@ -40,7 +42,7 @@ def ready() -> None:
         if find_spec("torchvision") is None:
             return
         try:
-            import torchvision  # noqa: F401
+            import torchvision
         except RuntimeError as error:
             if "torchvision::" not in str(error):
                 raise

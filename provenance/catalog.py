@@ -151,9 +151,7 @@ class Catalog:
     def newest(self, limit: int = 20) -> tuple[AssetRecord, ...]:
         """The latest releases, newest first."""
         order = (Asset.created_at.desc(), Asset.asset_id)
-        return tuple(
-            _record(row) for row in self._session.scalars(select(Asset).order_by(*order).limit(limit))
-        )
+        return tuple(_record(row) for row in self._session.scalars(select(Asset).order_by(*order).limit(limit)))
 
     def manifests(self, asset_id: AssetId) -> dict[str, bytes]:
         """The asset's manifest stores by label."""

@@ -86,7 +86,8 @@ def _make(
         .add_extension(x509.BasicConstraints(ca=ca_path is not None, path_length=ca_path), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
-            _usage(ca=True) if ca_path is not None else _usage(sign=True, repudiation=repudiation), critical=True
+            _usage(ca=True) if ca_path is not None else _usage(sign=True, repudiation=repudiation),
+            critical=True,
         )
     )
     signing_key = issuer.key if issuer else key
@@ -116,19 +117,47 @@ def make_claim_chain(now: dt.datetime, leaf_days: int = 365) -> ClaimChain:
     """A development chain for claim signing: ES256 leaf under a P-384 issuing CA under a P-384 root."""
     eku = [CLAIM_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION]
     root = _make("Filigrana development root", issuer=None, curve=ec.SECP384R1(), days=3650, now=now, ca_path=2)
-    issuing = _make("Filigrana development issuing CA", issuer=root, curve=ec.SECP384R1(), days=1825, now=now,
-                    ca_path=0, eku=eku)
-    leaf = _make("Filigrana development claim signer", issuer=issuing, curve=ec.SECP256R1(), days=leaf_days, now=now,
-                 eku=eku, repudiation=True, policy=True)
+    issuing = _make(
+        "Filigrana development issuing CA",
+        issuer=root,
+        curve=ec.SECP384R1(),
+        days=1825,
+        now=now,
+        ca_path=0,
+        eku=eku,
+    )
+    leaf = _make(
+        "Filigrana development claim signer",
+        issuer=issuing,
+        curve=ec.SECP256R1(),
+        days=leaf_days,
+        now=now,
+        eku=eku,
+        repudiation=True,
+        policy=True,
+    )
     return ClaimChain(leaf, issuing.certificate, root.certificate)
 
 
 def make_tsa_chain(now: dt.datetime, leaf_days: int = 365) -> tuple[KeyPair, x509.Certificate]:
     """A development time-stamp authority: (leaf, root), with a root that signs nothing else."""
-    root = _make("Filigrana development time-stamp root", issuer=None, curve=ec.SECP384R1(), days=3650, now=now,
-                 ca_path=0)
-    leaf = _make("Filigrana development time-stamp authority", issuer=root, curve=ec.SECP256R1(), days=leaf_days,
-                 now=now, eku=[ExtendedKeyUsageOID.TIME_STAMPING], eku_critical=True)
+    root = _make(
+        "Filigrana development time-stamp root",
+        issuer=None,
+        curve=ec.SECP384R1(),
+        days=3650,
+        now=now,
+        ca_path=0,
+    )
+    leaf = _make(
+        "Filigrana development time-stamp authority",
+        issuer=root,
+        curve=ec.SECP256R1(),
+        days=leaf_days,
+        now=now,
+        eku=[ExtendedKeyUsageOID.TIME_STAMPING],
+        eku_critical=True,
+    )
     return leaf, root.certificate
 
 

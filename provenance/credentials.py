@@ -39,9 +39,7 @@ class Credentials:
     detail: str = ""
 
 
-def read_credentials(
-    path: Path, mime: str, trust: TrustLists, *, manifest_store: bytes | None = None
-) -> Credentials:
+def read_credentials(path: Path, mime: str, trust: TrustLists, *, manifest_store: bytes | None = None) -> Credentials:
     """Reads embedded credentials, or ``manifest_store`` against the file. No network. Never raises for bad bytes."""
     context = c2pa.Context.from_dict(trust.settings())
     try:
@@ -82,9 +80,7 @@ def _interpret(state: str | None, results: dict[str, Any], document: dict[str, A
     active = results.get("activeManifest", {})
     failures = tuple(str(s.get("code")) for s in active.get("failure", []))
     for delta in results.get("ingredientDeltas", []):
-        failures += tuple(
-            f"ingredient:{s.get('code')}" for s in delta.get("validationDeltas", {}).get("failure", [])
-        )
+        failures += tuple(f"ingredient:{s.get('code')}" for s in delta.get("validationDeltas", {}).get("failure", []))
     level = claim_level(results)
     verdict: State = "invalid"
     if state in ("Trusted", "Valid"):
@@ -102,9 +98,14 @@ def _interpret(state: str | None, results: dict[str, Any], document: dict[str, A
         source_type=next((a["digitalSourceType"] for a in actions if "digitalSourceType" in a), None),
         actions=tuple(str(a.get("action")) for a in actions),
         ingredients=tuple(
-            str(v.get("relationship")) for k, v in store.items() if k.startswith("c2pa.ingredient") and isinstance(v, dict)
+            str(v.get("relationship"))
+            for k, v in store.items()
+            if k.startswith("c2pa.ingredient") and isinstance(v, dict)
         ),
-        record=next((v for k, v in store.items() if k.startswith("org.filigrana.record") and isinstance(v, dict)), None),
+        record=next(
+            (v for k, v in store.items() if k.startswith("org.filigrana.record") and isinstance(v, dict)),
+            None,
+        ),
     )
 
 

@@ -117,9 +117,7 @@ def downgrade(engine: Engine, revision: str = "base") -> None:
     with engine.connect() as connection:
         exists = inspect(connection).has_table("log_entries")
         if exists and connection.execute(text("SELECT 1 FROM log_entries LIMIT 1")).first():
-            raise LogError(
-                "the log has entries: it is not dropped", hint="Export it, and start a new database."
-            )
+            raise LogError("the log has entries: it is not dropped", hint="Export it, and start a new database.")
     with _migrating(engine) as config:
         command.downgrade(config, revision)
 

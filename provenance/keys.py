@@ -46,7 +46,8 @@ def read_private(path: Path) -> bytes:
         mode = path.stat().st_mode
         if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise KeyStoreError(
-                f"{path.name} can be read by other users", code="provenance.keys.permissions",
+                f"{path.name} can be read by other users",
+                code="provenance.keys.permissions",
                 hint=f"chmod 600 {path}",
             )
         return path.read_bytes()

@@ -65,8 +65,11 @@ def xmp_packet(
 
 def _clean(text: str) -> str:
     """XML 1.0 cannot carry most control characters, not even escaped."""
-    return "".join(c for c in text if c in "\t\n\r" or (ord(c) >= 32 and not 0xD800 <= ord(c) <= 0xDFFF
-                                                        and c not in "\ufffe\uffff"))
+    return "".join(
+        c
+        for c in text
+        if c in "\t\n\r" or (ord(c) >= 32 and not 0xD800 <= ord(c) <= 0xDFFF and c not in "\ufffe\uffff")
+    )
 
 
 def read_label(packet: str) -> MetadataLabel:

@@ -68,7 +68,10 @@ def definition(statement: Statement) -> dict[str, Any]:
     ingredients: list[dict[str, Any]] = []
     if made_here:
         ingredients = _inputs(statement)
-        first |= {"action": "c2pa.created", "parameters": {"ingredientIds": [i["label"] for i in ingredients]}}
+        first |= {
+            "action": "c2pa.created",
+            "parameters": {"ingredientIds": [i["label"] for i in ingredients]},
+        }
     else:
         first |= {"action": "c2pa.opened", "parameters": {"ingredientIds": ["parent"]}}
     if uri is not None and ai:
@@ -85,9 +88,7 @@ def definition(statement: Statement) -> dict[str, Any]:
         )
     if ai:
         assertions.append(_assertion("c2pa.ai-disclosure", _disclosure(statement)))
-    assertions.insert(
-        0, _assertion("c2pa.actions.v2", {"allActionsIncluded": True, "actions": actions})
-    )
+    assertions.insert(0, _assertion("c2pa.actions.v2", {"allActionsIncluded": True, "actions": actions}))
     assertions.append(_assertion(RECORD_LABEL, {"assetId": str(statement.asset_id), **statement.record}))
     assertions.append(
         {
@@ -123,9 +124,7 @@ def _inputs(statement: Statement) -> list[dict[str, Any]]:
                 "relationship": "inputTo",
                 "label": "model",
                 "title": f"{model.name} {model.version}".strip(),
-                "description": "; ".join(
-                    part for part in (described, model.licence, model.training_data) if part
-                ),
+                "description": "; ".join(part for part in (described, model.licence, model.training_data) if part),
                 "data_types": [{"type": "c2pa.types.model"}],
             }
         )

@@ -92,8 +92,9 @@ def sign_file(
         if failed:
             raise ManifestError("the signing key did not sign", code="provenance.signer") from failed[0]
         if isinstance(error, OSError):
-            raise ManifestError(f"the signed file could not be written: {error.strerror}",
-                                code="provenance.io") from error
+            raise ManifestError(
+                f"the signed file could not be written: {error.strerror}", code="provenance.io"
+            ) from error
         if _is_timestamp(str(error)):
             raise TimestampError("the time-stamp authority did not give a time-stamp") from error
         raise ManifestError(f"signing failed: {str(error)[:200]}") from error

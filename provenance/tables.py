@@ -163,9 +163,7 @@ class Manifest(Base):
 
     __tablename__ = "manifests"
 
-    asset_id: Mapped[int] = mapped_column(
-        ForeignKey("assets.asset_id"), primary_key=True, autoincrement=False
-    )
+    asset_id: Mapped[int] = mapped_column(ForeignKey("assets.asset_id"), primary_key=True, autoincrement=False)
     label: Mapped[str] = mapped_column(String(256), primary_key=True, index=True)
     store: Mapped[bytes] = mapped_column(LargeBinary)
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
@@ -190,9 +188,7 @@ class Preview(Base):
 
     __tablename__ = "previews"
 
-    asset_id: Mapped[int] = mapped_column(
-        ForeignKey("assets.asset_id"), primary_key=True, autoincrement=False
-    )
+    asset_id: Mapped[int] = mapped_column(ForeignKey("assets.asset_id"), primary_key=True, autoincrement=False)
     mime: Mapped[str] = mapped_column(String(64))
     data: Mapped[bytes] = mapped_column(LargeBinary)
     width: Mapped[int] = mapped_column(Integer)

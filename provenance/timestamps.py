@@ -52,9 +52,7 @@ def answer(request: bytes, tsa: TsaKey, now: dt.datetime) -> bytes:
     if nonce is not None:
         info["nonce"] = nonce
     token_info = tsp.TSTInfo(info)
-    certificate = asn1_x509.Certificate.load(
-        tsa.pair.certificate.public_bytes(serialization.Encoding.DER)
-    )
+    certificate = asn1_x509.Certificate.load(tsa.pair.certificate.public_bytes(serialization.Encoding.DER))
     attributes = cms.CMSAttributes(
         [
             {"type": "content_type", "values": ["tst_info"]},
@@ -79,8 +77,12 @@ def answer(request: bytes, tsa: TsaKey, now: dt.datetime) -> bytes:
             "signer_infos": [
                 {
                     "version": "v1",
-                    "sid": {"issuer_and_serial_number": {
-                        "issuer": certificate.issuer, "serial_number": certificate.serial_number}},
+                    "sid": {
+                        "issuer_and_serial_number": {
+                            "issuer": certificate.issuer,
+                            "serial_number": certificate.serial_number,
+                        }
+                    },
                     "digest_algorithm": {"algorithm": "sha256"},
                     "signed_attrs": attributes,
                     "signature_algorithm": {"algorithm": "sha256_ecdsa"},
@@ -90,7 +92,10 @@ def answer(request: bytes, tsa: TsaKey, now: dt.datetime) -> bytes:
         }
     )
     response = tsp.TimeStampResp(
-        {"status": {"status": "granted"}, "time_stamp_token": {"content_type": "signed_data", "content": signed}}
+        {
+            "status": {"status": "granted"},
+            "time_stamp_token": {"content_type": "signed_data", "content": signed},
+        }
     )
     return bytes(response.dump())
 

@@ -54,16 +54,12 @@ class Vault:
 
     def rotate(self) -> TenantKey:
         """A new current key for the tenant; the old ones stay, to check old commitments with."""
-        key = TenantKey(
-            id=secrets.token_hex(6), tenant=self._tenant, key=secrets.token_bytes(32), created_at=now()
-        )
+        key = TenantKey(id=secrets.token_hex(6), tenant=self._tenant, key=secrets.token_bytes(32), created_at=now())
         self._session.add(key)
         self._session.flush()
         return key
 
-    def seal_text(
-        self, subject: str, text: str, *, kind: str = "prompt", intent_id: UUID | None = None
-    ) -> UUID:
+    def seal_text(self, subject: str, text: str, *, kind: str = "prompt", intent_id: UUID | None = None) -> UUID:
         """Keeps ``text`` encrypted under ``subject``'s key (made at first use). Returns the sealed text's id.
 
         Raises KeyStoreError when the subject was erased: nothing is collected again under that name.
@@ -101,9 +97,7 @@ class Vault:
 
     def texts_of_intent(self, intent_id: UUID) -> dict[str, UUID]:
         """The sealed texts of a request: kind -> id."""
-        found = self._session.execute(
-            select(SealedText.kind, SealedText.id).where(SealedText.intent_id == intent_id)
-        )
+        found = self._session.execute(select(SealedText.kind, SealedText.id).where(SealedText.intent_id == intent_id))
         return {row.kind: row.id for row in found}
 
     def erase(self, subject: str) -> dict[str, Any]:
@@ -122,9 +116,7 @@ class Vault:
         ).all()
         if not changed:
             raise InputError("there is nothing to erase for this subject", hint="")
-        count = self._session.scalar(
-            select(func.count()).select_from(SealedText).where(SealedText.subject == subject)
-        )
+        count = self._session.scalar(select(func.count()).select_from(SealedText).where(SealedText.subject == subject))
         return {"type": "erase", "subject": self.commit_text(subject), "texts": int(count or 0)}
 
     def _current_key(self) -> TenantKey | None:

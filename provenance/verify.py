@@ -262,14 +262,25 @@ def _contradictions(seen: Observed) -> list[str]:
         elif claimed is None and read is not None and claimed_id is not None and read != claimed_id:
             found.append(f"the pixels carry the watermark {read}, which the manifest does not claim")
     label = seen.label
-    if label is not None and label.source_type is not None and seen.credentials.source_type is not None and (
-        label.source_type != seen.credentials.source_type
+    if (
+        label is not None
+        and label.source_type is not None
+        and seen.credentials.source_type is not None
+        and (label.source_type != seen.credentials.source_type)
     ):
         found.append("the XMP and the manifest name different digital source types")
-    if label is not None and label.asset_id is not None and claimed_id is not None and label.asset_id != str(claimed_id):
+    if (
+        label is not None
+        and label.asset_id is not None
+        and claimed_id is not None
+        and label.asset_id != str(claimed_id)
+    ):
         found.append("the XMP and the manifest name different asset ids")
-    if seen.record is not None and claimed_id == seen.record.asset_id and seen.comparison is not None and (
-        seen.comparison.match == "different"
+    if (
+        seen.record is not None
+        and claimed_id == seen.record.asset_id
+        and seen.comparison is not None
+        and (seen.comparison.match == "different")
     ):
         found.append(f"the catalog's preview of {claimed_id} shows something else")
     if seen.exact and seen.log is not None and not seen.log.ok:

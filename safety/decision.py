@@ -148,8 +148,9 @@ class Decision:
             "guards": [
                 {
                     "guard": run.guard,
-                    "model": None if run.model is None else {
-                        "name": run.model.name, "version": run.model.version, "digest": run.model.digest},
+                    "model": None
+                    if run.model is None
+                    else {"name": run.model.name, "version": run.model.version, "digest": run.model.digest},
                     "inputs": run.inputs,
                     "scores": {hazard: f"{score:.6f}" for hazard, score in run.scores},
                     "error": run.error,
@@ -169,8 +170,11 @@ def checked_scores(guard: str, scores: object) -> tuple[tuple[str, float], ...]:
     for hazard, score in scores.items():
         if hazard not in HAZARDS:
             raise SafetyError(f"the guard {guard} named an unknown hazard", code="safety.unknown_hazard")
-        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score) or not (
-            0 <= score <= 1
+        if (
+            isinstance(score, bool)
+            or not isinstance(score, int | float)
+            or not math.isfinite(score)
+            or not (0 <= score <= 1)
         ):
             raise SafetyError(f"the guard {guard} gave a score that is no probability", code="safety.not_a_number")
         pairs.append((str(hazard), float(score)))

@@ -6,6 +6,7 @@ import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -90,13 +91,18 @@ def check_text(text: str, pack: Pack) -> str:
     if not any(c.isalnum() for c in cleaned) and not any(ord(c) > 0x2000 for c in cleaned):
         raise PromptError("the prompt holds nothing that can be read", code="input.prompt.empty")
     if len(cleaned) > limit:
-        raise PromptError(f"the prompt has {len(cleaned)} characters; the limit is {limit}",
-                          code="input.prompt.too_long")
+        raise PromptError(
+            f"the prompt has {len(cleaned)} characters; the limit is {limit}", code="input.prompt.too_long"
+        )
     return cleaned
 
 
 def judge_text(
-    text: str, pack: Pack, guards: Sequence[TextGuard] = (), *, timeout: float = DEFAULT_TIMEOUT,
+    text: str,
+    pack: Pack,
+    guards: Sequence[TextGuard] = (),
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
     offer_rewrite: bool = True,
 ) -> Decision:
     """Judges a prompt by the pack's prompt rules. ``guards`` beside the lexicon, which is always there."""
@@ -115,7 +121,7 @@ def judge_text(
             if name not in by_name:
                 raise SafetyError(f"the guard {name} is not installed", code="safety.missing")
             guard = by_name[name]
-            scores = _within(timeout, lambda guard=guard: dict(guard.score(cleaned)))  # type: ignore[misc]
+            scores = dict(_within(timeout, partial(guard.score, cleaned)))
             runs.append(GuardRun(name, guard.model, 1, checked_scores(name, scores)))
         except Exception as error:  # noqa: BLE001  every failure of a guard ends in review
             run, hit = _failed("prompt", name, error)
@@ -160,8 +166,15 @@ def _score_fires(rule: Rule, runs: Iterable[GuardRun]) -> bool:
 
 
 def _hit(rule: Rule) -> RuleHit:
-    return RuleHit(rule.id, rule.title, rule.hazard, rule.severity, f"{rule.side}.{rule.hazard}", rule.reason,
-                   rule.override)
+    return RuleHit(
+        rule.id,
+        rule.title,
+        rule.hazard,
+        rule.severity,
+        f"{rule.side}.{rule.hazard}",
+        rule.reason,
+        rule.override,
+    )
 
 
 def _rewrite(
@@ -220,7 +233,8 @@ class OutputJudge:
                 continue
             guard = self._guards[name]
             try:
-                scores = checked_scores(name, _within(self._timeout, lambda guard=guard: dict(guard.score(frame))))  # type: ignore[misc]
+                answer = _within(self._timeout, partial(guard.score, frame))
+                scores = checked_scores(name, dict(answer))
             except Exception as error:  # noqa: BLE001  every failure of a guard ends in review
                 self._failures[name] = error
                 continue
@@ -240,7 +254,12 @@ class OutputJudge:
                 hits.append(hit)
             else:
                 runs.append(
-                    GuardRun(name, self._guards[name].model, self._frames, tuple(sorted(self._scores[name].items())))
+                    GuardRun(
+                        name,
+                        self._guards[name].model,
+                        self._frames,
+                        tuple(sorted(self._scores[name].items())),
+                    )
                 )
         thresholds: dict[str, float] = {}
         for rule in (r for r in self._pack.rules if r.side == "output" and r.status != "deprecated"):
@@ -249,8 +268,15 @@ class OutputJudge:
             if _score_fires(rule, runs):
                 hits.append(_hit(rule))
         verdict = max((hit.verdict for hit in hits), default=Verdict.ALLOW)
-        return Decision("output", verdict, self._pack.ref, tuple(hits), tuple(runs), None,
-                        tuple(sorted(thresholds.items())))
+        return Decision(
+            "output",
+            verdict,
+            self._pack.ref,
+            tuple(hits),
+            tuple(runs),
+            None,
+            tuple(sorted(thresholds.items())),
+        )
 
 
 def judge_sound(pack: Pack) -> Decision:
@@ -258,6 +284,12 @@ def judge_sound(pack: Pack) -> Decision:
     verdict = Verdict.parse(pack.document.unjudged_sound)
     if verdict is Verdict.ALLOW:
         return Decision("output", verdict, pack.ref)
-    hit = RuleHit("ENGINE", "sound is not examined", "", verdict, "output.sound_unjudged",
-                  "No guard listens to sound, and the policy does not let it pass unexamined.")
+    hit = RuleHit(
+        "ENGINE",
+        "sound is not examined",
+        "",
+        verdict,
+        "output.sound_unjudged",
+        "No guard listens to sound, and the policy does not let it pass unexamined.",
+    )
     return Decision("output", verdict, pack.ref, (hit,))

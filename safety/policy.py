@@ -118,7 +118,10 @@ class _Document(_Strict):
         if len(set(ids)) != len(ids):
             raise ValueError("two rules have one id")
         for rule in self.rules:
-            for name in [*(rule.terms.all_of if rule.terms else []), *(rule.terms.unless if rule.terms else [])]:
+            for name in [
+                *(rule.terms.all_of if rule.terms else []),
+                *(rule.terms.unless if rule.terms else []),
+            ]:
                 if not self.lists.get(name):
                     raise ValueError(f"rule {rule.id} asks for the list {name!r}, which is missing or empty")
             if rule.score:
@@ -183,7 +186,8 @@ def load_pack(name_or_path: str) -> Pack:
         except OSError as error:
             raise PolicyError(f"the policy pack cannot be read: {error.strerror}") from error
     raise PolicyError(
-        f"there is no policy pack {name_or_path!r}", hint=f"Built in: {', '.join(builtin_names())}; or give a path."
+        f"there is no policy pack {name_or_path!r}",
+        hint=f"Built in: {', '.join(builtin_names())}; or give a path.",
     )
 
 

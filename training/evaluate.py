@@ -26,17 +26,16 @@ from .export import STILL
 from .train_clip import FOLDER as CLIP
 from .train_clip import held_out_pairs, retrieval
 from .train_judge import Judge, Opinion, labels, load_judge
-from .world.captions import caption
+from .world import held_out
 from .world.objects import EVERYTHING, OBJECTS
 from .world.palette import BACKGROUNDS
-from .world.scenes import Scene, render, sample
+from .world.scenes import Scene, render
 from .world.sprites import Sprites, load
 from .world.thumbs import shrink
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "training" / "results.json"
 SHEET = ROOT / "docs" / "contact-sheet.png"
-HELD_OUT = ROOT / "training" / "world" / "held_out.json"
 SHOWN = (
     "a red sailboat on a blue sea", "a small dog on a green hill", "a large rocket in a night sky",
     "a yellow car on a pink background", "a penguin in the snow", "a purple umbrella, grey background",
@@ -45,20 +44,6 @@ SHOWN = (
     "a birthday cake on a brown background", "an owl in a night sky", "a small blue whale on the sea",
     "a strawberry on a yellow background", "a house on a green meadow",
 )  # fmt: skip
-
-
-def held_out_captions(sprites: Sprites, count: int = 256) -> list[dict[str, Any]]:
-    """The fixed list of held-out scenes with captions that state object and background."""
-    rng = np.random.default_rng(2026)
-    entries: list[dict[str, Any]] = []
-    while len(entries) < count:
-        scene = sample(rng, sprites, held_out=True)
-        text = caption(scene, rng)
-        ground = BACKGROUNDS[scene.background]
-        if not any(phrase in text for phrase in (*ground.phrases, ground.name)):
-            continue
-        entries.append({"caption": text, "scene": [getattr(scene, f) for f in Scene.__dataclass_fields__]})
-    return entries
 
 
 def opinions(judge: Judge, pictures: list[NDArray[np.uint8]]) -> Opinion:
@@ -151,11 +136,8 @@ def main() -> None:
     sprites, judge = load(), load_judge()
     pipeline = FiligranaPipeline.from_pretrained(STILL)
     pipeline.set_progress_bar_config(disable=True)
-    entries = held_out_captions(sprites)
-    HELD_OUT.write_text(json.dumps(entries, indent=0) + "\n", encoding="utf-8")
-    entries = entries[: options.count]
-    scenes = [Scene(*entry["scene"]) for entry in entries]
-    texts = [str(entry["caption"]) for entry in entries]
+    pairs = held_out.read()[: options.count]
+    texts, scenes = [text for text, _ in pairs], [scene for _, scene in pairs]
     results: dict[str, Any] = {"captions": len(texts), "objects": len({s.thing for s in scenes}), "of": len(OBJECTS)}
     results["judge_on_real_renders"] = accuracy(opinions(judge, [render(s, sprites) for s in scenes]), scenes)
     for scale in options.scales:

@@ -34,7 +34,9 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """One optimiser with a group of matrices (`muon` true) and a group of the rest."""
 
-    def __init__(self, named: Iterable[tuple[str, nn.Parameter]], lr: float, decay: float, plain: tuple[str, ...]) -> None:
+    def __init__(
+        self, named: Iterable[tuple[str, nn.Parameter]], lr: float, decay: float, plain: tuple[str, ...]
+    ) -> None:
         """Parameters with fewer than two axes, and those whose name contains one of `plain`, take AdamW."""
         matrices: list[nn.Parameter] = []
         rest: list[nn.Parameter] = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +47,7 @@ class Judge(nn.Module):
         super().__init__()
         widths = (3, 32, 64, 96, 128, 192)
         layers: list[nn.Module] = []
-        for narrow, wide in zip(widths[:-1], widths[1:], strict=True):
+        for narrow, wide in pairwise(widths):
             layers += [nn.Conv2d(narrow, wide, 3, 2, 1), nn.BatchNorm2d(wide), nn.SiLU()]
         self.body = nn.Sequential(*layers)
         self.head = nn.Sequential(nn.Linear(192 * 16, 384), nn.SiLU(), nn.Linear(384, sum(HEADS)))
@@ -72,9 +73,7 @@ def roughen(pictures: Tensor, rng: np.random.Generator) -> Tensor:
     return out + float(rng.uniform(0, 0.08)) * torch.randn_like(out)
 
 
-def draw_batch(
-    thumbs: Thumbs, scenes: list[Scene], rng: np.random.Generator | None
-) -> Tensor:
+def draw_batch(thumbs: Thumbs, scenes: list[Scene], rng: np.random.Generator | None) -> Tensor:
     """Scenes -> (N, 3, 128, 128) float32 in [-1, 1]."""
     pictures: list[NDArray[np.uint8]] = [thumbs.render(scene, rng) for scene in scenes]
     return to_tensor(pictures)

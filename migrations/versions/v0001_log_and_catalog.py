@@ -164,9 +164,7 @@ def _vault_tables() -> None:
         _time("created_at"),
         _time("destroyed_at", nullable=True),
         sa.PrimaryKeyConstraint("subject", name="pk_subject_keys"),
-        sa.CheckConstraint(
-            "(key IS NULL) = (destroyed_at IS NOT NULL)", name=op.f("ck_subject_keys_destroyed")
-        ),
+        sa.CheckConstraint("(key IS NULL) = (destroyed_at IS NOT NULL)", name=op.f("ck_subject_keys_destroyed")),
     )
     op.create_table(
         "sealed_texts",
@@ -194,9 +192,7 @@ def _guard_sqlite() -> None:
     taken = {
         # The next index and no other: dense, and no row can be replaced.
         "log_entries": "NEW.seq IS NOT (SELECT coalesce(max(seq) + 1, 0) FROM log_entries)",
-        "log_tiles": (
-            "EXISTS (SELECT 1 FROM log_tiles WHERE level = NEW.level AND tile_index = NEW.tile_index)"
-        ),
+        "log_tiles": ("EXISTS (SELECT 1 FROM log_tiles WHERE level = NEW.level AND tile_index = NEW.tile_index)"),
         "log_checkpoints": (
             "EXISTS (SELECT 1 FROM log_checkpoints WHERE size = NEW.size AND verifier_key = NEW.verifier_key)"
         ),

@@ -32,7 +32,7 @@ def _version(wanted: bool) -> None:
 def options(
     data_dir: Annotated[Optional[Path], typer.Option(help="Keys, database and released assets.")] = None,  # noqa: UP045
     database: Annotated[Optional[str], typer.Option(help="sqlite:///FILE or postgresql://…")] = None,  # noqa: UP045
-    policy_: Annotated[Optional[str], typer.Option("--policy", help="A policy pack: a name or a path.")] = None,  # noqa: UP045
+    policy_: Annotated[str | None, typer.Option("--policy", help="A policy pack: a name or a path.")] = None,
     model: Annotated[Optional[str], typer.Option(help="embedded, a diffusers folder, or a hub id.")] = None,  # noqa: UP045
     _version_flag: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")

@@ -18,7 +18,7 @@ OUT = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
 
 @app.command()
 def show(
-    what: Annotated[Optional[str], typer.Argument(help="An asset id or an entry's index; default: the latest.")] = None,  # noqa: UP045
+    what: Annotated[str | None, typer.Argument(help="An asset id or an entry's index; default: the latest.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many entries.")] = 20,
     json_: JSON = False,
 ) -> None:
@@ -27,20 +27,22 @@ def show(
 
     with installation() as opened:
         log = opened.log
-        for index, entry in _chosen(opened, log, what, limit):
+        for index, entry in _chosen(log, what, limit):
             if json_:
                 emit_json({"index": index, "entry": entry})
                 continue
             words = [str(entry[key]) for key in ("kind", "asset_id", "code", "mime") if entry.get(key)]
             if entry["type"] == "decision":
                 words += [entry["decision"]["side"], entry["decision"]["verdict"], entry["decision"]["code"]]
-            out.print(f"[bold]{index:>6}[/bold]  {entry.get('time', ''):<24}  {entry['type']:<10} "
-                      f"[dim]{entry.get('intent', '')[:8]}[/dim]  {escape(' '.join(words))}")
+            out.print(
+                f"[bold]{index:>6}[/bold]  {entry.get('time', ''):<24}  {entry['type']:<10} "
+                f"[dim]{entry.get('intent', '')[:8]}[/dim]  {escape(' '.join(words))}"
+            )
             if what is not None:
                 out.print_json(data=entry)
 
 
-def _chosen(opened: Any, log: Any, what: str | None, limit: int) -> Any:
+def _chosen(log: Any, what: str | None, limit: int) -> Any:
     from ...provenance.catalog import Catalog
     from ...provenance.database import session
     from ...provenance.identity import AssetId
@@ -60,8 +62,11 @@ def _chosen(opened: Any, log: Any, what: str | None, limit: int) -> Any:
 
 
 def _unknown(ident: object) -> InputError:
-    return InputError(f"nothing was released here under {ident}", code="input.asset_unknown",
-                      hint="`filigrana audit show` lists the latest releases.")
+    return InputError(
+        f"nothing was released here under {ident}",
+        code="input.asset_unknown",
+        hint="`filigrana audit show` lists the latest releases.",
+    )
 
 
 @app.command("verify")
@@ -84,13 +89,23 @@ def verify_(
     with installation() as opened, progress_bars(json_) as tell:
         report = opened.log.verify(notes, lambda done, total: tell("verify", done, total))
     if json_:
-        emit_json({"ok": report.ok, "entries": report.entries, "root": report.root, "first_bad": report.first_bad,
-                   "seconds": round(report.seconds, 4), "problems": list(report.problems)})
+        emit_json(
+            {
+                "ok": report.ok,
+                "entries": report.entries,
+                "root": report.root,
+                "first_bad": report.first_bad,
+                "seconds": round(report.seconds, 4),
+                "problems": list(report.problems),
+            }
+        )
     elif report.ok:
         out.print(f"[green]intact[/green]: {report.entries} entries, root {report.root[:16]}…, {report.seconds:.2f} s")
         if not notes:
-            out.print("[dim]Only a checkpoint that the operator cannot change shows a wholly rewritten history: "
-                      "give one with --checkpoint.[/dim]")
+            out.print(
+                "[dim]Only a checkpoint that the operator cannot change shows a wholly rewritten history: "
+                "give one with --checkpoint.[/dim]"
+            )
     else:
         err.print("[red]not intact[/red]")
         for problem in report.problems:
@@ -99,9 +114,7 @@ def verify_(
 
 
 @app.command()
-def prove(
-    asset: Annotated[str, typer.Argument(help="An asset id.")], output: OUT, json_: JSON = False
-) -> None:
+def prove(asset: Annotated[str, typer.Argument(help="An asset id.")], output: OUT, json_: JSON = False) -> None:
     """Writes the proof that an asset's release is in the log: a C2SP tlog-proof that verifies offline."""
     from ...provenance.catalog import Catalog
     from ...provenance.database import session
@@ -124,8 +137,15 @@ def prove(
     output.write_text(text, "utf-8")
     note = LogProof.parse(text).checkpoint
     if json_:
-        emit_json({"file": str(output), "asset_id": str(ident), "index": record.log_index, "checkpoint": note,
-                   "verifier_key": key})
+        emit_json(
+            {
+                "file": str(output),
+                "asset_id": str(ident),
+                "index": record.log_index,
+                "checkpoint": note,
+                "verifier_key": key,
+            }
+        )
     else:
         out.print(f"{output}: entry {record.log_index}, verifies with the key {escape(key)}")
 

@@ -24,7 +24,7 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="What to make. `-` reads it from standard input.")],
     output: OUT,
     seed: Annotated[Optional[int], typer.Option(help="The same seed gives the same picture.")] = None,  # noqa: UP045
-    media: Annotated[Optional[str], typer.Option(help="image, video, av or audio; else by -o's suffix.")] = None,  # noqa: UP045
+    media: Annotated[str | None, typer.Option(help="image, video, av or audio; else by -o's suffix.")] = None,
     count: Annotated[int, typer.Option(min=1, max=1000, help="How many, with seeds counted up.")] = 1,
     best_of: Annotated[int, typer.Option(min=1, max=64, help="Make several, keep what fits the prompt best.")] = 1,
     steps: Annotated[Optional[int], typer.Option(help="Sampling steps.")] = None,  # noqa: UP045
@@ -48,8 +48,12 @@ def generate(
 
     text = sys.stdin.read() if prompt == "-" else prompt
     options: dict[str, Any] = {
-        "steps": steps, "guidance": guidance, "size": _size(size), "negative_prompt": negative_prompt,
-        "best_of": best_of, "accept_rewrite": accept_rewrite,
+        "steps": steps,
+        "guidance": guidance,
+        "size": _size(size),
+        "negative_prompt": negative_prompt,
+        "best_of": best_of,
+        "accept_rewrite": accept_rewrite,
     }
     with pipeline(policy=policy, model=model, publish_prompt=publish_prompt) as opened:
         if count == 1:
@@ -131,15 +135,21 @@ def _report(outcome: Outcome, json_: bool) -> int:
         return 0
     verdict = outcome.decision.verdict
     if not json_:
-        word = {Verdict.BLOCK: "blocked", Verdict.REVIEW: "held for a human", Verdict.REWRITE: "a rewrite is offered"}
+        word = {
+            Verdict.BLOCK: "blocked",
+            Verdict.REVIEW: "held for a human",
+            Verdict.REWRITE: "a rewrite is offered",
+        }
         err.print(f"[red]{word[verdict]}[/red] [dim]({outcome.code})[/dim]")
         for reason in outcome.decision.reasons:
             err.print(f"  {escape(reason)}")
         if outcome.decision.rewrite is not None:
             rewrite = outcome.decision.rewrite
             err.print(f"  offered: {escape(rewrite.prompt)}\n  accept it with --accept-rewrite {rewrite.digest}")
-        err.print(f"  decided by {outcome.decision.policy.id} {outcome.decision.policy.version}, automatically; "
-                  f"request {outcome.intent} is in the audit log: quote it to appeal")
+        err.print(
+            f"  decided by {outcome.decision.policy.id} {outcome.decision.policy.version}, automatically; "
+            f"request {outcome.intent} is in the audit log: quote it to appeal"
+        )
     return {Verdict.BLOCK: EXIT_BLOCKED, Verdict.REVIEW: EXIT_HELD, Verdict.REWRITE: EXIT_REWRITE}[verdict]
 
 

@@ -28,8 +28,14 @@ def list_(
         row: dict[str, Any] = {"name": name, "kind": "generator", "used": name == used}
         try:
             model = DiffusersGenerator(name).model
-            row |= {"title": model.name, "version": model.version, "digest": model.digest, "licence": model.licence,
-                    "training_data": model.training_data, "problem": None}
+            row |= {
+                "title": model.name,
+                "version": model.version,
+                "digest": model.digest,
+                "licence": model.licence,
+                "training_data": model.training_data,
+                "problem": None,
+            }
         except FiligranaError as error:
             row |= {"problem": error.message}
         rows.append(row)
@@ -40,7 +46,11 @@ def list_(
             if not found:
                 raise FiligranaError("not installed: pip install 'filigrana[generate]'")
             guard = found[0].model
-            row |= {"title": guard.name, "version": guard.version, "digest": guard.digest, "problem": None} if guard else {}
+            row |= (
+                {"title": guard.name, "version": guard.version, "digest": guard.digest, "problem": None}
+                if guard
+                else {}
+            )
         except FiligranaError as error:
             row |= {"problem": error.message}
         rows.append(row)
@@ -49,7 +59,12 @@ def list_(
         return
     for row in rows:
         mark = "[green]●[/green]" if row["used"] else " "
-        about = f"[red]{escape(row['problem'])}[/red]" if row.get("problem") else (
-            f"{escape(str(row.get('title', '')))} {escape(str(row.get('version', '')))} "
-            f"[dim]{str(row.get('digest', ''))[:12]}[/dim] {escape(str(row.get('licence', '')))}")
+        about = (
+            f"[red]{escape(row['problem'])}[/red]"
+            if row.get("problem")
+            else (
+                f"{escape(str(row.get('title', '')))} {escape(str(row.get('version', '')))} "
+                f"[dim]{str(row.get('digest', ''))[:12]}[/dim] {escape(str(row.get('licence', '')))}"
+            )
+        )
         out.print(f"{mark} {row['kind']:<10} [bold]{escape(row['name'])}[/bold]  {about}")

@@ -108,13 +108,19 @@ def release_rows(release: Release) -> list[tuple[str, str]]:
     hits = [hit.rule for decision in decisions for hit in decision.hits]
     verdict = max(d.verdict for d in decisions).word
     size = len(release.log.checkpoint.splitlines()) and release.log.checkpoint.splitlines()[1]
-    score = f"read back, score {release.watermark_score:.1f}" if release.watermark_score is not None else (
-        "none: no codec for sound in this version")
+    score = (
+        f"read back, score {release.watermark_score:.1f}"
+        if release.watermark_score is not None
+        else ("none: no codec for sound in this version")
+    )
     return [
         ("file", str(release.file)),
         ("asset id", str(release.asset_id)),
-        ("decision", f"{verdict} by {policy.id} {policy.version} ({policy.digest[:12]}); "
-                     f"{'rules ' + ', '.join(hits) if hits else 'no rule fired'}"),
+        (
+            "decision",
+            f"{verdict} by {policy.id} {policy.version} ({policy.digest[:12]}); "
+            f"{'rules ' + ', '.join(hits) if hits else 'no rule fired'}",
+        ),
         ("guards", guards),
         ("signed by", f"{release.signer}; trust: {release.trust}"),
         ("time-stamp", release.timestamp or "none"),
@@ -130,8 +136,15 @@ def show_finding(finding: Finding) -> None:
     out.print(f"[bold {colour}]{finding.finding.upper():<12}[/bold {colour}] {escape(finding.file)}")
     out.print(f"             {MEANINGS[finding.finding]}")
     if finding.asset_id is not None:
-        out.print(f"             asset [bold]{finding.asset_id}[/bold]"
-                  + (f", trust: {finding.trust}" if finding.finding == "verified" else ""))
-    signs = {"pass": "[green]✓[/green]", "fail": "[red]✗[/red]", "warn": "[yellow]![/yellow]", "absent": "[dim]·[/dim]"}
+        out.print(
+            f"             asset [bold]{finding.asset_id}[/bold]"
+            + (f", trust: {finding.trust}" if finding.finding == "verified" else "")
+        )
+    signs = {
+        "pass": "[green]✓[/green]",
+        "fail": "[red]✗[/red]",
+        "warn": "[yellow]![/yellow]",
+        "absent": "[dim]·[/dim]",
+    }
     for evidence in finding.evidence:
         out.print(f"           {signs[evidence.status]} {evidence.technique:<15} {escape(evidence.detail)}")

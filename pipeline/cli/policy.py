@@ -27,12 +27,25 @@ def list_(json_: JSON = False) -> None:
     names = [*builtin_names(), *([used] if used not in builtin_names() else [])]
     packs = [(name, load_pack(name)) for name in names]
     if json_:
-        emit_json([{"id": p.ref.id, "version": p.ref.version, "digest": p.ref.digest, "rules": len(p.rules),
-                    "title": p.document.title, "used": name == used} for name, p in packs])
+        emit_json(
+            [
+                {
+                    "id": p.ref.id,
+                    "version": p.ref.version,
+                    "digest": p.ref.digest,
+                    "rules": len(p.rules),
+                    "title": p.document.title,
+                    "used": name == used,
+                }
+                for name, p in packs
+            ]
+        )
         return
     for name, p in packs:
         mark = "[green]●[/green]" if name == used else " "
-        out.print(f"{mark} [bold]{p.ref.id}[/bold] {p.ref.version}  {len(p.rules)} rules  [dim]{p.ref.digest[:12]}[/dim]")
+        out.print(
+            f"{mark} [bold]{p.ref.id}[/bold] {p.ref.version}  {len(p.rules)} rules  [dim]{p.ref.digest[:12]}[/dim]"
+        )
         out.print(f"    {escape(p.document.description)}")
 
 
@@ -55,7 +68,7 @@ def show(name: PACK = None, json_: JSON = False) -> None:
 
 @app.command()
 def check(
-    prompts: Annotated[Optional[list[str]], typer.Argument(help="Prompts; without any, one a line is read.")] = None,  # noqa: UP045
+    prompts: Annotated[list[str] | None, typer.Argument(help="Prompts; without any, one a line is read.")] = None,
     policy: Annotated[Optional[str], typer.Option(help="A pack's name or path.")] = None,  # noqa: UP045
 ) -> None:
     """Judges prompts without making anything: one JSON line each.
@@ -78,8 +91,16 @@ def check(
         except PromptError as error:
             # What cannot be judged is not allowed.
             failed = True
-            emit_json({"verdict": "block", "hazards": {}, "rules": [], "policy": pack.ref.id,
-                       "milliseconds": round((time.perf_counter() - started) * 1e3, 3), "error": error.code})
+            emit_json(
+                {
+                    "verdict": "block",
+                    "hazards": {},
+                    "rules": [],
+                    "policy": pack.ref.id,
+                    "milliseconds": round((time.perf_counter() - started) * 1e3, 3),
+                    "error": error.code,
+                }
+            )
             worst = Verdict.BLOCK
             continue
         worst = max(worst, decision.verdict)
@@ -107,8 +128,14 @@ def test(name: PACK = None, json_: JSON = False) -> None:
     pack = load_pack(name or settings().policy)
     total, failed = sum(1 for _ in cases(pack)), run_cases(pack)
     if json_:
-        emit_json({"policy": pack.ref.id, "digest": pack.ref.digest, "tests": total,
-                   "failed": [{"rule": r, "prompt": t, "should_fire": e} for r, t, e in failed]})
+        emit_json(
+            {
+                "policy": pack.ref.id,
+                "digest": pack.ref.digest,
+                "tests": total,
+                "failed": [{"rule": r, "prompt": t, "should_fire": e} for r, t, e in failed],
+            }
+        )
     else:
         for rule, text, expected in failed:
             err.print(f"[red]✗[/red] {rule} {'should fire' if expected else 'should not fire'} on {escape(text)!r}")

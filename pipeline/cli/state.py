@@ -28,7 +28,12 @@ state = State()
 def settings(**overrides: Any) -> Settings:
     from ..settings import load_settings
 
-    options = {"data_dir": state.data_dir, "database": state.database, "policy": state.policy, "model": state.model}
+    options = {
+        "data_dir": state.data_dir,
+        "database": state.database,
+        "policy": state.policy,
+        "model": state.model,
+    }
     return load_settings(**(options | {k: v for k, v in overrides.items() if v is not None}))
 
 

@@ -16,8 +16,10 @@ from .state import installation, pipeline, settings
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 
 
-def replay(asset: Annotated[str, typer.Argument(help="The id of an asset that was generated here.")],
-           json_: JSON = False) -> None:
+def replay(
+    asset: Annotated[str, typer.Argument(help="The id of an asset that was generated here.")],
+    json_: JSON = False,
+) -> None:
     """Generates an asset again from its record, and says whether the pixels before marking are the same.
 
     Exit codes: 0 identical, 5 not, 1 error (unknown, sealed, or its prompt was erased).
@@ -71,8 +73,13 @@ def doctor(json_: JSON = False) -> None:
         check("guards", lambda: _guards(opened))
     fit = all(ok for _, ok, _ in checks)
     if json_:
-        emit_json({"fit": fit, "checks": [{"name": n, "ok": ok, "detail": d} for n, ok, d in checks],
-                   "settings": {k: str(v) for k, v in used.model_dump().items()}})
+        emit_json(
+            {
+                "fit": fit,
+                "checks": [{"name": n, "ok": ok, "detail": d} for n, ok, d in checks],
+                "settings": {k: str(v) for k, v in used.model_dump().items()},
+            }
+        )
     else:
         for name, ok, detail in checks:
             out.print(f"{'[green]✓[/green]' if ok else '[red]✗[/red]'} {name:<20} {escape(detail)}")

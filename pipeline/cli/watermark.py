@@ -36,8 +36,11 @@ def embed(
     with installation() as opened:
         media = open_media(source, opened.limits)
         if media.info.kind != "image":
-            raise MediaError("`watermark embed` takes a picture", code="input.media.kind",
-                             hint="Use `filigrana seal` for clips.")
+            raise MediaError(
+                "`watermark embed` takes a picture",
+                code="input.media.kind",
+                hint="Use `filigrana seal` for clips.",
+            )
         started = time.perf_counter()
         rgb, keep = media.picture()
         marker = codec(key=opened._watermark_key)
@@ -45,8 +48,12 @@ def embed(
         target.write_bytes(encode_picture(marked, mime, keep=keep))
         detection = marker.detect([marked])
     result = {
-        "file": str(target), "asset_id": str(ident), "score": detection.score, "p_value": detection.p_value,
-        "geometry": None, "seconds": round(time.perf_counter() - started, 4),
+        "file": str(target),
+        "asset_id": str(ident),
+        "score": detection.score,
+        "p_value": detection.p_value,
+        "geometry": None,
+        "seconds": round(time.perf_counter() - started, 4),
     }
     if json_:
         emit_json(result)
@@ -55,9 +62,7 @@ def embed(
 
 
 @app.command()
-def detect(
-    files: Annotated[list[Path], typer.Argument(help="Pictures and clips.")], json_: JSON = False
-) -> None:
+def detect(files: Annotated[list[Path], typer.Argument(help="Pictures and clips.")], json_: JSON = False) -> None:
     """Looks for a mark. Exit codes: 0 found in every file, 4 none in at least one, 1 error."""
     from dataclasses import asdict
 

@@ -49,12 +49,16 @@ class DiffusersGenerator:
             folder = self._fetch()
         else:
             raise GenerationError(
-                f"there is no model {self._name!r}", code="generate.no_model",
+                f"there is no model {self._name!r}",
+                code="generate.no_model",
                 hint="Give `embedded`, a folder in diffusers' layout, or a hub id such as owner/name.",
             )
         if not (folder / "model_index.json").is_file():
-            raise GenerationError(f"{folder} has no model_index.json", code="generate.no_model",
-                                  hint="A diffusers pipeline folder has one.")
+            raise GenerationError(
+                f"{folder} has no model_index.json",
+                code="generate.no_model",
+                hint="A diffusers pipeline folder has one.",
+            )
         return folder
 
     def _fetch(self) -> Path:
@@ -65,7 +69,8 @@ class DiffusersGenerator:
             return Path(DiffusionPipeline.download(self._name, use_safetensors=True, trust_remote_code=False))
         except Exception as error:  # the hub client raises many kinds; all mean that the model is not to be had
             raise GenerationError(
-                f"the model {self._name!r} could not be fetched: {_short(error)}", code="generate.fetch",
+                f"the model {self._name!r} could not be fetched: {_short(error)}",
+                code="generate.fetch",
                 hint="Offline? Copy the model's folder here and give its path.",
             ) from error
 
@@ -96,10 +101,11 @@ class DiffusersGenerator:
             digest.update(f"{path.relative_to(self.folder).as_posix()} {inner}\n".encode())
         about = self._about()
         return Model(
-            name=about.get("name") or ("filigrana-still" if self._name == EMBEDDED else self._name.rstrip("/")
-                                       .rsplit("/", 1)[-1]),
+            name=about.get("name")
+            or ("filigrana-still" if self._name == EMBEDDED else self._name.rstrip("/").rsplit("/", 1)[-1]),
             version=str(about.get("version") or self._index.get("_diffusers_version") or ""),
-            identifier=f"sha256:{digest.hexdigest()}" if Path(self._name).exists() or self._name == EMBEDDED
+            identifier=f"sha256:{digest.hexdigest()}"
+            if Path(self._name).exists() or self._name == EMBEDDED
             else self._name,
             digest=digest.hexdigest(),
             licence=str(about.get("licence") or ""),
@@ -137,7 +143,7 @@ class DiffusersGenerator:
                 pipeline = DiffusionPipeline.from_pretrained(
                     str(self.folder), local_files_only=True, trust_remote_code=False, **options
                 )
-            pipeline = pipeline.to(self._device(torch))
+            pipeline.to(self._device(torch))
         except FiligranaError:
             raise
         except Exception as error:  # diffusers raises many kinds for a folder that does not fit together

@@ -145,9 +145,7 @@ class Checkpoints:
                 if last.size > head.size:
                     raise TamperError(f"the log has {head.size} entries; {last.size} were signed")
                 if tiles.root(last.size) != last.root:
-                    raise TamperError(
-                        f"the first {last.size} entries of the log are not those that were signed"
-                    )
+                    raise TamperError(f"the first {last.size} entries of the log are not those that were signed")
                 proof = consistency_proof(last.size, head.size, tiles.node)
                 verify_consistency(last.size, last.root, head.size, head.root, proof)
         return head

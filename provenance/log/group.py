@@ -76,9 +76,7 @@ class GroupCommit:
                 item.error = error
         except BaseException:
             for item in batch:
-                item.error = LogError(
-                    "the log was interrupted while it wrote: the entry may or may not be in"
-                )
+                item.error = LogError("the log was interrupted while it wrote: the entry may or may not be in")
             raise
         finally:
             self._pass_on()

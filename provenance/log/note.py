@@ -234,6 +234,4 @@ def _unb64(text: str) -> bytes:
 
 
 def _malformed(message: str) -> LogError:
-    return LogError(
-        message, code="log.note", hint="Expected: c2sp.org/signed-note and c2sp.org/tlog-checkpoint."
-    )
+    return LogError(message, code="log.note", hint="Expected: c2sp.org/signed-note and c2sp.org/tlog-checkpoint.")

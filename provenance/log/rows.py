@@ -44,9 +44,7 @@ def insert_entries(connection: Connection, rows: Sequence[Row], created: datetim
     if connection.dialect.name == "postgresql" and len(rows) >= _COPY_FROM:
         _copy(connection, rows, created)
         return
-    values = [
-        {"seq": row.seq, "leaf": row.leaf, "leaf_hash": row.leaf_hash, "created_at": created} for row in rows
-    ]
+    values = [{"seq": row.seq, "leaf": row.leaf, "leaf_hash": row.leaf_hash, "created_at": created} for row in rows]
     connection.execute(insert(LogEntry), values)
 
 
@@ -67,8 +65,7 @@ def insert_tiles(connection: Connection, tiles: Sequence[Tile]) -> None:
     """Writes the tiles that became full."""
     if tiles:
         values = [
-            {"level": tile.level, "tile_index": tile.index, "root": tile.root, "hashes": tile.hashes}
-            for tile in tiles
+            {"level": tile.level, "tile_index": tile.index, "root": tile.root, "hashes": tile.hashes} for tile in tiles
         ]
         connection.execute(insert(LogTile), values)
 
@@ -83,9 +80,7 @@ def leaf_at(connection: Connection, index: int) -> bytes:
     return leaf
 
 
-def raw_chunks(
-    connection: Connection, start: int, stop: int
-) -> Iterator[tuple[int, int, list[tuple[object, ...]]]]:
+def raw_chunks(connection: Connection, start: int, stop: int) -> Iterator[tuple[int, int, list[tuple[object, ...]]]]:
     """``(low, high, rows)`` in chunks whose borders are multiples of 256, whatever the rows hold."""
     low = start
     while low < stop:

@@ -187,9 +187,7 @@ class AuditLog:
         verify_inclusion(sha256(b"\x00" + leaf).digest(), index, checkpoint.size, path, checkpoint.root)
         return str(LogProof(index, tuple(path), note, leaf if embed_entry else None))
 
-    def verify(
-        self, checkpoints: Iterable[str] = (), progress: Callable[[int, int], None] | None = None
-    ) -> LogReport:
+    def verify(self, checkpoints: Iterable[str] = (), progress: Callable[[int, int], None] | None = None) -> LogReport:
         """Recomputes the whole log, in constant memory, against itself, its guard and outside
         ``checkpoints``.
 

@@ -92,8 +92,10 @@ def open_media(path: Path, limits: Limits | None = None) -> MediaFile:
             hint="Scale it down, or raise the setting `max_pixels`.",
         )
     if info.duration is not None and info.duration > limits.seconds:
-        raise MediaError(f"{path.name} lasts {info.duration:.0f} s; the limit is {limits.seconds:.0f} s",
-                         code="input.media.too_long")
+        raise MediaError(
+            f"{path.name} lasts {info.duration:.0f} s; the limit is {limits.seconds:.0f} s",
+            code="input.media.too_long",
+        )
     return MediaFile(path, info, limits)
 
 
@@ -109,8 +111,19 @@ def _decoding(path: Path) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise MediaError(f"{path.name} needs more memory than there is", code="input.media.too_large") from error
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError,
-            ArithmeticError, AttributeError, RuntimeError) as error:
+    except (
+        UnidentifiedImageError,
+        OSError,
+        ValueError,
+        SyntaxError,
+        TypeError,
+        KeyError,
+        IndexError,
+        EOFError,
+        ArithmeticError,
+        AttributeError,
+        RuntimeError,
+    ) as error:
         raise MediaError(f"{path.name} is damaged: {_short(error)}", code="input.media.damaged") from error
 
 
@@ -122,8 +135,11 @@ def _picture_info(path: Path, mime: str) -> MediaInfo:
     with _decoding(path), Image.open(path, formats=[_PIL_FORMAT[mime]]) as image:
         width, height = image.size
         if getattr(image, "n_frames", 1) > 1:
-            raise MediaError(f"{path.name} is an animation; only still pictures are read in this format",
-                             code="input.media.animated", hint="Convert it to MP4.")
+            raise MediaError(
+                f"{path.name} is an animation; only still pictures are read in this format",
+                code="input.media.animated",
+                hint="Convert it to MP4.",
+            )
         # 5 to 8 turn the picture on its side (EXIF 2.3, tag 0x0112).
         if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
             width, height = height, width
@@ -134,8 +150,11 @@ def _read_picture(path: Path, mime: str) -> tuple[NDArray[np.uint8], dict[str, A
     with _decoding(path), Image.open(path, formats=[_PIL_FORMAT[mime]]) as image:
         image.load()
         if image.mode in _SIXTEEN_BIT:
-            raise MediaError(f"{path.name} has more than 8 bits a channel, which would be lost",
-                             code="input.media.depth", hint="Convert it to 8 bits a channel first.")
+            raise MediaError(
+                f"{path.name} has more than 8 bits a channel, which would be lost",
+                code="input.media.depth",
+                hint="Convert it to 8 bits a channel first.",
+            )
         if image.mode == "CMYK":
             raise MediaError(f"{path.name} is CMYK", code="input.media.cmyk", hint="Convert it to sRGB first.")
         keep: dict[str, Any] = {}
@@ -165,7 +184,9 @@ def open_container(path: Path, mime: str) -> Iterator[av.container.InputContaine
     """PyAV with the demuxer that the content calls for, and no protocol but the file."""
     try:
         container = av.open(
-            str(path), format=_AV_FORMAT[mime], options={"protocol_whitelist": "file", "enable_drefs": "0"},
+            str(path),
+            format=_AV_FORMAT[mime],
+            options={"protocol_whitelist": "file", "enable_drefs": "0"},
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -195,8 +216,16 @@ def _clip_info(path: Path, mime: str) -> MediaInfo:
         if not width or not height:
             raise MediaError(f"{path.name} does not say how large its pictures are", code="input.media.damaged")
         rate = video.average_rate or video.guessed_rate
-        return MediaInfo("video", mime, width, height, Fraction(rate) if rate else None, video.frames or None,
-                         duration, sound)
+        return MediaInfo(
+            "video",
+            mime,
+            width,
+            height,
+            Fraction(rate) if rate else None,
+            video.frames or None,
+            duration,
+            sound,
+        )
 
 
 def _read_clip(path: Path, info: MediaInfo, limits: Limits) -> Iterator[Frame]:

@@ -121,7 +121,7 @@ class DwtDctSvd:
     def _embed_frame(self, frame: RGB, bits: NDArray[np.uint8]) -> RGB:
         _check(frame)
         yuv = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV)
-        band = _approximation(yuv[..., 1])
+        band = _approximation(np.asarray(yuv[..., 1], np.uint8))
         blocks = _blocks(band)
         u, s, v = np.linalg.svd(_DCT @ blocks @ _DCT.T)
         wanted = bits[np.arange(len(blocks)) % len(bits)]
@@ -146,7 +146,7 @@ class DwtDctSvd:
         phase in the quantisation step, +1 where a block says 0 exactly and -1 where it says 1."""
         _check(frame)
         yuv = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV)
-        blocks = _blocks(_approximation(yuv[..., 1]))
+        blocks = _blocks(_approximation(np.asarray(yuv[..., 1], np.uint8)))
         largest = np.linalg.svd(_DCT @ blocks @ _DCT.T, compute_uv=False)[:, 0]
         says_zero = np.sin(2 * np.pi * largest / STEP)
         index = np.arange(len(blocks)) % payload.CODED_BITS

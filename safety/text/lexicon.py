@@ -69,8 +69,8 @@ class Lexicon:
                 if start and _is_word(text[start - 1]):
                     continue
                 # A plural s is the same word.
-                rest = text[end:end + 3]
-                tail = next((n for n in (0, 1, 2) if not (rest[n:n + 1] and _is_word(rest[n]))), 3)
+                rest = text[end : end + 3]
+                tail = next((n for n in (0, 1, 2) if not (rest[n : n + 1] and _is_word(rest[n]))), 3)
                 if tail == 3 or (tail and rest[:tail] not in ("s", "es")):
                     continue
             words = text.count(" ", 0, start)

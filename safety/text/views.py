@@ -26,16 +26,34 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _LOOKALIKES = dict(
     zip(
         # Cyrillic, Greek, Armenian, Cherokee and Latin-extended letters, each above the Latin letter it looks like.
-        "абвгԁеёжзіјкӏмнорԛстуѵѡхүһьъкɡ" "αβγεζηικνορτυχωϲϳ" "աոսցօհյքզո" "ɑɓɖɛƒɠɦɩɪɫɱɲŋøʀʂʈʉʋʏʐıłđðħ",
-        "abbrdeex3ijklmhopqctyvwxyhbbkg" "abyeznikvoptuxwcj" "wnugohjqqn" "abdefghiilmnnorstuvyzilddh",
+        "абвгԁеёжзіјкӏмнорԛстуѵѡхүһьъкɡαβγεζηικνορτυχωϲϳաոսցօհյքզոɑɓɖɛƒɠɦɩɪɫɱɲŋøʀʂʈʉʋʏʐıłđðħ",
+        "abbrdeex3ijklmhopqctyvwxyhbbkgabyeznikvoptuxwcjwnugohjqqnabdefghiilmnnorstuvyzilddh",
         strict=False,
     )
 )
 _SKELETON = str.maketrans(
     _LOOKALIKES | {"ß": "b", "|": "l", "в": "b", "п": "n", "и": "u", "ц": "u", "т": "t", "к": "k", "м": "m", "æ": "a"}
 )
-_LEET = str.maketrans({"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "6": "b", "7": "t", "8": "b", "9": "g",
-                       "@": "a", "$": "s", "!": "i", "+": "t", "€": "e", "£": "l", "(": "c"})
+_LEET = str.maketrans(
+    {
+        "0": "o",
+        "1": "i",
+        "3": "e",
+        "4": "a",
+        "5": "s",
+        "6": "b",
+        "7": "t",
+        "8": "b",
+        "9": "g",
+        "@": "a",
+        "$": "s",
+        "!": "i",
+        "+": "t",
+        "€": "e",
+        "£": "l",
+        "(": "c",
+    }
+)
 _LEET_L = str.maketrans({"1": "l", "!": "l"})
 _LEET_TOKEN = re.compile(r"\S*[a-z]\S*[0-9@$!+€£(]\S*|\S*[0-9@$!+€£(]\S*[a-z]\S*")
 _SPACED = re.compile(r"(?<!\w)\w([\s._\-*·•/\\,~]{1,3})\w(?:\1\w)+(?!\w)")

@@ -25,7 +25,12 @@ from PIL import Image
 from ...errors import SafetyError
 from ..decision import HAZARDS, ModelRef
 
-CONFIG, WEIGHTS, LABELS, CALIBRATION = "open_clip_config.json", "open_clip_model.safetensors", "labels.json", "calibration.json"
+CONFIG, WEIGHTS, LABELS, CALIBRATION = (
+    "open_clip_config.json",
+    "open_clip_model.safetensors",
+    "labels.json",
+    "calibration.json",
+)
 
 
 @dataclass(frozen=True)

@@ -74,9 +74,7 @@ for index in range(10**6):
 )
 
 
-def run_and_kill(
-    starts: list[int], url: str, folder: Path, seconds: float, program: str = WRITER
-) -> list[str]:
+def run_and_kill(starts: list[int], url: str, folder: Path, seconds: float, program: str = WRITER) -> list[str]:
     """What the writers said before they were killed, whole lines only."""
     processes = [
         subprocess.Popen(

@@ -47,9 +47,7 @@ def fill(log: AuditLog, count: int, first: str = "entry") -> None:
 def disarm(connection: Connection) -> None:
     """Takes the triggers away, as somebody with all rights could."""
     if connection.dialect.name == "sqlite":
-        for name in (
-            connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars().all()
-        ):
+        for name in connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars().all():
             connection.execute(text(f"DROP TRIGGER {name}"))
     else:
         for table in APPEND_ONLY:
@@ -156,9 +154,7 @@ def test_tiles(log: AuditLog) -> None:
                 intruding.run("DELETE FROM log_tiles WHERE tile_index = :index", index=index)
                 assert intruding.look().first_bad == index * 256
         with intruding.undone():
-            intruding.run(
-                "INSERT INTO log_tiles SELECT level, 7, root, hashes FROM log_tiles WHERE tile_index = 0"
-            )
+            intruding.run("INSERT INTO log_tiles SELECT level, 7, root, hashes FROM log_tiles WHERE tile_index = 0")
             assert not intruding.look().ok
 
 
@@ -209,8 +205,7 @@ def test_entries_swapped_moved_or_slipped_in(log: AuditLog) -> None:
             assert not intruding.look().ok
         with intruding.undone():
             intruding.run(
-                "INSERT INTO log_entries "
-                "SELECT -5, leaf, leaf_hash, created_at FROM log_entries WHERE seq = 0"
+                "INSERT INTO log_entries SELECT -5, leaf, leaf_hash, created_at FROM log_entries WHERE seq = 0"
             )
             assert not intruding.look().ok
         with intruding.undone():

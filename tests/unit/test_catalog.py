@@ -47,9 +47,7 @@ def test_an_asset_is_found_by_everything_that_names_it(log: AuditLog) -> None:
         transaction.session.flush()
         index = transaction.append({"type": "release", "asset": str(asset_id)})
         catalog.add(
-            record(
-                asset_id, intent_id=intent.id, log_index=index, width=512, height=512, public_name="boat.png"
-            ),
+            record(asset_id, intent_id=intent.id, log_index=index, width=512, height=512, public_name="boat.png"),
             manifests={"urn:c2pa:1": b"store"},
             bindings=[("mark", str(asset_id)), ("dhash", "abcd"), ("dhash", "abcd")],
             preview=preview,

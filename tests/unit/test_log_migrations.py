@@ -166,14 +166,9 @@ def filled(database_url: str, tmp_path: Path) -> Iterator[AuditLog]:
         yield fill(log)
 
 
-ENTRY = (
-    "(seq, leaf, leaf_hash, created_at) "
-    "SELECT {seq}, leaf, leaf_hash, created_at FROM log_entries WHERE seq = 1"
-)
+ENTRY = "(seq, leaf, leaf_hash, created_at) SELECT {seq}, leaf, leaf_hash, created_at FROM log_entries WHERE seq = 1"
 TILE = "(level, tile_index, root, hashes) SELECT level, tile_index, root, hashes FROM log_tiles"
-NOTE = (
-    "(size, verifier_key, note, created_at) SELECT size, verifier_key, 'x', created_at FROM log_checkpoints"
-)
+NOTE = "(size, verifier_key, note, created_at) SELECT size, verifier_key, 'x', created_at FROM log_checkpoints"
 FORBIDDEN = [
     *(f"DELETE FROM {table}" for table in APPEND_ONLY),
     "UPDATE log_entries SET leaf = leaf",
@@ -232,9 +227,7 @@ def test_on_postgresql_neither_the_owner_nor_the_writer_may_change_the_log(
     """An owner without superuser rights lost UPDATE, DELETE and TRUNCATE; the role `filigrana_writer` never
     had them.
     """
-    admin = create_engine(
-        make_url(postgres_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
-    )
+    admin = create_engine(make_url(postgres_url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     name = make_url(postgres_url).database
     owner, member = f"owner_{name}", f"member_{name}"
     with admin.connect() as connection:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from filigrana.errors import KeyStoreError, LogError, TamperError
-from filigrana.provenance.log.note import VerifierKey
+from filigrana.provenance.log.note import Checkpoint, VerifierKey, sign
 from filigrana.provenance.log.proof import LogProof
 from filigrana.provenance.log.sequencer import AuditLog
 from filigrana.provenance.log.signer import Ed25519LogSigner
@@ -62,6 +62,16 @@ def test_a_proof_by_another_key_is_refused(log: AuditLog, tmp_path: Path) -> Non
     other = Ed25519LogSigner.create(tmp_path / "other.pem", "example.com/log")
     with pytest.raises(TamperError):
         LogProof.parse(log.prove(7)).verify([other.verifier_key], log.leaf(7))
+
+
+def test_a_key_signs_for_its_own_log_only(signer: Ed25519LogSigner) -> None:
+    """The same key over another log's head, or a name that is only part of it, is no checkpoint of ours."""
+    for origin in ("example.com/other", "example.com/log2", "example.com"):
+        head = Checkpoint(origin, 1, bytes(32))
+        with pytest.raises(TamperError, match="another log"):
+            Checkpoint.open(sign(head.text, signer), [signer.verifier_key])
+        with pytest.raises(LogError):
+            head.sign(signer)
 
 
 def test_checking_a_proof_imports_no_database() -> None:

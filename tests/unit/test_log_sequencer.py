@@ -113,9 +113,7 @@ def test_32_threads_share_commits_and_every_index_is_given_once(log: AuditLog) -
 
     def work(worker: int) -> list[tuple[int, int, int]]:
         barrier.wait()
-        return [
-            (log.append({"type": "test", "w": worker, "n": number}), worker, number) for number in range(12)
-        ]
+        return [(log.append({"type": "test", "w": worker, "n": number}), worker, number) for number in range(12)]
 
     with ThreadPoolExecutor(32) as pool:
         given = [item for row in pool.map(work, range(32)) for item in row]
@@ -289,9 +287,7 @@ def test_a_guard_that_vanished_is_not_replaced_unasked(make: MakeLog, tmp_path: 
     assert log.verify().checkpoints == 2
 
 
-def test_a_retired_key_is_still_trusted_when_named(
-    make: MakeLog, signer: Ed25519LogSigner, tmp_path: Path
-) -> None:
+def test_a_retired_key_is_still_trusted_when_named(make: MakeLog, signer: Ed25519LogSigner, tmp_path: Path) -> None:
     old = make()
     fill(old, 3)
     note = old.checkpoint()

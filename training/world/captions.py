@@ -57,7 +57,19 @@ NATURAL: dict[str, tuple[str, ...]] = {
 }
 """What people call the objects' own colours."""
 
-_FILLERS = ("nice", "beautiful", "cute", "lovely", "simple", "pretty", "bright", "colourful", "single", "lone", "lonely")
+_FILLERS = (
+    "nice",
+    "beautiful",
+    "cute",
+    "lovely",
+    "simple",
+    "pretty",
+    "bright",
+    "colourful",
+    "single",
+    "lone",
+    "lonely",
+)
 _OPENINGS = (
     "", "", "", "", "", "a picture of ", "an image of ", "an illustration of ", "a drawing of ", "a photo of ",
     "draw ", "draw me ", "show me ", "please draw ", "paint ", "make ", "generate ", "create ", "there is ", "I want ",

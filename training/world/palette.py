@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +108,7 @@ def _wave(base: float) -> NDArray[np.float32]:
     return (base + 6 * np.cos(2 * np.pi * x / 64)).astype(np.float32)
 
 
-@lru_cache(maxsize=None)
+@cache
 def behind(front: int) -> NDArray[np.uint16]:
     """How much of an object shows above the waves at the line `front`: (512, 512, 1) in 0..255."""
     return np.rint(255 * (1 - _cover(_wave(float(front))))).astype(np.uint16)
@@ -127,7 +127,9 @@ def _scene(name: str, mood: int) -> NDArray[np.float32]:
 
     sky = np.broadcast_to(_ramp(lit((150, 205, 245)), lit((226, 242, 252)), SIDE)[:, None, :], (SIDE, SIDE, 3))
     if name == "sea":
-        out = layer(sky, np.full(SIDE, 256.0, np.float32), _ramp(lit((70, 140, 225)), lit((25, 80, 185)), SIDE)[:, None, :])
+        out = layer(
+            sky, np.full(SIDE, 256.0, np.float32), _ramp(lit((70, 140, 225)), lit((25, 80, 185)), SIDE)[:, None, :]
+        )
         for base, rgb in ((320.0, (45, 112, 210)), (416.0, (28, 88, 190))):
             out = layer(out, _wave(base), np.asarray(lit(rgb), np.float32))
         return out
@@ -160,7 +162,7 @@ def _scene(name: str, mood: int) -> NDArray[np.float32]:
     return out
 
 
-@lru_cache(maxsize=None)
+@cache
 def draw(name: str, variant: int) -> Image:
     """The background `name` in one of VARIANTS: (512, 512, 3) uint8, not to be written to."""
     if name in GROUNDS:

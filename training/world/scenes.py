@@ -44,7 +44,10 @@ def is_held_out(thing: int, background: int, place: int) -> bool:
 
 
 _HELD = np.array(
-    [[[is_held_out(t, b, p) for p in range(len(PLACES))] for b in range(len(BACKGROUNDS))] for t in range(len(EVERYTHING))]
+    [
+        [[is_held_out(t, b, p) for p in range(len(PLACES))] for b in range(len(BACKGROUNDS))]
+        for t in range(len(EVERYTHING))
+    ]
 )
 
 

@@ -56,12 +56,11 @@ def rasterise(body: str, side: int) -> NDArray[np.float32]:
         return np.asarray(image.convert("RGBA"), np.float32) / 255
 
 
-def tint(
-    rgba: NDArray[np.float32], colour: tuple[int, int, int], centre: float | None = None
-) -> NDArray[np.float32]:
+def tint(rgba: NDArray[np.float32], colour: tuple[int, int, int], centre: float | None = None) -> NDArray[np.float32]:
     """Recolours the pixels of the sprite's dominant hue (or, of a grey sprite, its lighter greys).
 
-    Shading is kept: darker than the group's mean stays darker, lighter goes towards white. `centre` overrides the hue, in degrees.
+    Shading is kept: darker than the group's mean stays darker, lighter goes towards white. `centre` overrides the
+    hue, in degrees.
     """
     rgb, alpha = rgba[..., :3], rgba[..., 3]
     high, low = rgb.max(-1), rgb.min(-1)
@@ -83,7 +82,9 @@ def tint(
     mean = float((lum * weight * alpha).sum() / max(1e-6, float((weight * alpha).sum())))
     ratio = (lum / max(mean, 1e-3))[..., None]
     target = np.asarray(colour, np.float32) / 255
-    shade = np.where(ratio <= 1, target * (0.25 + 0.75 * ratio), target + (1 - target) * np.clip((ratio - 1) * 0.7, 0, 0.85))
+    shade = np.where(
+        ratio <= 1, target * (0.25 + 0.75 * ratio), target + (1 - target) * np.clip((ratio - 1) * 0.7, 0, 0.85)
+    )
     out = rgba.copy()
     out[..., :3] = rgb * (1 - weight[..., None]) + shade * weight[..., None]
     return out

@@ -32,9 +32,7 @@ class Thumbs:
                 out[row] = shrink(np.asarray(source[row]))
             self.rgba[size] = out
         self.grounds = [[shrink(draw(b.name, v)) for v in range(VARIANTS)] for b in BACKGROUNDS]
-        self.front = [
-            None if b.front is None else behind(b.front)[::FACTOR, ::FACTOR] for b in BACKGROUNDS
-        ]
+        self.front = [None if b.front is None else behind(b.front)[::FACTOR, ::FACTOR] for b in BACKGROUNDS]
 
     def render(self, scene: Scene, rng: np.random.Generator | None = None) -> Image:
         """(128, 128, 3) uint8. With `rng` the object is moved off the grid a little, and sometimes mirrored."""

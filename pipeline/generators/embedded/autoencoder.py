@@ -1,7 +1,7 @@
 """The autoencoder of the embedded family: 512x512 pictures <-> 16x16 latents of 12 channels.
 
-Residual convolutions without norms across pixels, so that crops and whole pictures are treated alike. Most channels sit at
-low resolution; the last step is a pixel shuffle by 4, whose sub-pixel patterns hold the sharp edges.
+Residual convolutions without norms across pixels, so that crops and whole pictures are treated alike. Most
+channels sit at low resolution; the last step is a pixel shuffle by 4, whose sub-pixel patterns hold the edges.
 """
 
 from __future__ import annotations

@@ -165,9 +165,7 @@ class FiligranaPipeline(DiffusionPipeline):  # type: ignore[misc]
         return other latents; what it raises leaves this call, and the pipeline can be called again.
         """
         wanted = ["latents"] if callback_on_step_end_tensor_inputs is None else callback_on_step_end_tensor_inputs
-        prompts = self.check_inputs(
-            prompt, negative_prompt, height, width, num_inference_steps, output_type, wanted
-        )
+        prompts = self.check_inputs(prompt, negative_prompt, height, width, num_inference_steps, output_type, wanted)
         self._interrupt = False
         condition = self.encode_prompt(prompts, num_images_per_prompt)
         if guidance_scale > 1:
@@ -185,7 +183,7 @@ class FiligranaPipeline(DiffusionPipeline):  # type: ignore[misc]
                 velocity = self._velocity(latents, timestep, condition, guidance_scale)
                 latents = self.scheduler.step(velocity, timestep, latents, return_dict=False)[0]
                 if callback_on_step_end is not None:
-                    given = {name: latents for name in wanted}
+                    given = dict.fromkeys(wanted, latents)
                     latents = (callback_on_step_end(self, step, timestep, given) or {}).pop("latents", latents)
                 bar.update()
         images: Any = latents

@@ -74,9 +74,7 @@ def build_tokenizer(words: list[str], length: int = 16, end: bool = False) -> An
     )
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     if end:
-        core.post_processor = processors.TemplateProcessing(
-            single=f"$A {END}", special_tokens=[(END, vocabulary[END])]
-        )
+        core.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=[(END, vocabulary[END])])
     return PreTrainedTokenizerFast(
         tokenizer_object=core, unk_token=UNKNOWN, pad_token=PAD, model_max_length=length, padding_side="right"
     )

@@ -54,7 +54,7 @@ class FiligranaTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         depth: int = 6,
         heads: int = 4,
         ratio: int = 4,
-        latent_scale: float = 0.5,
+        latent_scale: float = 0.5,  # noqa: ARG002 (read from the config by the pipeline)
     ) -> None:
         super().__init__()
         self.patch, self.side, self.width = patch, latent_side, width

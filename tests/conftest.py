@@ -1,0 +1,75 @@
+"""Fixtures for all tests: a fresh installation, an engine made of real parts with doubles where models would be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+
+from filigrana.pipeline.engine import Engine, Parts
+from filigrana.pipeline.installation import Installation
+from filigrana.pipeline.settings import load_settings
+from filigrana.tests.databases import database_url, postgres_server, postgres_url, sqlite_url
+from filigrana.tests.doubles import FakeGenerator, FakeGuard
+
+__all__ = ["database_url", "postgres_server", "postgres_url", "sqlite_url"]
+
+hypothesis_settings.register_profile(
+    "filigrana", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("filigrana")
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the settings or the data of whoever runs it."""
+    for name in list(os.environ):
+        if name.startswith("FILIGRANA_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("FILIGRANA_DATA_DIR", str(tmp_path / "data"))
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    """A fresh installation in a temporary folder."""
+    opened = Installation(load_settings(data_dir=tmp_path / "data"))
+    yield opened
+    opened.close()
+
+
+MakeEngine = Callable[..., Engine]
+
+
+@pytest.fixture
+def make_engine(installation: Installation) -> MakeEngine:
+    """``make_engine(**parts)``: real keys, log, catalog, store, codec and signer; doubles for models."""
+
+    def make(**changes: Any) -> Engine:
+        parts = Parts(
+            ledger=installation.ledger,
+            pack=installation.pack,
+            generator=FakeGenerator(),
+            text_guards=(),
+            frame_guards=lambda _generated: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01})],
+            finisher=installation.finisher,
+            staging=installation.staging,
+            store=installation.store,
+            clock=installation.clock,
+            guard_timeout=5.0,
+            stage_timeout=30.0,
+        )
+        return Engine(replace(parts, **changes))
+
+    return make
+
+
+@pytest.fixture
+def entry_types(installation: Installation) -> Callable[[], list[str]]:
+    """The types of all log entries so far."""
+    return lambda: [entry["type"] for _, entry in installation.log.entries()]
