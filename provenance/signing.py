@@ -101,5 +101,6 @@ def sign_file(
 
 
 def _is_timestamp(message: str) -> bool:
+    """The time-stamp authority is the only host that signing asks, so a failed request is its failure too."""
     lowered = message.lower()
-    return any(word in lowered for word in ("timestamp", "time stamp", "time-stamp", "tsa"))
+    return any(word in lowered for word in ("timestamp", "time stamp", "time-stamp", "http resolver"))

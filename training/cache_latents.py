@@ -14,7 +14,7 @@ import torch
 
 from filigrana.pipeline.generators.embedded.autoencoder import FiligranaAutoencoder
 
-from .common import AUTOCAST, Run, prepare, to_tensor
+from .common import AUTOCAST, Run, channels_last, prepare, to_tensor
 from .world.scenes import Scene, render, sample
 from .world.sprites import SIZES, WORK, load
 
@@ -40,7 +40,7 @@ def load_autoencoder(name: str = "ae") -> FiligranaAutoencoder:
     """The averaged weights of the run `name`."""
     model = FiligranaAutoencoder()
     model.load_state_dict(torch.load(Run(name, 1, 1).path, weights_only=True)["ema"])
-    return model.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    return channels_last(model.eval().requires_grad_(False))
 
 
 def main() -> None:

@@ -28,7 +28,8 @@ def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.T if tall else x).float()
+    out: Tensor = (x.T if tall else x).float()
+    return out
 
 
 class Muon(torch.optim.Optimizer):
@@ -70,7 +71,8 @@ class Muon(torch.optim.Optimizer):
         assert gradient is not None
         state["momentum"].lerp_(gradient, 1 - MOMENTUM)
         flat = torch.lerp(gradient, state["momentum"], MOMENTUM).flatten(1)
-        return (orthogonalise(flat) * 0.2 * max(flat.shape) ** 0.5).view_as(parameter)
+        out: Tensor = (orthogonalise(flat) * 0.2 * max(flat.shape) ** 0.5).view_as(parameter)
+        return out
 
     def _adam(self, parameter: Tensor) -> Tensor:
         state: dict[str, Any] = self.state[parameter]
@@ -83,4 +85,5 @@ class Muon(torch.optim.Optimizer):
         state["second"].lerp_(gradient.square(), 1 - BETAS[1])
         first = state["first"] / (1 - BETAS[0] ** state["step"])
         second = state["second"] / (1 - BETAS[1] ** state["step"])
-        return first / (second.sqrt() + 1e-8)
+        out: Tensor = first / (second.sqrt() + 1e-8)
+        return out

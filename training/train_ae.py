@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from filigrana.pipeline.generators.embedded.autoencoder import FiligranaAutoencoder
 
-from .common import AUTOCAST, Run, average, prepare, psnr, to_tensor
+from .common import AUTOCAST, Run, average, channels_last, prepare, psnr, to_tensor
 from .muon import Muon
 from .world import CELL, SIDE
 from .world.scenes import render, sample
@@ -90,7 +90,7 @@ def main() -> None:
     options = parser.parse_args()
     prepare(SEED)
     sprites = load()
-    model = FiligranaAutoencoder().to(memory_format=torch.channels_last)
+    model = channels_last(FiligranaAutoencoder())
     if options.start:
         first = torch.load(Run(options.start, 1, 1).path, weights_only=True)["ema"]
         model.load_state_dict(first)

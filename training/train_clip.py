@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from filigrana.pipeline.generators.embedded.text import build_tokenizer, tokenize
 
-from .common import AUTOCAST, Run, prepare
+from .common import AUTOCAST, Run, channels_last, prepare
 from .muon import Muon
 from .train_judge import draw_batch, roughen
 from .world.captions import article, caption, vocabulary
@@ -132,11 +132,12 @@ def main() -> None:
     sprites = load()
     thumbs = Thumbs(sprites)
     tokenizer = build_tokenizer(vocabulary(refused=True), WORDS, end=True)
-    model = new_model(len(tokenizer)).to(memory_format=torch.channels_last).train()
+    model = channels_last(new_model(len(tokenizer))).train()
     optimiser = Muon(model.named_parameters(), 1e-3, 0.05, ("embedding", "text_projection"))
     run = Run("clip", options.seconds, 1e-3, 0.5)
     parts = {"model": model, "optimiser": optimiser}
     run.resume(**parts)
+    scale = cast(Tensor, model.logit_scale)
     rng = np.random.default_rng((SEED, run.step))
     while run.running:
         scenes = [sample(rng, sprites, len(EVERYTHING)) for _ in range(BATCH)]
@@ -147,7 +148,7 @@ def main() -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         with torch.no_grad():
-            model.logit_scale.clamp_(0, 4.6)
+            scale.clamp_(0, 4.6)
         run.advance(optimiser, loss.item())
         if run.due:
             run.save(**parts)

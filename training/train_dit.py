@@ -78,7 +78,8 @@ def flow_loss(model: nn.Module, latents: Tensor, sigma: Tensor, ids: Tensor) -> 
     level = sigma[:, None, None, None]
     with torch.autocast("cpu", AUTOCAST):
         out = model(latents * (1 - level) + noise * level, sigma, ids)
-    return (out.float() - (noise - latents)).square().mean()
+    loss: Tensor = (out.float() - (noise - latents)).square().mean()
+    return loss
 
 
 def main() -> None:

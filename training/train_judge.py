@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .common import AUTOCAST, Run, average, prepare, to_tensor
+from .common import AUTOCAST, Run, average, channels_last, prepare, to_tensor
 from .muon import Muon
 from .world.objects import EVERYTHING
 from .world.palette import BACKGROUNDS
@@ -94,7 +94,7 @@ def main() -> None:
     prepare(SEED)
     sprites = load()
     thumbs = Thumbs(sprites)
-    model = Judge().to(memory_format=torch.channels_last)
+    model = channels_last(Judge())
     ema = copy.deepcopy(model).requires_grad_(False)
     optimiser = Muon(model.named_parameters(), 2e-3, 0.02, ("head.2",))
     run = Run("judge", options.seconds, 2e-3, 0.5)

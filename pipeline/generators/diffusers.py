@@ -135,6 +135,7 @@ class DiffusersGenerator:
         if "StableDiffusionXL" in name:
             options["add_watermarker"] = False
         try:
+            pipeline: Any
             if name == "FiligranaPipeline":
                 from .embedded.still import FiligranaPipeline
 

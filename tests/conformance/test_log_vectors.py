@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 import pytest
+
 from filigrana.errors import LogError, TamperError
 from filigrana.provenance.log import canonical, merkle
 from filigrana.provenance.log.note import Checkpoint, Note, VerifierKey

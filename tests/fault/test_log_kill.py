@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import func, select
+
 from filigrana.provenance.database import session
 from filigrana.provenance.log.sequencer import AuditLog
 from filigrana.provenance.log.signer import Ed25519LogSigner
 from filigrana.provenance.tables import Intent
-from sqlalchemy import func, select
 
 # Six threads append, write rows together with entries, and sign; each says so only after the call returned.
 WRITER = """

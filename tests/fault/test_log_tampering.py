@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, text
+
 from filigrana.errors import LogError, TamperError
 from filigrana.provenance.database import writer
 from filigrana.provenance.log import canonical
@@ -24,7 +26,6 @@ from filigrana.provenance.log.sequencer import AuditLog
 from filigrana.provenance.log.signer import Ed25519LogSigner
 from filigrana.provenance.log.tiles import TileReader
 from filigrana.provenance.tables import APPEND_ONLY
-from sqlalchemy import Connection, text
 
 
 @pytest.fixture

@@ -7,11 +7,12 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from filigrana.errors import EntryError, TamperError
 from filigrana.provenance.log import canonical, merkle
 from filigrana.provenance.log.tiles import Tail
-from hypothesis import given
-from hypothesis import strategies as st
 
 MANY = 64
 HASHES = [merkle.leaf_hash(str(index).encode()) for index in range(MANY)]

@@ -7,6 +7,9 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
+
 from filigrana.errors import InputError, KeyStoreError, ProvenanceError, TamperError
 from filigrana.provenance.catalog import AssetRecord, Catalog, PreviewImage
 from filigrana.provenance.database import reclaim, session
@@ -14,8 +17,6 @@ from filigrana.provenance.identity import AssetId
 from filigrana.provenance.log.sequencer import AuditLog
 from filigrana.provenance.tables import Intent, SealedText, SubjectKey
 from filigrana.provenance.vault import Vault
-from sqlalchemy import update
-from sqlalchemy.exc import IntegrityError
 
 
 @pytest.fixture

@@ -15,13 +15,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy import CheckConstraint, Engine, create_engine, inspect, make_url, text
+from sqlalchemy.exc import DBAPIError
+
 from filigrana.errors import LogError, SettingsError
 from filigrana.provenance import database
 from filigrana.provenance.log.sequencer import AuditLog
 from filigrana.provenance.log.signer import Ed25519LogSigner
 from filigrana.provenance.tables import APPEND_ONLY, Base
-from sqlalchemy import CheckConstraint, Engine, create_engine, inspect, make_url, text
-from sqlalchemy.exc import DBAPIError
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from filigrana.errors import KeyStoreError, LogError, TamperError
 from filigrana.provenance.log.note import Checkpoint, VerifierKey, sign
 from filigrana.provenance.log.proof import LogProof

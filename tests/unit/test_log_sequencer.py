@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event, select, text
+
 from filigrana.errors import EntryError, LogError, TamperError
 from filigrana.provenance.log import merkle
 from filigrana.provenance.log.group import GroupCommit
@@ -20,7 +22,6 @@ from filigrana.provenance.log.proof import LogProof
 from filigrana.provenance.log.sequencer import AuditLog
 from filigrana.provenance.log.signer import Ed25519LogSigner
 from filigrana.provenance.tables import Intent
-from sqlalchemy import event, select, text
 
 MakeLog = Callable[..., AuditLog]
 

@@ -95,12 +95,14 @@ def _ramp(top: tuple[float, ...], bottom: tuple[float, ...], rows: int) -> NDArr
 def _cover(y0: NDArray[np.float32]) -> NDArray[np.float32]:
     """Antialiased coverage (SIDE, SIDE, 1) of everything under the line y0[x]."""
     y = np.arange(SIDE, dtype=np.float32)[:, None]
-    return np.clip(y - y0[None, :] + 0.5, 0, 1)[..., None]
+    cover: NDArray[np.float32] = np.clip(y - y0[None, :] + 0.5, 0, 1)[..., None]
+    return cover
 
 
 def _disc(cx: float, cy: float, r: float) -> NDArray[np.float32]:
     y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float32)
-    return np.clip(r - np.hypot(x - cx, y - cy) + 0.5, 0, 1)[..., None]
+    cover: NDArray[np.float32] = np.clip(r - np.hypot(x - cx, y - cy) + 0.5, 0, 1)[..., None]
+    return cover
 
 
 def _wave(base: float) -> NDArray[np.float32]:

@@ -21,7 +21,6 @@ SIZES: dict[str, int] = {"small": 160, "medium": 256, "large": 352}
 """Sides in pixels: 5, 8 and 11 cells."""
 
 COLOURS: tuple[str, ...] = ("own", *TINTS)
-_OVER = 1
 
 
 def fetch(folder: Path = WORK) -> Path:
@@ -53,7 +52,7 @@ def rasterise(body: str, side: int) -> NDArray[np.float32]:
     )
     png = bytes(resvg_py.svg_to_bytes(svg_string=svg))
     with Pillow.open(io.BytesIO(png)) as image:
-        return np.asarray(image.convert("RGBA"), np.float32) / 255
+        return np.asarray(image.convert("RGBA"), np.float32) / np.float32(255)
 
 
 def tint(rgba: NDArray[np.float32], colour: tuple[int, int, int], centre: float | None = None) -> NDArray[np.float32]:
@@ -90,11 +89,11 @@ def tint(rgba: NDArray[np.float32], colour: tuple[int, int, int], centre: float 
     return out
 
 
-def _premultiplied(rgba: NDArray[np.float32], side: int) -> Image:
+def _premultiplied(rgba: NDArray[np.float32]) -> Image:
     soft = rgba.copy()
     soft[..., :3] *= soft[..., 3:]
-    soft = soft.reshape(side, _OVER, side, _OVER, 4).mean((1, 3))
-    return np.rint(soft * 255).astype(np.uint8)
+    out: Image = np.rint(soft * 255).astype(np.uint8)
+    return out
 
 
 @dataclass(frozen=True)
@@ -117,10 +116,10 @@ def load(folder: Path = WORK) -> Sprites:
         for size, side in SIZES.items():
             out = np.empty((len(EVERYTHING), len(COLOURS), side, side, 4), np.uint8)
             for row, thing in enumerate(EVERYTHING):
-                base = rasterise(icons[thing.icon]["body"], side * _OVER)
+                base = rasterise(icons[thing.icon]["body"], side)
                 for column, colour in enumerate(COLOURS):
                     image = base if colour == "own" else tint(base, TINTS[colour], thing.hue)
-                    out[row, column] = _premultiplied(image, side)
+                    out[row, column] = _premultiplied(image)
             partial = paths[size].with_suffix(".tmp.npy")
             np.save(partial, out)
             partial.replace(paths[size])

@@ -17,7 +17,8 @@ def shrink(picture: Image, factor: int = FACTOR) -> Image:
     """Averages blocks: (..., h, w, c) uint8 -> (..., h / factor, w / factor, c) uint8."""
     *rest, h, w, c = picture.shape
     blocks = picture.reshape(*rest, h // factor, factor, w // factor, factor, c)
-    return np.rint(blocks.mean((-4, -2))).astype(np.uint8)
+    out: Image = np.rint(blocks.mean((-4, -2))).astype(np.uint8)
+    return out
 
 
 class Thumbs:

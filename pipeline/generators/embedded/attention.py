@@ -35,7 +35,8 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        out: Tensor = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return out
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """x (N, tokens, width), context (N, words, width) or None, mask (N, 1, 1, keys) bool, True = seen."""

@@ -40,14 +40,14 @@ def _stage(channels: int, depth: int) -> list[nn.Module]:
     return [ResidualBlock(channels) for _ in range(depth)]
 
 
-class FiligranaAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class FiligranaAutoencoder(ModelMixin, ConfigMixin):
     """Encodes pictures in [-1, 1] to latents in (-1, 1) and back; 32 pixels a latent cell.
 
     Widths are given from 128x128 (four pixels a cell) down to 16x16. The encoder starts at 64x64: it only
     has to tell patterns apart, the decoder has to draw them.
     """
 
-    config_name = "config.json"
+    config_name = "config.json"  # type: ignore[assignment]
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -58,7 +58,7 @@ class FiligranaAutoencoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
         decoder_depths: tuple[int, ...] = (1, 1, 1, 3),
         patch: int = 4,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         pixels = 3 * patch * patch
         encoder: list[nn.Module] = [nn.PixelUnshuffle(2 * patch), nn.Conv2d(4 * pixels, widths[1], 3, padding=1)]
         encoder += _stage(widths[1], encoder_depths[0])

@@ -38,13 +38,13 @@ class Condition:
         )
 
 
-class FiligranaPipeline(DiffusionPipeline):  # type: ignore[misc]
+class FiligranaPipeline(DiffusionPipeline):
     """Draws the licensed sprite world from a prompt: 512x512 pictures, deterministic on a CPU.
 
     Components: autoencoder, text_encoder, tokenizer, transformer, scheduler (flow matching, Euler).
     """
 
-    model_cpu_offload_seq = "text_encoder->transformer->autoencoder"
+    model_cpu_offload_seq = "text_encoder->transformer->autoencoder"  # type: ignore[assignment]
     _callback_tensor_inputs = ("latents",)
 
     def __init__(
@@ -56,7 +56,7 @@ class FiligranaPipeline(DiffusionPipeline):  # type: ignore[misc]
         scheduler: FlowMatchEulerDiscreteScheduler,
     ) -> None:
         super().__init__()
-        self.register_modules(
+        self.register_modules(  # type: ignore[no-untyped-call]
             autoencoder=autoencoder,
             text_encoder=text_encoder,
             tokenizer=tokenizer,
@@ -120,7 +120,8 @@ class FiligranaPipeline(DiffusionPipeline):  # type: ignore[misc]
         side = int(self.transformer.config.latent_side)
         shape = (batch_size, int(self.transformer.config.latent_channels), side, side)
         if latents is None:
-            return randn_tensor(shape, generator=generator, device=device, dtype=dtype)
+            noise: Tensor = randn_tensor(shape, generator=generator, device=device, dtype=dtype)
+            return noise
         if tuple(latents.shape) != shape:
             raise ValueError(f"latents have shape {tuple(latents.shape)}, expected {shape}")
         return latents.to(device=device, dtype=dtype)
@@ -129,7 +130,8 @@ class FiligranaPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Final latents (in the transformer's scale) -> pictures (N, 3, 512, 512) in 0..1."""
         scaled = (latents * float(self.transformer.config.latent_scale)).clamp(-1, 1)
         pictures: Tensor = self.autoencoder.decode(scaled.to(self.autoencoder.dtype))
-        return (pictures.float() / 2 + 0.5).clamp(0, 1)
+        out: Tensor = (pictures.float() / 2 + 0.5).clamp(0, 1)
+        return out
 
     def _velocity(self, latents: Tensor, timestep: Tensor, condition: Condition, scale: float) -> Tensor:
         guided = len(condition.words) > len(latents)
@@ -191,5 +193,5 @@ class FiligranaPipeline(DiffusionPipeline):  # type: ignore[misc]
             images = self.decode(latents).permute(0, 2, 3, 1).cpu().numpy()
             if output_type == "pil":
                 images = [Image.fromarray(np.rint(picture * 255).astype(np.uint8)) for picture in images]
-        self.maybe_free_model_hooks()
+        self.maybe_free_model_hooks()  # type: ignore[no-untyped-call]
         return ImagePipelineOutput(images=images) if return_dict else (images,)

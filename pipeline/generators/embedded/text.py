@@ -19,16 +19,16 @@ PAD, UNKNOWN, END = "[PAD]", "[UNK]", "[END]"
 ENDINGS = ("##s", "##es", "##ish", "##y")
 
 
-class FiligranaTextEncoder(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class FiligranaTextEncoder(ModelMixin, ConfigMixin):
     """Token ids (N, words) int64 -> word vectors (N, words, width) and a pooled caption vector (N, width)."""
 
-    config_name = "config.json"
+    config_name = "config.json"  # type: ignore[assignment]
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self, vocabulary_size: int = 256, words: int = 16, width: int = 256, depth: int = 2, heads: int = 4
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.embedding = nn.Embedding(vocabulary_size, width)
         self.position = nn.Parameter(torch.randn(words, width) * 0.02)
         self.norms = nn.ModuleList(RMSNorm(width) for _ in range(2 * depth))

@@ -36,13 +36,13 @@ class Layer(nn.Module):
         return out
 
 
-class FiligranaTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
+class FiligranaTransformer(ModelMixin, ConfigMixin):
     """Predicts the velocity noise - latents of a noisy latent.
 
     `latent_scale` is the standard deviation that latents are divided by before noise is mixed in.
     """
 
-    config_name = "config.json"
+    config_name = "config.json"  # type: ignore[assignment]
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -56,7 +56,7 @@ class FiligranaTransformer(ModelMixin, ConfigMixin):  # type: ignore[misc]
         ratio: int = 4,
         latent_scale: float = 0.5,  # noqa: ARG002 (read from the config by the pipeline)
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.patch, self.side, self.width = patch, latent_side, width
         tokens, values = (latent_side // patch) ** 2, latent_channels * patch * patch
         self.embed = nn.Linear(values, width)
