@@ -59,7 +59,7 @@ _LEET_TOKEN = re.compile(r"\S*[a-z]\S*[0-9@$!+€£(]\S*|\S*[0-9@$!+€£(]\S*[a
 _SPACED = re.compile(r"(?<!\w)\w([\s._\-*·•/\\,~]{1,3})\w(?:\1\w)+(?!\w)")
 _INSIDE = re.compile(r"(?<=\w)[._\-*·•~'`^](?=\w)")
 _STRETCH = re.compile(r"(\w)\1{2,}")
-_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{8,}={0,2}(?![A-Za-z0-9+/_=-])")
+_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{6,}={0,2}(?![A-Za-z0-9+/_=-])")
 _WORD = re.compile(r"\w+")
 
 
