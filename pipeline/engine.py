@@ -4,7 +4,7 @@
 
     open intent ─ judge prompt ─ generate ─ judge output ─ encode (label, mark) ─ sign ─ read back
                        │                        │                                          │
-                       └─> Refusal / Held       └─> Refusal / Held          record result ─ release ─ publish
+                       └─> Refusal / Held       └─> Refusal / Held   record result ─ release ─ checkpoint ─ publish
 
 An exception, a time-out or a refusal at any stage ends the request in the log and releases nothing. A file appears
 under its public name only after the commit of its release; a process that dies in between is finished by `recover`.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from uuid import UUID
 
 import numpy as np
 
-from ..errors import FiligranaError, GenerationError, PromptError
+from ..errors import FiligranaError, GenerationError, MediaError, PromptError
 from ..provenance.catalog import AssetRecord, PreviewImage
 from ..provenance.identity import AssetId
 from ..provenance.manifest import Statement
@@ -50,7 +51,7 @@ from .request import (
     SealRequest,
     no_progress,
 )
-from .run import Run
+from .run import Run, StageError
 from .staging import FINISHED, Recovered, Staging
 from .store import AssetStore
 
@@ -229,15 +230,15 @@ class Engine:
         """The same chain for media made elsewhere: opened from its parent, judged, marked, signed, released."""
         parts = self.parts
         run, meter = Run(progress, parts.stage_timeout), EnergyMeter(parts.cpu_watts)
-        media = open_media(request.path, parts.finisher().limits)
-        mime = request.mime or media.info.mime
-        if kind_of_mime(mime) != media.info.kind:
+        given = open_media(request.path, parts.finisher().limits)
+        mime = request.mime or given.info.mime
+        if kind_of_mime(mime) != given.info.kind:
             raise GenerationError(
-                f"a file of type {media.info.mime} cannot become {mime}",
+                f"a file of type {given.info.mime} cannot become {mime}",
                 code="input.media.kind",
                 hint="Keep the kind: picture to picture, clip to clip, sound to sound.",
             )
-        source = run.stage("hash", lambda: _file_digest(media.path))
+        source = run.stage("hash", lambda: _file_digest(given.path))
         asked: dict[str, Any] = {
             "source_type": request.source_type,
             "source_sha256": source,
@@ -249,6 +250,7 @@ class Engine:
             },
         }
         with self._request(run, "seal", asked, {}, request.subject) as (intent, work):
+            media = run.stage("take", lambda: _taken(given, work, source))
             try:
                 if media.info.kind == "audio":
                     decision = run.stage("judge output", lambda: judge_sound(parts.pack))
@@ -293,7 +295,7 @@ class Engine:
         """Opens the intent, and ends it in the log whatever happens inside. The folder comes first: a request that
         died with no folder of its own would look like another machine's."""
         ledger, identity = self.parts.ledger, new_intent_id()
-        with self.parts.staging.open(identity) as work:
+        with self.parts.staging.open(identity, keep=lambda: self._released(identity)) as work:
             intent = run.stage(
                 "open intent",
                 lambda: ledger.open(kind, asked, texts=texts, subject=subject, intent_id=identity),
@@ -301,9 +303,20 @@ class Engine:
             )
             try:
                 yield intent, work
-            except BaseException as error:
+            except (FiligranaError, KeyboardInterrupt, SystemExit, GeneratorExit) as error:
                 self._fail(identity, error)
                 raise
+            except BaseException as error:
+                failure = StageError(f"the request failed: {type(error).__name__}", code="engine.unexpected")
+                self._fail(identity, failure)
+                raise failure from error
+
+    def _released(self, intent: UUID) -> bool:
+        """Whether the release stands in the log. Where that cannot be read, it may: nothing is thrown away then."""
+        try:
+            return self.parts.ledger.state(intent) == "released"
+        except Exception:  # noqa: BLE001  recovery looks again
+            return True
 
     def _fail(self, intent: UUID, error: BaseException) -> None:
         """Ends the request as failed (or abandoned, for Ctrl-C). A release that was committed stays."""
@@ -312,9 +325,10 @@ class Engine:
         try:
             if self.parts.ledger.state(intent) in ("open", "result"):
                 self.parts.ledger.close(intent, state, code=code)
-        except FiligranaError as second:
-            # The log itself is out of reach: recovery writes the end later. The first error is the one to show.
-            error.add_note(f"and the end of the request could not be recorded: {second.code}")
+        except Exception as second:  # noqa: BLE001  the first error is the one to show
+            # The log itself is out of reach: recovery writes the end later.
+            told = second.code if isinstance(second, FiligranaError) else type(second).__name__
+            error.add_note(f"and the end of the request could not be recorded: {told}")
 
     def _stop(self, run: Run, intent: OpenIntent, decision: Decision) -> Refusal:
         """A refusal, an offered rewrite, or work held for a human."""
@@ -414,8 +428,9 @@ class Engine:
             ),
             timed=False,
         )
-        run.stage("publish", lambda: parts.store.publish(done.path, name), timed=False)
+        # Before anything is public: a log that does not agree with its last checkpoint says so here.
         checkpoint = run.stage("checkpoint", parts.ledger.log.checkpoint, timed=False)
+        run.stage("publish", lambda: parts.store.publish(done.path, name), timed=False)
         return Release(
             file=parts.store.path(name),
             asset_id=intent.asset_id,
@@ -460,6 +475,16 @@ def _check_frames(made: Generated) -> None:
 def _file_digest(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _taken(given: MediaFile, work: Path, digest: str) -> MediaFile:
+    """A private copy: it is read several times, and what was judged must be what is sealed."""
+    own = work / "source" / given.path.name
+    own.parent.mkdir()
+    shutil.copyfile(given.path, own)
+    if _file_digest(own) != digest:
+        raise MediaError(f"{given.path.name} changed while it was read", code="input.media.changed")
+    return replace(given, path=own)
 
 
 def _record(intent: OpenIntent, done: Finished, statement: Statement, index: int, name: str) -> AssetRecord:

@@ -6,6 +6,7 @@ A pure sequence over files in the request's own folder: nothing here is released
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -152,7 +153,8 @@ class Finisher:
                 pass
             preview = maker.preview()
             claimed = dict(credentials.soft_bindings).get(self.codec.alg)
-            if detection.asset_id != statement.asset_id or claimed != str(statement.asset_id):
+            own = detection.asset_id == statement.asset_id and claimed == str(statement.asset_id)
+            if not own or not math.isfinite(detection.score):
                 raise ReadBackError(
                     f"the watermark cannot be read back (score {detection.score:.1f})",
                     code="provenance.readback.watermark",

@@ -77,7 +77,7 @@ class Ledger:
 
     def keep_text(self, intent: UUID, subject: str, kind: str, text: str) -> str:
         """Keeps one more text of the request, encrypted. Returns its commitment."""
-        with session(self.log.engine, write=True) as opened:
+        with _reported("log.write"), session(self.log.engine, write=True) as opened:
             vault = Vault(opened)
             vault.seal_text(subject, text, kind=kind, intent_id=intent)
             return vault.commit_text(text)
@@ -120,16 +120,16 @@ class Ledger:
         return index
 
     def state(self, intent: UUID) -> str | None:
-        with session(self.log.engine) as opened:
+        with _reported("log.read"), session(self.log.engine) as opened:
             return opened.scalar(select(Intent.state).where(Intent.id == intent))
 
     def row(self, intent: UUID) -> Intent | None:
-        with session(self.log.engine) as opened:
+        with _reported("log.read"), session(self.log.engine) as opened:
             return opened.get(Intent, intent)
 
     def unfinished(self) -> list[UUID]:
         """Requests of this installation that neither ended nor were released."""
-        with session(self.log.engine) as opened:
+        with _reported("log.read"), session(self.log.engine) as opened:
             rows = opened.execute(select(Intent.id, Intent.request).where(Intent.state.in_(("open", "result"))))
             return [identity for identity, request in rows if request.get("node") == self.node]
 
@@ -150,13 +150,19 @@ class Ledger:
 
     @contextmanager
     def _writing(self) -> Iterator[LogTransaction]:
-        try:
-            with self.log.transaction() as transaction:
-                yield transaction
-        except IntegrityError:
-            raise
-        except SQLAlchemyError as error:
-            raise LogError(f"the audit database refused: {reason(error)}", code="log.write") from error
+        with _reported("log.write"), self.log.transaction() as transaction:
+            yield transaction
+
+
+@contextmanager
+def _reported(code: str) -> Iterator[None]:
+    """What the database says becomes a LogError; a row that exists already stays an IntegrityError."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except SQLAlchemyError as error:
+        raise LogError(f"the audit database refused: {reason(error)}", code=code) from error
 
 
 def new_intent_id() -> UUID:

@@ -64,5 +64,12 @@ def _bounded(name: str, work: Callable[[], T], seconds: float) -> T:
     if thread.is_alive():
         raise StageError(f"the stage '{name}' gave no answer within {seconds:g} s", code="engine.timeout")
     if errors:
-        raise errors[0]
+        error = errors[0]
+        if not isinstance(error, Exception):
+            # Ctrl-C reaches the main thread only: in here, SystemExit and its like are a part that gave up, and must
+            # not end the program as if all were well.
+            raise StageError(
+                f"the stage '{name}' ended itself: {type(error).__name__}", code=f"engine.{name.replace(' ', '_')}"
+            ) from error
+        raise error
     return box[0]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from .ledger import Ledger
 from .store import AssetStore
 
 _LOCK = "lock"
+_GATE = ".gate"
 FINISHED = "finished"
 
 
@@ -36,13 +37,16 @@ class Staging:
         self.folder = folder
 
     @contextmanager
-    def open(self, intent: UUID) -> Iterator[Path]:
-        """A fresh folder for this request, removed at the end."""
+    def open(self, intent: UUID, *, keep: Callable[[], bool] = lambda: False) -> Iterator[Path]:
+        """A fresh folder for this request, removed at the end, unless it ends in an error and ``keep`` says that it
+        holds what `recover` needs."""
         work = self.folder / str(intent)
         try:
-            work.mkdir(parents=True, mode=0o700)
-            lock = os.open(work / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with self._gate():
+                work.mkdir(mode=0o700)
+                lock = os.open(work / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             shutil.rmtree(work, ignore_errors=True)
             raise ReleaseError(
@@ -50,12 +54,27 @@ class Staging:
                 code="release.staging",
                 hint="Check free space and permissions of the data folder.",
             ) from error
+        kept = False
         try:
             yield work
+        except BaseException:
+            kept = keep()
+            raise
         finally:
-            # Removed while still locked, so that nobody else takes it for left over.
-            shutil.rmtree(work, ignore_errors=True)
+            if not kept:
+                # Removed while still locked, so that nobody else takes it for left over.
+                shutil.rmtree(work, ignore_errors=True)
             os.close(lock)
+
+    @contextmanager
+    def _gate(self) -> Iterator[None]:
+        """One process at a time: a folder that was made and is not locked yet must not look left over."""
+        gate = os.open(self.folder / _GATE, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(gate, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(gate)
 
     def recover(self, ledger: Ledger, store: AssetStore) -> Recovered:
         """Ends what dead processes left. Safe beside living ones, and safe to be killed itself."""
@@ -67,7 +86,8 @@ class Staging:
                 intent = UUID(work.name)
             except ValueError:
                 continue
-            lock = _try_lock(work)
+            with self._gate():
+                lock = _try_lock(work)
             if lock is None:
                 alive.add(intent)
                 continue
@@ -108,6 +128,8 @@ def _finish(ledger: Ledger, store: AssetStore, work: Path, intent: UUID) -> str 
     name, staged = str(row.result["name"]), work / FINISHED
     if store.exists(name) or not staged.is_file():
         return None
+    # As in the engine: nothing becomes public that no signed checkpoint covers.
+    ledger.log.checkpoint()
     store.publish(staged, name)
     return name
 

@@ -59,6 +59,8 @@ def _within(seconds: float, call: Callable[[], T]) -> T:
     if thread.is_alive():
         raise SafetyError(f"a guard gave no answer within {seconds:g} s", code="safety.timeout")
     if errors:
+        if not isinstance(errors[0], Exception):
+            raise SafetyError(f"a guard ended itself: {type(errors[0]).__name__}") from errors[0]
         raise errors[0]
     return box[0]
 

@@ -35,6 +35,16 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FILIGRANA_DATA_DIR", str(tmp_path / "data"))
 
 
+@pytest.fixture(scope="session")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with keys and an empty log, to be copied where a test needs many."""
+    folder = tmp_path_factory.mktemp("furnished") / "data"
+    opened = Installation(load_settings(data_dir=folder))
+    opened.ledger.unfinished()
+    opened.close()
+    return folder
+
+
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
     """A fresh installation in a temporary folder."""
@@ -73,3 +83,21 @@ def make_engine(installation: Installation) -> MakeEngine:
 def entry_types(installation: Installation) -> Callable[[], list[str]]:
     """The types of all log entries so far."""
     return lambda: [entry["type"] for _, entry in installation.log.entries()]
+
+
+@pytest.fixture
+def sealed_photo(tmp_path: Path, make_engine: MakeEngine) -> Path:
+    """A folder with the files that the README's examples use: `boat.png`, released, and `photo.jpg`, foreign."""
+    import shutil
+    from importlib import resources
+
+    from filigrana.pipeline.request import GenerateRequest, Release
+
+    folder = tmp_path / "readme"
+    folder.mkdir()
+    outcome = make_engine().generate(GenerateRequest("a red sailboat on a blue sea", seed=7))
+    assert isinstance(outcome, Release)
+    shutil.copy(outcome.file, folder / "boat.png")
+    photo = resources.files("filigrana.pipeline.cli") / "photo.jpg"
+    (folder / "photo.jpg").write_bytes(photo.read_bytes())
+    return folder / "boat.png"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,11 @@ from filigrana.safety.decision import ModelRef
 
 def scene(seed: int = 0, width: int = 512, height: int = 512) -> RGB:
     """A picture with texture, edges and colour, in the manner of a photograph; the same for the same seed."""
+    return _scene(seed, width, height).copy()
+
+
+@cache
+def _scene(seed: int, width: int, height: int) -> RGB:
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     base = np.stack([60 + 100 * y / height, 90 + 60 * x / width, 150 - 70 * y / height], -1)
