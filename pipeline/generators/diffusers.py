@@ -7,6 +7,7 @@ and a watermark that the library would add by itself (SDXL's fixed 48 bits) is s
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from functools import cached_property
 from importlib import metadata, resources
@@ -183,7 +184,7 @@ class DiffusersGenerator:
             progress(step + 1, steps)
             return values
 
-        if "callback_on_step_end" in type(pipeline).__call__.__code__.co_varnames:
+        if "callback_on_step_end" in inspect.signature(type(pipeline).__call__).parameters:
             options["callback_on_step_end"] = step_end
         # The noise is drawn on the CPU, so that one seed means one start on every device.
         options["generator"] = torch.Generator("cpu").manual_seed(sampling.seed)

@@ -63,6 +63,7 @@ class MediaFile:
 
     def picture(self) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """A picture's pixels with what must outlive re-encoding: ``alpha`` (h, w) uint8, ``icc`` and ``exif`` bytes."""
+        _check_depth(self.path, self.info.mime)
         return _read_picture(self.path, self.info.mime)
 
 
@@ -84,19 +85,23 @@ def open_media(path: Path, limits: Limits | None = None) -> MediaFile:
     mime = sniff(head)
     if mime is None:
         raise MediaError(f"{path.name} is not in a format that we read", code="input.media.format")
-    info = _picture_info(path, mime) if kind_of_mime(mime) == "image" else _clip_info(path, mime)
-    if info.width * info.height > limits.pixels:
-        raise MediaError(
-            f"{path.name} has {info.width} x {info.height} px; the limit is {limits.pixels / 1e6:.0f} million",
-            code="input.media.too_many_pixels",
-            hint="Scale it down, or raise the setting `max_pixels`.",
-        )
+    info = _picture_info(path, mime, limits) if kind_of_mime(mime) == "image" else _clip_info(path, mime)
+    _check_pixels(path, info.width, info.height, limits)
     if info.duration is not None and info.duration > limits.seconds:
         raise MediaError(
             f"{path.name} lasts {info.duration:.0f} s; the limit is {limits.seconds:.0f} s",
             code="input.media.too_long",
         )
     return MediaFile(path, info, limits)
+
+
+def _check_pixels(path: Path, width: int, height: int, limits: Limits) -> None:
+    if width * height > limits.pixels:
+        raise MediaError(
+            f"{path.name} has {width} x {height} px; the limit is {limits.pixels / 1e6:.0f} million",
+            code="input.media.too_many_pixels",
+            hint="Scale it down, or raise the setting `max_pixels`.",
+        )
 
 
 # ── pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -131,17 +136,21 @@ def _short(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:120]
 
 
-def _picture_info(path: Path, mime: str) -> MediaInfo:
+def _picture_info(path: Path, mime: str, limits: Limits) -> MediaInfo:
     with _decoding(path), Image.open(path, formats=[_PIL_FORMAT[mime]]) as image:
         width, height = image.size
-        if getattr(image, "n_frames", 1) > 1:
+        _check_pixels(path, width, height, limits)
+        # Many cameras put further pictures (a preview, a gain map) behind a JPEG: its first one is the photograph.
+        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
             raise MediaError(
                 f"{path.name} is an animation; only still pictures are read in this format",
                 code="input.media.animated",
                 hint="Convert it to MP4.",
             )
+        # Pillow decodes a whole PNG to look for EXIF behind its pixels: that is left to whoever decodes it anyway.
+        exif = {} if mime == "image/png" and "exif" not in image.info else image.getexif()
         # 5 to 8 turn the picture on its side (EXIF 2.3, tag 0x0112).
-        if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
+        if exif.get(0x0112, 1) in (5, 6, 7, 8):
             width, height = height, width
     return MediaInfo("image", mime, width, height)
 
@@ -150,11 +159,7 @@ def _read_picture(path: Path, mime: str) -> tuple[NDArray[np.uint8], dict[str, A
     with _decoding(path), Image.open(path, formats=[_PIL_FORMAT[mime]]) as image:
         image.load()
         if image.mode in _SIXTEEN_BIT:
-            raise MediaError(
-                f"{path.name} has more than 8 bits a channel, which would be lost",
-                code="input.media.depth",
-                hint="Convert it to 8 bits a channel first.",
-            )
+            raise _too_deep(path)
         if image.mode == "CMYK":
             raise MediaError(f"{path.name} is CMYK", code="input.media.cmyk", hint="Convert it to sRGB first.")
         keep: dict[str, Any] = {}
@@ -170,6 +175,25 @@ def _read_picture(path: Path, mime: str) -> tuple[NDArray[np.uint8], dict[str, A
                 keep["alpha"] = np.ascontiguousarray(rgba[..., 3])
             return np.ascontiguousarray(rgba[..., :3]), keep
         return np.ascontiguousarray(np.asarray(upright.convert("RGB"))), keep
+
+
+def _check_depth(path: Path, mime: str) -> None:
+    """Pillow reduces these to 8 bits without a word: enough to look at them, not to make a copy of them."""
+    with path.open("rb") as stream:
+        head = stream.read(4096)
+    # The bit depth in PNG's IHDR, and `high_bitdepth` in the AV1 codec configuration.
+    box = head.find(b"av1C")
+    flags = head[box + 6 : box + 7] if mime == "image/avif" and box >= 0 else b""
+    if (mime == "image/png" and head[24:25] == b"\x10") or (flags and flags[0] & 0x40):
+        raise _too_deep(path)
+
+
+def _too_deep(path: Path) -> MediaError:
+    return MediaError(
+        f"{path.name} has more than 8 bits a channel, which would be lost",
+        code="input.media.depth",
+        hint="Convert it to 8 bits a channel first.",
+    )
 
 
 def picture_from_bytes(data: bytes) -> NDArray[np.uint8]:
