@@ -15,8 +15,9 @@ from ..provenance.media import MIME_BY_SUFFIX, sniff
 from ..provenance.verify import Finding
 from ..provenance.watermark.base import RGB, Detection
 from ..provenance.watermark.registry import codec
-from .engine import Engine, Parts
+from .engine import Engine
 from .installation import Installation
+from .parts import Parts
 from .request import GenerateRequest, Outcome, Progress, SealRequest, no_progress
 from .settings import Settings, load_settings
 from .staging import Recovered

@@ -12,33 +12,38 @@ under its public name only after the commit of its release; a process that dies 
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import secrets
-import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import numpy as np
-
-from ..errors import FiligranaError, GenerationError, MediaError, PromptError
+from ..errors import FiligranaError, GenerationError
 from ..provenance.catalog import AssetRecord, PreviewImage
 from ..provenance.identity import AssetId
 from ..provenance.manifest import Statement
-from ..provenance.media import Frame, Kind, MediaFile, kind_of_mime, open_media
+from ..provenance.media import Frame, kind_of_mime, open_media
 from ..provenance.preview import Preview
 from ..safety.decision import Decision, Verdict
-from ..safety.judge import FrameGuard, OutputJudge, TextGuard, check_text, judge_sound, judge_text
-from ..safety.policy import Pack
-from ..safety.vision.frames import sample
-from .energy import EnergyMeter
-from .finish import Finished, Finisher, Material
-from .generators.base import Generated, Generator, Sampling
-from .ledger import Ledger, OpenIntent, new_intent_id
+from ..safety.judge import check_text
+from .energy import Energy, EnergyMeter
+from .finish import Finished, Material
+from .generators.base import Sampling
+from .ledger import OpenIntent, new_intent_id
+from .making import (
+    Frames,
+    Stopped,
+    file_digest,
+    generate_best,
+    judge_frames,
+    judge_only_sound,
+    judge_prompt,
+    model_of,
+    taken,
+)
+from .parts import Parts, version
 from .replay import pixel_digest
 from .request import (
     GenerateRequest,
@@ -52,40 +57,7 @@ from .request import (
     no_progress,
 )
 from .run import Run, StageError
-from .staging import FINISHED, Recovered, Staging
-from .store import AssetStore
-
-BestOf = Callable[[str, Any], float]
-"""(prompt, frame) -> agreement; a higher one is better."""
-
-
-def version() -> str:
-    return importlib.metadata.version("filigrana")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the engine works with; every one can be replaced, in tests by one that fails."""
-
-    ledger: Ledger
-    pack: Pack
-    generator: Generator | None
-    text_guards: Iterable[TextGuard]
-    frame_guards: Callable[[bool], Iterable[FrameGuard]]
-    finisher: Callable[[], Finisher]
-    staging: Staging
-    store: AssetStore
-    clock: Callable[[], Any]
-    guard_timeout: float = 30.0
-    stage_timeout: float = 3600.0
-    cpu_watts: float = 10.0
-    publish_prompt: bool = False
-    agreement: BestOf | None = None
-
-
-class _Stopped(Exception):  # noqa: N818  not an error: the request ended with a decision
-    def __init__(self, decision: Decision) -> None:
-        self.decision = decision
+from .staging import FINISHED, Recovered
 
 
 class Engine:
@@ -100,18 +72,19 @@ class Engine:
     def generate(self, request: GenerateRequest, progress: Progress = no_progress) -> Outcome:
         """From a prompt to a Release, a Refusal or a Held. Raises FiligranaError where a stage failed."""
         parts = self.parts
-        if parts.generator is None:
+        generator = parts.generator
+        if generator is None:
             raise GenerationError("no generator is configured")
         # What is no prompt is an error of the caller, and nothing is recorded of it.
         prompt = check_text(request.prompt, parts.pack)
-        if kind_of_mime(request.mime) not in parts.generator.kinds:
+        if kind_of_mime(request.mime) not in generator.kinds:
             raise GenerationError(
-                f"this model makes {', '.join(sorted(parts.generator.kinds))}, not {kind_of_mime(request.mime)}",
+                f"this model makes {', '.join(sorted(generator.kinds))}, not {kind_of_mime(request.mime)}",
                 code="generate.media",
                 hint="Give an -o file name that ends in .png, .jpg, .webp or .avif.",
             )
         run, meter = Run(progress, parts.stage_timeout), EnergyMeter(parts.cpu_watts)
-        model = run.stage("load", lambda: _model_of(parts.generator))
+        model = run.stage("load", lambda: model_of(generator))
         seed = secrets.randbits(32) if request.seed is None else request.seed
         asked: dict[str, Any] = {
             "seed": seed,
@@ -133,13 +106,13 @@ class Engine:
             texts["negative_prompt"] = request.negative_prompt
         with self._request(run, "generate", asked, texts, request.subject) as (intent, work):
             try:
-                judged, prompt = self._judge_prompt(run, intent, request, prompt)
+                judged, prompt = judge_prompt(parts, run, intent, request, prompt)
                 sampling = Sampling(
                     prompt, seed, request.steps, request.guidance, request.size, request.negative_prompt
                 )
-                made, chosen = self._generate(run, sampling, request.best_of)
-                decision = self._judge_frames(run, intent, made.frames, made.kind, generated=True)
-            except _Stopped as stopped:
+                made, chosen = generate_best(parts, run, sampling, request.best_of)
+                decision = judge_frames(parts, run, intent, made.frames, made.kind, generated=True)
+            except Stopped as stopped:
                 return self._stop(run, intent, stopped.decision)
             digest = run.stage("digest", lambda: pixel_digest(made.frames))
             energy = meter.spent()
@@ -164,67 +137,6 @@ class Engine:
             replayable = {**chosen, "pixel_digest": digest, "model": asked["model"]}
             return self._finish(run, intent, work, material, statement, judged, decision, energy, replayable)
 
-    def _judge_prompt(
-        self, run: Run, intent: OpenIntent, request: GenerateRequest, prompt: str
-    ) -> tuple[Decision, str]:
-        parts = self.parts
-        guards = list(parts.text_guards)
-
-        def judge(text: str) -> Decision:
-            return judge_text(text, parts.pack, guards, timeout=parts.guard_timeout)
-
-        decision = run.stage("judge prompt", lambda: judge(request.prompt))
-        if decision.verdict is Verdict.REWRITE and request.accept_rewrite is not None:
-            rewrite = decision.rewrite
-            if rewrite is None or rewrite.digest != request.accept_rewrite:
-                raise PromptError(
-                    "the accepted rewrite is not the one that is offered",
-                    code="input.rewrite",
-                    hint="Ask again, and accept the digest that is offered now.",
-                )
-            parts.ledger.decided(intent.id, decision.record() | {"accepted": rewrite.digest})
-            prompt = rewrite.prompt
-            parts.ledger.keep_text(intent.id, request.subject, "rewritten_prompt", prompt)
-            decision = run.stage("judge prompt", lambda: judge(rewrite.prompt))
-        if request.negative_prompt:
-            negative = run.stage("judge prompt", lambda: judge(request.negative_prompt or ""))
-            if negative.verdict > decision.verdict:
-                decision = negative
-        parts.ledger.decided(intent.id, decision.record())
-        if decision.verdict is not Verdict.ALLOW:
-            raise _Stopped(decision)
-        return decision, prompt
-
-    def _generate(self, run: Run, sampling: Sampling, best_of: int) -> tuple[Generated, dict[str, Any]]:
-        """The best of ``best_of`` samples with seeds counted up, by the guard's agreement with the prompt."""
-        generator, agreement = self.parts.generator, self.parts.agreement
-        assert generator is not None  # noqa: S101  checked by the caller
-        if best_of > 1 and agreement is None:
-            raise GenerationError(
-                "best-of needs the CLIP model, which is not installed",
-                code="generate.best_of",
-                hint="pip install 'filigrana[generate]'",
-            )
-        best: tuple[float, Generated] | None = None
-        for number in range(best_of):
-            each = replace(sampling, seed=(sampling.seed + number) % (1 << 63))
-
-            def step(done: int, steps: int, number: int = number) -> None:
-                run.progress("generate", number * steps + done, best_of * steps)
-
-            made = run.stage("generate", lambda each=each, step=step: generator.generate(each, step))  # type: ignore[misc]
-            _check_frames(made)
-            score = 0.0
-            if agreement is not None and best_of > 1:
-                frame = next(iter(made.frames)).rgb
-                score = float(run.stage("choose", lambda frame=frame: agreement(sampling.prompt, frame)))  # type: ignore[misc]
-                if not np.isfinite(score):
-                    raise GenerationError("the agreement of a sample is not a number", code="generate.best_of")
-            if best is None or score > best[0]:
-                best = (score, made)
-        assert best is not None  # noqa: S101  best_of is at least 1
-        return best[1], best[1].sampling
-
     # ── seal ─────────────────────────────────────────────────────────────────────────────────────────────────
     def seal(self, request: SealRequest, progress: Progress = no_progress) -> Outcome:
         """The same chain for media made elsewhere: opened from its parent, judged, marked, signed, released."""
@@ -238,7 +150,7 @@ class Engine:
                 code="input.media.kind",
                 hint="Keep the kind: picture to picture, clip to clip, sound to sound.",
             )
-        source = run.stage("hash", lambda: _file_digest(given.path))
+        source = run.stage("hash", lambda: file_digest(given.path))
         asked: dict[str, Any] = {
             "source_type": request.source_type,
             "source_sha256": source,
@@ -250,19 +162,16 @@ class Engine:
             },
         }
         with self._request(run, "seal", asked, {}, request.subject) as (intent, work):
-            media = run.stage("take", lambda: _taken(given, work, source))
+            media = run.stage("take", lambda: taken(given, work, source))
             try:
                 if media.info.kind == "audio":
-                    decision = run.stage("judge output", lambda: judge_sound(parts.pack))
-                    parts.ledger.decided(intent.id, decision.record())
-                    if decision.verdict is not Verdict.ALLOW:
-                        raise _Stopped(decision)
+                    decision = judge_only_sound(parts, run, intent)
                 else:
-                    decision = self._judge_frames(run, intent, _Frames(media), media.info.kind, generated=False)
-            except _Stopped as stopped:
+                    decision = judge_frames(parts, run, intent, Frames(media), media.info.kind, generated=False)
+            except Stopped as stopped:
                 return self._stop(run, intent, stopped.decision)
             keep: dict[str, Any] = {}
-            frames: Iterable[Frame] = _Frames(media)
+            frames: Iterable[Frame] = Frames(media)
             if media.info.kind == "image":
                 rgb, keep = media.picture()
                 frames = (Frame(rgb),)
@@ -342,30 +251,6 @@ class Engine:
         )
         return (Held if held else Refusal)(decision, str(intent.id), run.stages)
 
-    def _judge_frames(
-        self, run: Run, intent: OpenIntent, frames: Iterable[Frame], kind: Kind, *, generated: bool
-    ) -> Decision:
-        parts = self.parts
-
-        def judge() -> Decision:
-            judged = OutputJudge(
-                parts.pack,
-                list(parts.frame_guards(generated)),
-                origin="generated" if generated else "sealed",
-                timeout=parts.guard_timeout,
-            )
-            for count, frame in enumerate(sample((f.rgb, float(f.time)) for f in frames), 1):
-                judged.look(frame)
-                if kind == "video":
-                    run.progress("judge output", count, 0)
-            return judged.decision()
-
-        decision = run.stage("judge output", judge)
-        parts.ledger.decided(intent.id, decision.record())
-        if decision.verdict is not Verdict.ALLOW:
-            raise _Stopped(decision)
-        return decision
-
     def _finish(
         self,
         run: Run,
@@ -375,7 +260,7 @@ class Engine:
         statement: Statement,
         prompt_decision: Decision | None,
         decision: Decision,
-        energy: Any,
+        energy: Energy,
         replayable: dict[str, Any],
     ) -> Release:
         parts = self.parts
@@ -448,43 +333,6 @@ class Engine:
             watermark_score=None if done.detection is None else done.detection.score,
             details={key: value for key, value in replayable.items() if key in ("seed", "steps", "width", "height")},
         )
-
-
-@dataclass(frozen=True)
-class _Frames:
-    """A file's frames, as often as they are asked for."""
-
-    media: MediaFile
-
-    def __iter__(self) -> Iterator[Frame]:
-        return self.media.frames()
-
-
-def _model_of(generator: Generator | None) -> Any:
-    assert generator is not None  # noqa: S101  checked by the caller
-    return generator.model
-
-
-def _check_frames(made: Generated) -> None:
-    """A generator that gives nothing, or no picture, has failed."""
-    first = next(iter(made.frames), None)
-    if first is None or first.rgb.dtype != np.uint8 or first.rgb.ndim != 3 or first.rgb.shape[2] != 3:
-        raise GenerationError("the model gave no picture", code="generate.empty")
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _taken(given: MediaFile, work: Path, digest: str) -> MediaFile:
-    """A private copy: it is read several times, and what was judged must be what is sealed."""
-    own = work / "source" / given.path.name
-    own.parent.mkdir()
-    shutil.copyfile(given.path, own)
-    if _file_digest(own) != digest:
-        raise MediaError(f"{given.path.name} changed while it was read", code="input.media.changed")
-    return replace(given, path=own)
 
 
 def _record(intent: OpenIntent, done: Finished, statement: Statement, index: int, name: str) -> AssetRecord:

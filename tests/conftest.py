@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from filigrana.pipeline.engine import Engine, Parts
+from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
+from filigrana.pipeline.parts import Parts
 from filigrana.pipeline.settings import load_settings
 from filigrana.tests.databases import database_url, postgres_server, postgres_url, sqlite_url
 from filigrana.tests.doubles import FakeGenerator, FakeGuard

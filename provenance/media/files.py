@@ -85,7 +85,7 @@ def open_media(path: Path, limits: Limits | None = None) -> MediaFile:
     mime = sniff(head)
     if mime is None:
         raise MediaError(f"{path.name} is not in a format that we read", code="input.media.format")
-    info = _picture_info(path, mime, limits) if kind_of_mime(mime) == "image" else _clip_info(path, mime)
+    info = _picture_info(path, mime, limits) if kind_of_mime(mime) == "image" else _clip_info(path, mime, limits)
     _check_pixels(path, info.width, info.height, limits)
     if info.duration is not None and info.duration > limits.seconds:
         raise MediaError(
@@ -204,13 +204,14 @@ def picture_from_bytes(data: bytes) -> NDArray[np.uint8]:
 
 # ── clips and sound ──────────────────────────────────────────────────────────────────────────────────────────────
 @contextmanager
-def open_container(path: Path, mime: str) -> Iterator[av.container.InputContainer]:
-    """PyAV with the demuxer that the content calls for, and no protocol but the file."""
+def open_container(path: Path, mime: str, limits: Limits) -> Iterator[av.container.InputContainer]:
+    """PyAV with the demuxer that the content calls for, and no protocol but the file. Pictures over the limit are
+    refused inside the decoder too: opening already decodes, and a stream may say otherwise than its container."""
     try:
         container = av.open(
             str(path),
             format=_AV_FORMAT[mime],
-            options={"protocol_whitelist": "file", "enable_drefs": "0"},
+            options={"protocol_whitelist": "file", "enable_drefs": "0", **_decoder_options(limits)},
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -222,8 +223,12 @@ def open_container(path: Path, mime: str) -> Iterator[av.container.InputContaine
             raise MediaError(f"{path.name} is damaged: {_short(error)}", code="input.media.damaged") from error
 
 
-def _clip_info(path: Path, mime: str) -> MediaInfo:
-    with open_container(path, mime) as container:
+def _decoder_options(limits: Limits) -> dict[str, str]:
+    return {"max_pixels": str(min(limits.pixels, (1 << 31) - 1))}
+
+
+def _clip_info(path: Path, mime: str, limits: Limits) -> MediaInfo:
+    with open_container(path, mime, limits) as container:
         duration = container.duration / av.time_base if container.duration else None
         sound = None
         if container.streams.audio:
@@ -254,8 +259,9 @@ def _clip_info(path: Path, mime: str) -> MediaInfo:
 
 def _read_clip(path: Path, info: MediaInfo, limits: Limits) -> Iterator[Frame]:
     count = 0
-    with open_container(path, info.mime) as container:
+    with open_container(path, info.mime, limits) as container:
         stream = container.streams.video[0]
+        stream.codec_context.options = _decoder_options(limits)
         stream.thread_type = "AUTO"
         base = stream.time_base or Fraction(1, 90_000)
         first: int | None = None

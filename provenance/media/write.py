@@ -101,7 +101,7 @@ class _SoundTrack:
     """Feeds one sound track into the output in step with the pictures, so that neither has to be kept whole."""
 
     def __init__(self, out: av.container.OutputContainer, source: MediaFile) -> None:
-        self._context = open_container(source.path, source.info.mime)
+        self._context = open_container(source.path, source.info.mime, source.limits)
         self._input = self._context.__enter__()
         stream = self._input.streams.audio[0]
         self._out = out

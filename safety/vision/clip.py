@@ -44,8 +44,11 @@ class Phrasings:
 def read_phrasings(path: Path) -> Phrasings:
     try:
         data = json.loads(path.read_text("utf-8"))
-        positive = {hazard: tuple(texts) for hazard, texts in data["positive"].items()}
-        negative = tuple(data["negative"])
+        positive = {
+            hazard: tuple(phrase for concept in concepts for phrase in concept["phrases"])
+            for hazard, concepts in data["hazards"].items()
+        }
+        negative = tuple(data["negatives"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SafetyError("the CLIP guard's phrasings cannot be read", code="safety.labels") from error
     if not positive or not negative or any(h not in HAZARDS or not t for h, t in positive.items()):

@@ -187,7 +187,7 @@ def test_every_settings_key_is_one_that_the_library_knows() -> None:
             continue
         for key, value in values.items():
             if isinstance(value, dict):
-                wrong: object = {k: "not a bool" for k in value}
+                wrong: object = dict.fromkeys(value, "not a bool")
             else:
                 wrong = {"x": 1} if not isinstance(value, list) else "not a list"
             with pytest.raises(c2pa.C2paError):

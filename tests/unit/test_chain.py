@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from filigrana.pipeline.engine import Engine, Parts
+from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
+from filigrana.pipeline.parts import Parts
 from filigrana.pipeline.request import GenerateRequest, Held, Refusal, Release, SealRequest
 from filigrana.pipeline.settings import load_settings
 from filigrana.provenance.catalog import Catalog

@@ -20,7 +20,7 @@ from filigrana.safety.judge import OutputJudge, judge_sound, judge_text, run_cas
 from filigrana.safety.policy import Pack, builtin_names, load_pack, parse_pack
 from filigrana.safety.text.lexicon import Lexicon, near
 from filigrana.safety.text.views import clean, mixed_scripts, views
-from filigrana.tests.doubles import FakeGuard, Failing, scene
+from filigrana.tests.doubles import Failing, FakeGuard, scene
 
 NEWS = load_pack("newsroom")
 
@@ -261,7 +261,7 @@ def test_a_rewrite_that_would_still_be_refused_goes_to_review() -> None:
 
 
 REQUIRED = pack_of(document() | {"requires": {"prompt": ["lexicon", "nsfw"], "generated": ["nsfw"], "sealed": ["nsfw"]}})
-FAULTS = [Failing("raise"), Failing("hang"), Failing("nan"), Failing("none"), lambda: {}, lambda: {"sxc": 2.0},
+FAULTS = [Failing("raise"), Failing("hang"), Failing("nan"), Failing("none"), dict, lambda: {"sxc": 2.0},
           lambda: {"nope": 0.1}, lambda: {"sxc": True}, lambda: {"sxc": "0.1"}]  # fmt: skip
 
 

@@ -1,0 +1,160 @@
+"""The two sides of making: judging what is asked and what came out, and sampling in between."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import GenerationError, MediaError, PromptError
+from ..provenance.manifest import Model
+from ..provenance.media import Frame, Kind, MediaFile
+from ..safety.decision import Decision, Verdict
+from ..safety.judge import OutputJudge, judge_sound, judge_text
+from ..safety.vision.frames import sample
+from .generators.base import Generated, Generator, Sampling
+from .ledger import OpenIntent
+from .parts import Parts
+from .request import GenerateRequest
+from .run import Run
+
+
+class Stopped(Exception):  # noqa: N818  not an error: the request ended with a decision
+    def __init__(self, decision: Decision) -> None:
+        self.decision = decision
+
+
+def judge_prompt(
+    parts: Parts, run: Run, intent: OpenIntent, request: GenerateRequest, prompt: str
+) -> tuple[Decision, str]:
+    guards = list(parts.text_guards)
+
+    def judge(text: str) -> Decision:
+        return judge_text(text, parts.pack, guards, timeout=parts.guard_timeout)
+
+    decision = run.stage("judge prompt", lambda: judge(request.prompt))
+    if decision.verdict is Verdict.REWRITE and request.accept_rewrite is not None:
+        rewrite = decision.rewrite
+        if rewrite is None or rewrite.digest != request.accept_rewrite:
+            raise PromptError(
+                "the accepted rewrite is not the one that is offered",
+                code="input.rewrite",
+                hint="Ask again, and accept the digest that is offered now.",
+            )
+        parts.ledger.decided(intent.id, decision.record() | {"accepted": rewrite.digest})
+        prompt = rewrite.prompt
+        parts.ledger.keep_text(intent.id, request.subject, "rewritten_prompt", prompt)
+        decision = run.stage("judge prompt", lambda: judge(rewrite.prompt))
+    if request.negative_prompt:
+        negative = run.stage("judge prompt", lambda: judge(request.negative_prompt or ""))
+        if negative.verdict > decision.verdict:
+            decision = negative
+    parts.ledger.decided(intent.id, decision.record())
+    if decision.verdict is not Verdict.ALLOW:
+        raise Stopped(decision)
+    return decision, prompt
+
+
+def generate_best(parts: Parts, run: Run, sampling: Sampling, best_of: int) -> tuple[Generated, dict[str, Any]]:
+    """The best of ``best_of`` samples with seeds counted up, by the guard's agreement with the prompt."""
+    generator, agreement = parts.generator, parts.agreement
+    assert generator is not None  # noqa: S101  checked by the caller
+    if best_of > 1 and agreement is None:
+        raise GenerationError(
+            "best-of needs the CLIP model, which is not installed",
+            code="generate.best_of",
+            hint="pip install 'filigrana[generate]'",
+        )
+    best: tuple[float, Generated] | None = None
+    for number in range(best_of):
+        each = replace(sampling, seed=(sampling.seed + number) % (1 << 63))
+
+        def step(done: int, steps: int, number: int = number) -> None:
+            run.progress("generate", number * steps + done, best_of * steps)
+
+        made = run.stage("generate", lambda each=each, step=step: generator.generate(each, step))  # type: ignore[misc]
+        _check_frames(made)
+        score = 0.0
+        if agreement is not None and best_of > 1:
+            frame = next(iter(made.frames)).rgb
+            score = float(run.stage("choose", lambda frame=frame: agreement(sampling.prompt, frame)))  # type: ignore[misc]
+            if not np.isfinite(score):
+                raise GenerationError("the agreement of a sample is not a number", code="generate.best_of")
+        if best is None or score > best[0]:
+            best = (score, made)
+    assert best is not None  # noqa: S101  best_of is at least 1
+    return best[1], best[1].sampling
+
+
+def judge_frames(
+    parts: Parts, run: Run, intent: OpenIntent, frames: Iterable[Frame], kind: Kind, *, generated: bool
+) -> Decision:
+    def judge() -> Decision:
+        judged = OutputJudge(
+            parts.pack,
+            list(parts.frame_guards(generated)),
+            origin="generated" if generated else "sealed",
+            timeout=parts.guard_timeout,
+        )
+        for count, frame in enumerate(sample((f.rgb, float(f.time)) for f in frames), 1):
+            judged.look(frame)
+            if kind == "video":
+                run.progress("judge output", count, 0)
+        return judged.decision()
+
+    decision = run.stage("judge output", judge)
+    parts.ledger.decided(intent.id, decision.record())
+    if decision.verdict is not Verdict.ALLOW:
+        raise Stopped(decision)
+    return decision
+
+
+def judge_only_sound(parts: Parts, run: Run, intent: OpenIntent) -> Decision:
+    """Sound without pictures, which no guard hears: what the pack says of that."""
+    decision = run.stage("judge output", lambda: judge_sound(parts.pack))
+    parts.ledger.decided(intent.id, decision.record())
+    if decision.verdict is not Verdict.ALLOW:
+        raise Stopped(decision)
+    return decision
+
+
+@dataclass(frozen=True)
+class Frames:
+    """A file's frames, as often as they are asked for."""
+
+    media: MediaFile
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.media.frames()
+
+
+def model_of(generator: Generator) -> Model:
+    """Reads and hashes the weights, which is why it is a stage."""
+    return generator.model
+
+
+def _check_frames(made: Generated) -> None:
+    """A generator that gives nothing, or no picture, has failed."""
+    first = next(iter(made.frames), None)
+    if first is None or first.rgb.dtype != np.uint8 or first.rgb.ndim != 3 or first.rgb.shape[2] != 3:
+        raise GenerationError("the model gave no picture", code="generate.empty")
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def taken(given: MediaFile, work: Path, digest: str) -> MediaFile:
+    """A private copy: it is read several times, and what was judged must be what is sealed."""
+    own = work / "source" / given.path.name
+    own.parent.mkdir()
+    shutil.copyfile(given.path, own)
+    if file_digest(own) != digest:
+        raise MediaError(f"{given.path.name} changed while it was read", code="input.media.changed")
+    return replace(given, path=own)
