@@ -42,8 +42,8 @@ test: system $(STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
-	@mkdir -p $(VENV)/mypy && ln -sfn ../.. $(VENV)/mypy/filigrana
-	MYPYPATH=$(VENV)/mypy $(BIN)/mypy -p filigrana
+	@mkdir -p .mypy_cache/package && ln -sfn ../.. .mypy_cache/package/filigrana
+	MYPYPATH=.mypy_cache/package $(BIN)/mypy -p filigrana
 	$(BIN)/pytest -q -p no:randomly tests/unit/test_house.py
 
 fault: system $(STAMP)

@@ -36,10 +36,10 @@ def photographic(rng: np.random.Generator, photos: list[np.ndarray]) -> np.ndarr
     scale = SIDE / min(photo.shape[:2]) * rng.uniform(1.05, 2.5)
     big = cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     top, left = (rng.integers(0, side - SIDE + 1) for side in big.shape[:2])
-    crop = big[top : top + SIDE, left : left + SIDE].astype(np.float64)
+    crop = np.asarray(big[top : top + SIDE, left : left + SIDE], np.float64)
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    return np.clip(crop * rng.uniform(0.6, 1.4) + rng.uniform(-30, 30), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(crop * rng.uniform(0.6, 1.4) + rng.uniform(-30, 30), 0, 255), np.uint8)
 
 
 def procedural(rng: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from importlib import metadata
+from typing import Any
 
 from packaging.requirements import Requirement
 
@@ -61,7 +62,7 @@ def installed(name: str = "filigrana", extras: tuple[str, ...] = EXTRAS) -> dict
 
 
 def licence(distribution: metadata.Distribution) -> str:
-    about = distribution.metadata
+    about: Any = distribution.metadata
     if expression := about.get("License-Expression"):
         return str(expression)
     classified = [c.rsplit(" :: ", 1)[-1] for c in about.get_all("Classifier") or [] if c.startswith("License")]

@@ -38,8 +38,9 @@ def answer(request: bytes, tsa: TsaKey, now: dt.datetime) -> bytes:
             raise ValueError("hash algorithm")
         nonce = query["nonce"].native
     except (ValueError, TypeError, KeyError):
-        rejection = tsp.TimeStampResp({"status": {"status": "rejection", "fail_info": {"bad_request"}}})
-        return bytes(rejection.dump())
+        # asn1crypto insists on a token, which a rejection has not (RFC 3161, 2.4.2): the outer SEQUENCE by hand.
+        status = tsp.PKIStatusInfo({"status": "rejection", "fail_info": {"bad_request"}}).dump()
+        return bytes([0x30, len(status)]) + bytes(status)
     info: dict[str, Any] = {
         "version": "v1",
         "policy": _POLICY,

@@ -33,7 +33,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "models" / "clip"
 
 
 def model_config(vocabulary_size: int) -> dict[str, Any]:
-    """open_clip's configuration: a small ResNet on 128x128 pixels and a small text tower on words."""
+    """open_clip's configuration: a small ResNet on 64x64 pixels and a small text tower on words."""
     return {
         "embed_dim": 128,
         "vision_cfg": {"image_size": THUMB, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},

@@ -41,19 +41,18 @@ class Opinion(NamedTuple):
 
 
 class Judge(nn.Module):
-    """Five strided convolutions on 128x128 and one linear layer for all questions."""
+    """Convolutions on 64x64 pictures and two linear layers for all questions."""
 
     def __init__(self) -> None:
         super().__init__()
-        widths = (3, 32, 64, 96, 128, 192)
-        layers: list[nn.Module] = []
-        for narrow, wide in pairwise(widths):
-            layers += [nn.Conv2d(narrow, wide, 3, 2, 1), nn.BatchNorm2d(wide), nn.SiLU()]
+        layers: list[nn.Module] = [nn.PixelUnshuffle(4)]
+        for stride, (narrow, wide) in zip((1, 2, 2), pairwise((48, 128, 192, 256)), strict=True):
+            layers += [nn.Conv2d(narrow, wide, 3, stride, 1), nn.BatchNorm2d(wide), nn.SiLU()]
         self.body = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Linear(192 * 16, 384), nn.SiLU(), nn.Linear(384, sum(HEADS)))
+        self.head = nn.Sequential(nn.Linear(256 * 16, 384), nn.SiLU(), nn.Linear(384, sum(HEADS)))
 
     def forward(self, pictures: Tensor) -> Opinion:
-        """(N, 3, 128, 128) in [-1, 1] -> opinions."""
+        """(N, 3, 64, 64) in [-1, 1] -> opinions."""
         logits = self.head(self.body(pictures).flatten(1))
         return Opinion(*logits.split(HEADS, 1))
 
@@ -70,11 +69,12 @@ def roughen(pictures: Tensor, rng: np.random.Generator) -> Tensor:
     half = len(pictures) // 2
     soft = functional.avg_pool2d(functional.pad(pictures[:half], (1, 1, 1, 1), mode="replicate"), 3, 1)
     out = torch.cat((soft, pictures[half:]))
-    return out + float(rng.uniform(0, 0.08)) * torch.randn_like(out)
+    grain = torch.randn(8, *out.shape[1:])[torch.from_numpy(rng.integers(8, size=len(out)))]
+    return out + float(rng.uniform(0, 0.08)) * grain
 
 
 def draw_batch(thumbs: Thumbs, scenes: list[Scene], rng: np.random.Generator | None) -> Tensor:
-    """Scenes -> (N, 3, 128, 128) float32 in [-1, 1]."""
+    """Scenes -> (N, 3, 64, 64) float32 in [-1, 1]."""
     pictures: list[NDArray[np.uint8]] = [thumbs.render(scene, rng) for scene in scenes]
     return to_tensor(pictures)
 
@@ -102,7 +102,7 @@ def main() -> None:
     run.resume(**parts)
     rng = np.random.default_rng((SEED, run.step))
     while run.running:
-        scenes = [sample(rng, sprites, len(EVERYTHING), uniform=True) for _ in range(64)]
+        scenes = [sample(rng, sprites, len(EVERYTHING), uniform=True) for _ in range(128)]
         x = roughen(draw_batch(thumbs, scenes, rng), rng)
         with torch.autocast("cpu", AUTOCAST):
             opinion = model(x)

@@ -109,7 +109,9 @@ class _SoundTrack:
         if self._copy:
             self._stream: Any = out.add_stream_from_template(stream)
         else:
-            self._stream = out.add_stream("aac", rate=min(stream.rate or 48_000, 48_000), layout=stream.layout.name)
+            # PCM often names no layout, only a number of channels.
+            layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(stream.channels, "stereo")
+            self._stream = out.add_stream("aac", rate=min(stream.rate or 48_000, 48_000), layout=layout)
         self._packets = self._run(stream)
         self._next: tuple[float, Any] | None = next(self._packets, None)
 

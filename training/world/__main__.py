@@ -29,7 +29,7 @@ def preview(path: Path, seed: int, count: int) -> None:
     for _ in range(-(-count // 8) * 8):
         scene = sample(rng, sprites)
         print(caption(scene, rng))
-        tiles.append(shrink(render(scene, sprites)))
+        tiles.append(shrink(render(scene, sprites), 4))
     rows = [np.concatenate(tiles[i : i + 8], 1) for i in range(0, len(tiles), 8)]
     Image.fromarray(np.concatenate(rows)).save(path)
 

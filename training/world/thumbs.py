@@ -1,4 +1,4 @@
-"""Scenes at a quarter of the size (128x128), drawn quickly for the models that look at pictures."""
+"""Scenes at an eighth of the size (64x64), drawn quickly for the models that look at pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .palette import BACKGROUNDS, VARIANTS, Image, behind, draw
 from .scenes import Scene
 from .sprites import SIZES, Sprites
 
-FACTOR = 4
+FACTOR = 8
 THUMB = SIDE // FACTOR
 
 
@@ -22,7 +22,7 @@ def shrink(picture: Image, factor: int = FACTOR) -> Image:
 
 
 class Thumbs:
-    """Everything at a quarter of the size, in memory."""
+    """Everything at an eighth of the size, in memory."""
 
     def __init__(self, sprites: Sprites) -> None:
         self.rgba: dict[str, Image] = {}
@@ -36,14 +36,14 @@ class Thumbs:
         self.front = [None if b.front is None else behind(b.front)[::FACTOR, ::FACTOR] for b in BACKGROUNDS]
 
     def render(self, scene: Scene, rng: np.random.Generator | None = None) -> Image:
-        """(128, 128, 3) uint8. With `rng` the object is moved off the grid a little, and sometimes mirrored."""
+        """(64, 64, 3) uint8. With `rng` the object is moved off the grid a little, and sometimes mirrored."""
         out = self.grounds[scene.background][scene.variant].copy()
         sprite = self.rgba[scene.size][scene.thing, scene.colour]
         side = len(sprite)
         x, y = scene.column * CELL // FACTOR, scene.row * CELL // FACTOR
         if rng is not None:
-            x = min(max(x + int(rng.integers(-5, 6)), 0), THUMB - side)
-            y = min(max(y + int(rng.integers(-5, 6)), 0), THUMB - side)
+            x = min(max(x + int(rng.integers(-3, 4)), 0), THUMB - side)
+            y = min(max(y + int(rng.integers(-3, 4)), 0), THUMB - side)
             if rng.random() < 0.2:
                 sprite = sprite[:, ::-1]
         front = self.front[scene.background]
