@@ -91,7 +91,7 @@ def work(job):
         return {"published": found.published, "abandoned": [str(i) for i in found.abandoned]}
 
     def progress(stage, done, total):
-        if at == "stages":
+        if at == "stages" and (done, total) in ((0, 0), (1, 1)):
             passing(limit)
         if at == stage and done == 0:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -251,28 +251,29 @@ def test_without_a_kill_there_is_nothing_to_recover(mother: Mother, new_folder: 
 
 def test_a_kill_at_every_stage_boundary(mother: Mother, new_folder: MakeFolder) -> None:
     boundaries = mother.run("generate", new_folder(), at="stages")["count"]
-    assert boundaries > 25
+    assert boundaries >= 24
     ended: Counter[str] = Counter()
-    for number in range(1, boundaries + 1):
+    # Between the end of a stage and the start of the next nothing happens: one of the two is enough.
+    for number in [*range(1, boundaries, 2), boundaries]:
         folder = new_folder()
         mother.kill("generate", folder, at="stages", limit=number)
-        types = recover_and_check(mother, folder, twice=number % 3 == 0)
+        types = recover_and_check(mother, folder, twice=number % 5 == 0)
         ended += Counter({name: types[name] for name in ("release", "abandoned")})
         assert types["release"] + types["abandoned"] == types["intent"] <= 1
         # The installation works on.
         if number % 9 == 0:
             mother.run("generate", folder)
             assert check(folder, recovered=True)["release"] == types["release"] + 1
-    assert ended["release"] >= 4
-    assert ended["abandoned"] >= 18
+    assert ended["release"] >= 3
+    assert ended["abandoned"] >= 9
 
 
-def test_a_kill_at_every_second_line_of_the_release(mother: Mother, new_folder: MakeFolder) -> None:
+def test_a_kill_at_every_fourth_line_of_the_release(mother: Mother, new_folder: MakeFolder) -> None:
     """From the start of `release` on: the commit, the link, the unlink, the end of the private folder."""
     lines = mother.run("generate", new_folder(), at="lines", since="release")["count"]
     assert lines > 30
     released = 0
-    for number in range(1 + lines % 2, lines + 1, 2):
+    for number in range(1 + lines % 4, lines + 1, 4):
         folder = new_folder()
         mother.kill("generate", folder, at="lines", since="release", limit=number)
         released += recover_and_check(mother, folder)["release"]
@@ -281,7 +282,7 @@ def test_a_kill_at_every_second_line_of_the_release(mother: Mother, new_folder: 
 
 def test_a_kill_while_the_request_opens(mother: Mother, new_folder: MakeFolder) -> None:
     """The first lines: the private folder, its lock, the intent."""
-    for number in range(1, 60, 5):
+    for number in range(1, 60, 9):
         folder = new_folder()
         mother.kill("generate", folder, at="lines", limit=number)
         assert recover_and_check(mother, folder)["release"] == 0
@@ -293,7 +294,7 @@ def unpublished(mother: Mother, folder: Path) -> None:
         mother.kill("generate", folder, at=stage)
 
 
-def test_a_kill_at_every_line_of_the_recovery(mother: Mother, furnished: Path, tmp_path: Path) -> None:
+def test_a_kill_at_every_seventh_line_of_the_recovery(mother: Mother, furnished: Path, tmp_path: Path) -> None:
     wreck = Path(shutil.copytree(furnished, tmp_path / "wreck"))
     unpublished(mother, wreck)
     control = Path(shutil.copytree(wreck, tmp_path / "control"))
@@ -303,10 +304,10 @@ def test_a_kill_at_every_line_of_the_recovery(mother: Mother, furnished: Path, t
     expected = check(control, recovered=True)
     assert expected["release"] == expected["abandoned"] == 1
     assert said["count"] > 60
-    for number in range(1, said["count"] + 1):
+    for number in range(2, said["count"] + 1, 7):
         folder = Path(shutil.copytree(wreck, tmp_path / f"wreck-{number}"))
         mother.kill("recover", folder, at="lines", limit=number)
-        assert recover_and_check(mother, folder, twice=number % 8 == 0) == expected
+        assert recover_and_check(mother, folder, twice=number % 3 == 0) == expected
         shutil.rmtree(folder)
 
 

@@ -13,7 +13,9 @@ from .palette import BACKGROUNDS, GROUNDS, TINTS, VARIANTS, Image, behind, draw
 from .sprites import COLOURS, SIZES, Sprites
 
 PLACES = ("left", "centre", "right")
-_LEFT = {"small": ((1, 2), (5, 6), (9, 10)), "medium": ((0,), (4,), (8,)), "large": ((0,), (2, 3), (5,))}
+_COLUMNS = {"small": (1, 5, 9), "medium": (0, 4, 8), "large": (0, 2, 5)}
+"""The sprite's left edge in cells: left, centre, right. Few, and mostly alike within the transformer's patches of
+four cells, so that a small model learns each object once."""
 HELD_OUT_PER_MILLE = 60
 
 
@@ -82,10 +84,10 @@ def sample(
             continue
         size = str(rng.choice(list(SIZES), p=(1 / 3, 1 / 3, 1 / 3) if uniform else (0.2, 0.55, 0.25)))
         cells = SIZES[size] // CELL
-        column = int(rng.choice(_LEFT[size][place]))
+        column = _COLUMNS[size][place]
         ground = BACKGROUNDS[background].ground
         if ground is None:
-            row = (SIDE // CELL - cells) // 2 + (int(rng.integers(2)) if cells % 2 else 0)
+            row = (SIDE // CELL - cells) // 2
         else:
             row = ground // CELL - cells
         return Scene(thing, colour, background, int(rng.integers(VARIANTS)), place, size, column, row)
