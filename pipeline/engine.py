@@ -77,6 +77,8 @@ class Engine:
             raise GenerationError("no generator is configured")
         # What is no prompt is an error of the caller, and nothing is recorded of it.
         prompt = check_text(request.prompt, parts.pack)
+        if request.negative_prompt:
+            check_text(request.negative_prompt, parts.pack)
         if kind_of_mime(request.mime) not in generator.kinds:
             raise GenerationError(
                 f"this model makes {', '.join(sorted(generator.kinds))}, not {kind_of_mime(request.mime)}",

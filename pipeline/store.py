@@ -65,16 +65,18 @@ def sync_folder(folder: Path) -> None:
 
 def check_target(target: Path) -> None:
     """Fails before any work is done where ``target`` cannot be written. Raises ReleaseError."""
-    if target.is_dir():
-        raise ReleaseError(f"{target} is a folder", code="release.target", hint="Give a file name with -o.")
     folder = target.parent
-    if not folder.is_dir():
-        raise ReleaseError(f"the folder {folder} does not exist", code="release.target", hint=f"mkdir -p {folder}")
     try:
+        if target.is_dir():
+            raise ReleaseError(f"{target} is a folder", code="release.target", hint="Give a file name with -o.")
+        if target.exists() and not target.is_file():
+            raise ReleaseError(f"{target} is not a plain file", code="release.target", hint="Give another with -o.")
+        if not folder.is_dir():
+            raise ReleaseError(f"the folder {folder} does not exist", code="release.target", hint=f"mkdir -p {folder}")
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ReleaseError(f"the folder {folder} cannot be written: {error.strerror}", code="release.target") from error
+        raise ReleaseError(f"{target} cannot be written: {error.strerror}", code="release.target") from error
 
 
 def export(source: Path, target: Path) -> None:

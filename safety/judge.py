@@ -89,7 +89,11 @@ def check_text(text: str, pack: Pack) -> str:
     # Before any normalisation, so that a prompt of megabytes costs nothing.
     if len(text) > limit * 4:
         raise PromptError(f"the prompt has {len(text)} characters; the limit is {limit}", code="input.prompt.too_long")
-    cleaned = clean(text.encode("utf-8", "replace").decode())
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PromptError("the prompt is not valid Unicode: it holds half a character", code="input.prompt.type") from None
+    cleaned = clean(text)
     if not any(c.isalnum() for c in cleaned) and not any(ord(c) > 0x2000 for c in cleaned):
         raise PromptError("the prompt holds nothing that can be read", code="input.prompt.empty")
     if len(cleaned) > limit:

@@ -44,9 +44,9 @@ def generate(
 
     Exit codes: 0 released, 10 blocked, 11 held for a human, 12 a rewrite is offered, 1 error.
     """
-    import sys
+    from .state import read_text
 
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = read_text() if prompt == "-" else prompt
     options: dict[str, Any] = {
         "steps": steps,
         "guidance": guidance,

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,9 +14,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from ...errors import FiligranaError
-from ...provenance.verify import Finding
-from ..request import Progress as Tell
-from ..request import Release, no_progress
+
+if TYPE_CHECKING:
+    from ...provenance.verify import Finding
+    from ..request import Progress as Tell
+    from ..request import Release
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -42,8 +44,13 @@ MEANINGS = {
 
 
 def emit_json(value: Any) -> None:
-    """One JSON value on one line, and nothing else."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    """One JSON value on one line, and nothing else. In ASCII where the output cannot carry its characters."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, ensure_ascii=True, allow_nan=False)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
@@ -61,7 +68,7 @@ def fail(error: FiligranaError) -> int:
 def progress_bars(quiet: bool) -> Iterator[Tell]:
     """A bar a stage on standard error; nothing at all with --json or where no terminal listens."""
     if quiet:
-        yield no_progress
+        yield lambda _stage, _done, _total: None
         return
     columns = (
         SpinnerColumn(finished_text="[green]✓[/green]"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Annotated, Optional
 
@@ -10,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from .state import settings
+from .state import read_lines, settings
 
 app = typer.Typer(no_args_is_help=True, help="Policy packs: list, show, check a prompt, run their own tests.")
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
@@ -83,7 +82,7 @@ def check(
 
     pack = load_tested_pack(policy or settings().policy)
     worst, failed = Verdict.ALLOW, False
-    lines = prompts if prompts else (line.rstrip("\n") for line in sys.stdin)
+    lines = prompts if prompts else (line.rstrip("\n") for line in read_lines())
     for text in lines:
         started = time.perf_counter()
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,16 @@ class State:
 
 
 state = State()
+
+
+def read_lines() -> Iterator[str]:
+    """Standard input, line by line. What is not UTF-8 stays recognisable as such, and is then refused as a prompt."""
+    for line in getattr(sys.stdin, "buffer", sys.stdin):
+        yield line.decode("utf-8", "surrogateescape") if isinstance(line, bytes) else line
+
+
+def read_text() -> str:
+    return "".join(read_lines()).rstrip("\r\n")
 
 
 def settings(**overrides: Any) -> Settings:

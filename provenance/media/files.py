@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ...errors import MediaError
+from .boxes import check_boxes
 from .values import Frame, Limits, MediaInfo, SoundInfo, kind_of_mime
 
 _PIL_FORMAT = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/avif": "AVIF"}
@@ -85,6 +86,8 @@ def open_media(path: Path, limits: Limits | None = None) -> MediaFile:
     mime = sniff(head)
     if mime is None:
         raise MediaError(f"{path.name} is not in a format that we read", code="input.media.format")
+    if head[4:8] == b"ftyp":
+        check_boxes(path)
     info = _picture_info(path, mime, limits) if kind_of_mime(mime) == "image" else _clip_info(path, mime, limits)
     _check_pixels(path, info.width, info.height, limits)
     if info.duration is not None and info.duration > limits.seconds:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import struct
 import uuid
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image
 
 from ...errors import MediaError
+from .boxes import MAX_BOXES, boxes
 from .files import _PIL_FORMAT, _decoding
 from .values import kind_of_mime
 
 _XMP_UUID = uuid.UUID("be7acfcb-97a9-42e8-9c71-999491e3afac").bytes
 _MAX_PACKET = 1 << 20
-_MAX_BOXES = 4096
+_MAX_CHUNKS = 4096
 
 
 def read_xmp(path: Path, mime: str) -> str | None:
@@ -58,27 +60,13 @@ def write_xmp(path: Path, mime: str, xmp: str) -> None:
 
 
 def _read_bmff(path: Path) -> bytes | None:
-    size = path.stat().st_size
     with path.open("rb") as stream:
-        position = 0
-        for _ in range(_MAX_BOXES):
-            if position + 8 > size:
-                return None
-            stream.seek(position)
-            length, name = struct.unpack(">I4s", stream.read(8))
-            header = 8
-            if length == 1:
-                raw = stream.read(8)
-                if len(raw) < 8:
-                    return None
-                length, header = struct.unpack(">Q", raw)[0], 16
-            elif length == 0:
-                length = size - position
-            if length < header or position + length > size:
-                return None
-            if name == b"uuid" and length - header >= 16 and stream.read(16) == _XMP_UUID:
-                return stream.read(min(length - header - 16, _MAX_PACKET))
-            position += length
+        for name, content, end in islice(boxes(stream, 0, path.stat().st_size), MAX_BOXES):
+            if name != b"uuid" or end - content < 16:
+                continue
+            stream.seek(content)
+            if stream.read(16) == _XMP_UUID:
+                return stream.read(min(end - content - 16, _MAX_PACKET))
     return None
 
 
@@ -90,7 +78,7 @@ def riff_chunks(path: Path) -> Iterator[tuple[bytes, tuple[int, int]]]:
         if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
             raise MediaError(f"{path.name} is not a RIFF WAVE file", code="input.media.format")
         position = 12
-        for _ in range(_MAX_BOXES):
+        for _ in range(_MAX_CHUNKS):
             stream.seek(position)
             header = stream.read(8)
             if len(header) < 8:
