@@ -92,7 +92,7 @@ def check_text(text: str, pack: Pack) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise PromptError("the prompt is not valid Unicode: it holds half a character", code="input.prompt.type") from None
+        raise PromptError("the prompt is not text: it holds half a character", code="input.prompt.type") from None
     cleaned = clean(text)
     if not any(c.isalnum() for c in cleaned) and not any(ord(c) > 0x2000 for c in cleaned):
         raise PromptError("the prompt holds nothing that can be read", code="input.prompt.empty")

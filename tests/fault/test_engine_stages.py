@@ -198,7 +198,9 @@ def test_a_generator_that_gives_nothing_at_all(house: House, monkeypatch: pytest
 
 
 def test_a_generator_that_hangs(house: House) -> None:
-    house.assert_fails(house.make(generator=FakeGenerator(fault=Failing("hang")), stage_timeout=SHORT), "engine.timeout")
+    house.assert_fails(
+        house.make(generator=FakeGenerator(fault=Failing("hang")), stage_timeout=SHORT), "engine.timeout"
+    )
 
 
 def test_a_generator_that_comes_back_after_its_time_changes_nothing(house: House) -> None:
@@ -533,8 +535,7 @@ def test_a_release_is_whole_or_not_at_all(house: House, table: str) -> None:
     with house.installation.log.engine.begin() as connection:
         connection.execute(
             text(
-                f"CREATE TRIGGER broken BEFORE INSERT ON {found} {when} "
-                "BEGIN SELECT RAISE(ABORT, 'told to fail'); END"
+                f"CREATE TRIGGER broken BEFORE INSERT ON {found} {when} BEGIN SELECT RAISE(ABORT, 'told to fail'); END"
             )
         )
     with pytest.raises(FiligranaError):
@@ -673,12 +674,9 @@ def test_a_part_that_breaks_between_the_stages(house: House, broken_part: str) -
         def name(self, *_: Any) -> str:
             raise RuntimeError("told to fail")
 
-    count = 0
-
     def clock() -> dt.datetime:
         raise RuntimeError("told to fail")
 
-    assert count == 0
     changes: dict[str, Any] = {
         "clock": {"clock": clock},
         "store": {"store": BadStore(house.installation.folder / "assets")},

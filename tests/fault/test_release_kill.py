@@ -407,7 +407,9 @@ def test_a_store_that_publishes_before_the_record_is_noticed(mother: Mother, new
 def test_a_process_that_is_terminated_politely_leaves_nothing(new_folder: MakeFolder) -> None:
     """SIGTERM has no handler of ours: it is a kill like another, and recovery does the rest."""
     folder = new_folder()
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     with process:
         assert process.stdin is not None
         assert process.stdout is not None

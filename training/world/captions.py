@@ -105,9 +105,10 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     elif thing.icon in NATURAL and rng.random() < 0.25:
         words.append(_pick(rng, NATURAL[thing.icon]))
     name = thing.name if rng.random() < 0.6 else _pick(rng, thing.names)
-    noun = article(" ".join((*words, name)))
+    bare = " ".join((*words, name))
+    noun = article(bare)
     if rng.random() < 0.06:
-        noun = noun.partition(" ")[2] if rng.random() < 0.6 else "the " + noun.partition(" ")[2]
+        noun = bare if rng.random() < 0.6 else f"the {bare}"
     place = PLACES[scene.place]
     where = _pick(rng, PLACE_PHRASES[place]) if place != "centre" or rng.random() < 0.15 else ""
     if rng.random() < 0.11:
@@ -116,7 +117,7 @@ def caption(scene: Scene, rng: np.random.Generator) -> str:
     shape = rng.random()
     if back == ground.name and back == ground.colour:
         if shape < 0.5:
-            return ", ".join(part for part in (noun.partition(" ")[2], where, f"{back} background") if part)
+            return ", ".join(part for part in (bare, where, f"{back} background") if part)
         return " ".join(part for part in (noun, where, "on", back) if part)
     if shape < 0.12:
         return ", ".join(part for part in (f"{back} with {noun}", where) if part)

@@ -39,15 +39,18 @@ TINTS: dict[str, tuple[int, int, int]] = {
 
 @dataclass(frozen=True)
 class Background:
-    """A plain colour or a scene. `colour` is the dominant colour's name, `ground` the line that things
-    stand on in pixels from the top (None: they float in the middle)."""
+    """A plain colour or a scene. `colour` is the dominant colour's name."""
 
     name: str
     colour: str
     phrases: tuple[str, ...]
-    ground: int | None = None
+    rows: tuple[int, int, int] = (5, 4, 2)
+    """The upper edge of a small, medium and large object, in cells of the grid: floating or on the ground."""
     front: int | None = None
-    """A line below which the scene is in front of the object (waves in front of a boat)."""
+    """A line in pixels below which the scene is in front of the object (waves in front of a boat)."""
+
+
+_STANDING = (9, 4, 2)
 
 
 def _plain(colour: str) -> Background:
@@ -70,11 +73,11 @@ def _plain(colour: str) -> Background:
 
 
 SCENES: tuple[Background, ...] = (
-    Background("sea", "blue", ("a blue sea", "the sea", "the ocean", "blue water", "a calm blue sea"), 448, 416),
+    Background("sea", "blue", ("a blue sea", "the sea", "the ocean", "blue water", "a calm blue sea"), (7, 4, 1), 352),
     Background("night", "black", ("a night sky", "a starry sky", "the night sky", "a dark night sky")),
-    Background("hill", "green", ("a green hill", "a green meadow", "the grass", "a green field"), 416),
-    Background("desert", "yellow", ("a yellow desert", "the sand", "a sandy beach", "a desert"), 416),
-    Background("snow", "white", ("a snowy field", "the snow", "white snow", "a snowy hill"), 416),
+    Background("hill", "green", ("a green hill", "a green meadow", "the grass", "a green field"), _STANDING),
+    Background("desert", "yellow", ("a yellow desert", "the sand", "a sandy beach", "a desert"), _STANDING),
+    Background("snow", "white", ("a snowy field", "the snow", "white snow", "a snowy hill"), _STANDING),
     Background("sunset", "orange", ("an orange sunset", "a sunset sky", "the setting sun", "a sunset")),
 )
 
@@ -130,9 +133,9 @@ def _scene(name: str, mood: int) -> NDArray[np.float32]:
     sky = np.broadcast_to(_ramp(lit((150, 205, 245)), lit((226, 242, 252)), SIDE)[:, None, :], (SIDE, SIDE, 3))
     if name == "sea":
         out = layer(
-            sky, np.full(SIDE, 256.0, np.float32), _ramp(lit((70, 140, 225)), lit((25, 80, 185)), SIDE)[:, None, :]
+            sky, np.full(SIDE, 192.0, np.float32), _ramp(lit((70, 140, 225)), lit((25, 80, 185)), SIDE)[:, None, :]
         )
-        for base, rgb in ((320.0, (45, 112, 210)), (416.0, (28, 88, 190))):
+        for base, rgb in ((256.0, (45, 112, 210)), (352.0, (28, 88, 190))):
             out = layer(out, _wave(base), np.asarray(lit(rgb), np.float32))
         return out
     if name == "hill":

@@ -83,13 +83,8 @@ def sample(
         if bool(_HELD[thing, background, place]) != held_out or not visible(sprites, thing, colour, background):
             continue
         size = str(rng.choice(list(SIZES), p=(1 / 3, 1 / 3, 1 / 3) if uniform else (0.2, 0.55, 0.25)))
-        cells = SIZES[size] // CELL
         column = _COLUMNS[size][place]
-        ground = BACKGROUNDS[background].ground
-        if ground is None:
-            row = (SIDE // CELL - cells) // 2
-        else:
-            row = ground // CELL - cells
+        row = BACKGROUNDS[background].rows[list(SIZES).index(size)]
         return Scene(thing, colour, background, int(rng.integers(VARIANTS)), place, size, column, row)
 
 
