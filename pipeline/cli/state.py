@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...errors import InputError
+
 if TYPE_CHECKING:
     from ..api import Pipeline
     from ..installation import Installation
     from ..settings import Settings
+
+
+MAX_LINE = 1 << 20
 
 
 @dataclass
@@ -27,13 +32,24 @@ state = State()
 
 
 def read_lines() -> Iterator[str]:
-    """Standard input, line by line. What is not UTF-8 stays recognisable as such, and is then refused as a prompt."""
-    for line in getattr(sys.stdin, "buffer", sys.stdin):
+    """Standard input, line by line. What is not UTF-8 stays recognisable as such, and is then refused as a prompt;
+    a line that goes on for more than 1 MiB is an error, since it may have no end."""
+    stream: Any = getattr(sys.stdin, "buffer", sys.stdin)
+    while line := stream.readline(MAX_LINE + 1):
+        if len(line) > MAX_LINE:
+            raise InputError("a line of standard input is longer than 1 MiB", code="input.stdin")
         yield line.decode("utf-8", "surrogateescape") if isinstance(line, bytes) else line
 
 
 def read_text() -> str:
-    return "".join(read_lines()).rstrip("\r\n")
+    """All of standard input as one text, of 1 MiB at most."""
+    lines, total = [], 0
+    for line in read_lines():
+        total += len(line)
+        if total > MAX_LINE:
+            raise InputError("standard input is longer than 1 MiB", code="input.stdin")
+        lines.append(line)
+    return "".join(lines).rstrip("\r\n")
 
 
 def settings(**overrides: Any) -> Settings:

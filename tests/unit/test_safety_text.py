@@ -233,8 +233,10 @@ def test_what_is_no_text_is_no_prompt(wrong: Any) -> None:
         judge_prompt(wrong)
 
 
-def test_lone_surrogates_are_judged_like_other_text() -> None:
-    assert judge_prompt("a red \ud800 boat").verdict is Verdict.ALLOW
+def test_half_a_character_is_no_text() -> None:
+    with pytest.raises(PromptError) as caught:
+        judge_prompt("a red \ud800 boat")
+    assert caught.value.code == "input.prompt.type"
 
 
 def test_a_decision_names_policy_rules_and_guards() -> None:
