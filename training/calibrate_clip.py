@@ -26,7 +26,7 @@ from .world.objects import EVERYTHING, OBJECTS
 from .world.scenes import Scene, render, sample
 from .world.sprites import Sprites, load
 
-HARMLESS, HARMFUL = 500, 300
+HARMLESS, HARMFUL = 200, 120
 THRESHOLD = 0.5
 
 

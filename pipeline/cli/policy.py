@@ -69,6 +69,9 @@ def show(name: PACK = None, json_: JSON = False) -> None:
 def check(
     prompts: Annotated[list[str] | None, typer.Argument(help="Prompts; without any, one a line is read.")] = None,
     policy: Annotated[Optional[str], typer.Option(help="A pack's name or path.")] = None,  # noqa: UP045
+    _json: Annotated[
+        bool, typer.Option("--json", help="Always so here; taken so that every command takes it.")
+    ] = False,
 ) -> None:
     """Judges prompts without making anything: one JSON line each.
 

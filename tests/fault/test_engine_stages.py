@@ -677,11 +677,8 @@ def test_a_part_that_breaks_between_the_stages(house: House, broken_part: str) -
     def clock() -> dt.datetime:
         raise RuntimeError("told to fail")
 
-    changes: dict[str, Any] = {
-        "clock": {"clock": clock},
-        "store": {"store": BadStore(house.installation.folder / "assets")},
-    }[broken_part]
-    house.assert_fails(house.make(**changes))
+    part: Any = clock if broken_part == "clock" else BadStore(house.installation.folder / "assets")
+    house.assert_fails(house.make(**{broken_part: part}))
 
 
 # ── seal ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -446,6 +446,31 @@ def test_prompts_on_the_command_line(tmp_path: Path) -> None:
     assert not (tmp_path / "out.png").exists()
 
 
+@pytest.mark.parametrize("command", [["generate", "-", "-o", "out.png"], ["policy", "check"]])
+def test_an_endless_line_takes_no_endless_memory(tmp_path: Path, command: list[str]) -> None:
+    """80 MB without a line's end; the reader's peak tells whether it kept them."""
+    program = (
+        "import contextlib, sys\n"
+        "from filigrana.errors import InputError\n"
+        "from filigrana.pipeline.cli import state\n"
+        "with contextlib.suppress(InputError):\n"
+        "    _ = [0 for _ in state.read_lines()] if 'check' in sys.argv else state.read_text()\n"
+        "print(next(l.split()[1] for l in open('/proc/self/status') if l.startswith('VmHWM')))"
+    )
+    reader = subprocess.Popen(
+        [sys.executable, "-c", program, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    with reader:
+        assert reader.stdin is not None
+        assert reader.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            for _ in range(80):
+                reader.stdin.write(b"x" * 1_000_000)
+            reader.stdin.close()
+        peak = reader.stdout.read()
+    assert int(peak) < 70_000
+
+
 def test_one_bad_line_does_not_keep_policy_check_from_the_others(tmp_path: Path) -> None:
     lines = [b"a boat", b"\xff\xfe", b"\xe2\x80\x8b", b"x" * 100_000, b"\0", b"", b"child porn", b"a house"]
     done = cli("policy", "check", data=tmp_path / "data", input=b"\n".join(lines) + b"\n")

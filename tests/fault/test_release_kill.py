@@ -218,6 +218,7 @@ def check(folder: Path, *, recovered: bool) -> Counter[str]:
     for intent, types in ends.items():
         assert len(types) == (states[intent] not in ("open", "result")), (intent, types, states[intent])
     for asset in assets.values():
+        assert asset.log_index is not None
         entry = entries[asset.log_index]
         assert entry["type"] == "release"
         assert entry["sha256"] == asset.sha256.hex()

@@ -213,6 +213,7 @@ def test_policy_check(shell: Shell) -> None:
     assert piped.exit_code == 10
     assert len(piped.stdout.splitlines()) == 2
     assert shell("policy", "check", "a red boat").exit_code == 0
+    assert shell.json("policy", "check", "a red boat")["verdict"] == "allow"
 
 
 def test_policy_list_show_test(shell: Shell) -> None:
