@@ -38,8 +38,9 @@ def photographic(rng: np.random.Generator, photos: list[np.ndarray]) -> np.ndarr
     top, left = (rng.integers(0, side - SIDE + 1) for side in big.shape[:2])
     crop = np.asarray(big[top : top + SIDE, left : left + SIDE], np.float64)
     if rng.random() < 0.5:
-        crop = crop[:, ::-1]
-    return np.asarray(np.clip(crop * rng.uniform(0.6, 1.4) + rng.uniform(-30, 30), 0, 255), np.uint8)
+        crop = np.ascontiguousarray(crop[:, ::-1])
+    changed = crop * rng.uniform(0.6, 1.4) + rng.uniform(-30, 30)
+    return np.asarray(np.clip(changed, 0, 255), np.uint8)
 
 
 def procedural(rng: np.random.Generator) -> np.ndarray:

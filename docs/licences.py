@@ -1,6 +1,6 @@
 """Writes docs/licences.md: every package that an install brings, with its licence.
 
-    python docs/licences.py > docs/licences.md
+python docs/licences.py > docs/licences.md
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def licence(distribution: metadata.Distribution) -> str:
 def main() -> None:
     out = sys.stdout.write
     out("# Licences of what is installed\n\nWritten by `python docs/licences.py` from the packages' own metadata; a ")
-    out("test compares it with what an install brings.\nNothing here is under the AGPL.\n\n| package | licence |\n|---|---|\n")
+    out(
+        "test compares it with what an install brings.\nNothing here is under the AGPL.\n\n| package | licence |\n|---|---|\n"
+    )
     for name, distribution in sorted(installed().items()):
         out(f"| {name} | {licence(distribution)} |\n")
     out(f"\n{BUNDLED}")

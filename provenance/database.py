@@ -177,8 +177,9 @@ def _on_sqlite_connect(connection: Any, _record: Any) -> None:
         try:
             mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             break
-        except connection.OperationalError:
-            if time.monotonic() > deadline:
+        except connection.OperationalError as error:
+            # Only waiting can help against a lock; a full disk stays full.
+            if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
     if mode != "wal":

@@ -156,16 +156,23 @@ def parse_pack(data: bytes) -> Pack:
     if len(data) > _MAX_BYTES:
         raise PolicyError(f"a policy pack has at most {_MAX_BYTES} bytes")
     try:
+        # An alias can stand for as much as its author likes, any number of times: packs have none.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data, Loader=yaml.SafeLoader)):
+            raise PolicyError("a policy pack has no YAML aliases")
         loaded: Any = yaml.safe_load(data)
         document = _Document.model_validate(loaded)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         raise PolicyError(f"the policy pack is not valid YAML{where}") from error
-    except (ValidationError, RecursionError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": "too deep"}
-        place = ".".join(str(part) for part in first["loc"])
-        raise PolicyError(f"the policy pack is not valid: {place}: {first['msg']}") from error
+    except ValidationError as error:
+        # A key that nobody knows is most often a typo, and the missing key beside it only its consequence.
+        found = sorted(error.errors(), key=lambda each: each["type"] != "extra_forbidden")[0]
+        place = ".".join(str(part) for part in found["loc"])
+        raise PolicyError(f"the policy pack is not valid: {place}: {found['msg']}") from error
+    except (ValueError, OverflowError, RecursionError) as error:
+        # PyYAML lets what date, int and float think of a scalar through as it is.
+        raise PolicyError("the policy pack holds a value that cannot be read") from error
     digest = hashlib.sha256(data).hexdigest()
     return Pack(PolicyRef(document.id, document.version, digest), document)
 

@@ -40,7 +40,8 @@ def load_autoencoder(name: str = "ae") -> FiligranaAutoencoder:
     """The averaged weights of the run `name`."""
     model = FiligranaAutoencoder()
     model.load_state_dict(torch.load(Run(name, 1, 1).path, weights_only=True)["ema"])
-    return channels_last(model.eval().requires_grad_(False))
+    frozen: FiligranaAutoencoder = channels_last(model.eval().requires_grad_(False))
+    return frozen
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
@@ -33,7 +34,8 @@ def assemble(autoencoder: str = "ae", generator: str = "dit") -> FiligranaPipeli
         model.load_state_dict(state["ema"])
     else:
         model = Generator(len(tokenizer), 0.5)
-    pipeline = FiligranaPipeline(
+    make: Any = FiligranaPipeline  # diffusers' wrapping hides the constructor's parameters
+    pipeline: FiligranaPipeline = make(
         autoencoder=load_autoencoder(autoencoder).to(memory_format=torch.contiguous_format),
         text_encoder=model.text,
         tokenizer=tokenizer,
@@ -51,7 +53,8 @@ def main() -> None:
     parser.add_argument("--generator", default="dit")
     parser.add_argument("--out", type=Path, default=STILL)
     options = parser.parse_args()
-    pipeline = copy.deepcopy(assemble(options.autoencoder, options.generator)).to(torch.float16)
+    pipeline: Any = copy.deepcopy(assemble(options.autoencoder, options.generator))
+    pipeline.to(torch.float16)
     pipeline.save_pretrained(options.out, safe_serialization=True)
 
 

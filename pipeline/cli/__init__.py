@@ -17,6 +17,9 @@ def main() -> None:
         _never_fails(stream)
     try:
         app(standalone_mode=True)
+    except SystemExit as done:
+        # Usage errors leave with 2, which means nothing here: an error is 1.
+        sys.exit(1 if done.code == 2 else done.code)
     except FiligranaError as error:
         _fail(error)
     except KeyboardInterrupt:

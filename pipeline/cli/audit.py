@@ -88,6 +88,7 @@ def verify_(
             raise InputError(f"the checkpoint {path.name} cannot be read", code="input.checkpoint") from error
     with installation() as opened, progress_bars(json_) as tell:
         report = opened.log.verify(notes, lambda done, total: tell("verify", done, total))
+        tell("verify", 1, 1)
     if json_:
         emit_json(
             {

@@ -87,7 +87,7 @@ def progress_bars(quiet: bool) -> Iterator[Tell]:
                 bars.update(tasks[stage], total=1, completed=1)
             elif total > 1:
                 bars.update(tasks[stage], total=total, completed=min(done, total - 1), note=f"{done}/{total}")
-            elif done:
+            elif done > 1:
                 bars.update(tasks[stage], note=f"{done} frames")
 
         yield tell

@@ -24,8 +24,6 @@ _PIL_FORMAT = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "
 _AV_FORMAT = {"video/mp4": "mov", "video/quicktime": "mov", "audio/wav": "wav"}
 _SIXTEEN_BIT = {"I", "F", "I;16", "I;16B", "I;16L"}
 
-Image.MAX_IMAGE_PIXELS = None  # our own cap is checked before any pixel is decoded, and it is an error, not a warning
-
 
 def sniff(head: bytes) -> str | None:
     """The MIME type by the first 32 bytes, or None for what we do not read."""
@@ -117,6 +115,8 @@ def _decoding(path: Path) -> Iterator[None]:
             yield
     except MediaError:
         raise
+    except Image.DecompressionBombError as error:
+        raise MediaError(f"{path.name} has too many pixels", code="input.media.too_many_pixels") from error
     except MemoryError as error:
         raise MediaError(f"{path.name} needs more memory than there is", code="input.media.too_large") from error
     except (
