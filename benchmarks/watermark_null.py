@@ -50,7 +50,8 @@ def procedural(rng: np.random.Generator) -> np.ndarray:
     for _ in range(rng.integers(0, 8)):
         cx, cy, r = rng.random(), rng.random(), rng.uniform(0.03, 0.35)
         picture[np.hypot(x - cx, y - cy) < r] = rng.uniform(0, 255, 3)
-    return np.clip(picture + rng.normal(0, rng.uniform(0, 3), picture.shape), 0, 255).astype(np.uint8)
+    noisy = picture + rng.normal(0, rng.uniform(0, 3), picture.shape)
+    return np.asarray(np.clip(noisy, 0, 255), np.uint8)
 
 
 def main() -> None:

@@ -34,9 +34,9 @@ def assemble(autoencoder: str = "ae", generator: str = "dit") -> FiligranaPipeli
         model.load_state_dict(state["ema"])
     else:
         model = Generator(len(tokenizer), 0.5)
-    make: Any = FiligranaPipeline  # diffusers' wrapping hides the constructor's parameters
-    pipeline: FiligranaPipeline = make(
-        autoencoder=load_autoencoder(autoencoder).to(memory_format=torch.contiguous_format),
+    encoder: Any = load_autoencoder(autoencoder)  # diffusers' wrapping hides the parameters of `to`
+    pipeline = FiligranaPipeline(
+        autoencoder=encoder.to(memory_format=torch.contiguous_format),
         text_encoder=model.text,
         tokenizer=tokenizer,
         transformer=model.transformer,
