@@ -38,7 +38,7 @@ demo: system $(STAMP)
 	@$(BIN)/filigrana demo -o demo-out
 
 test: system $(STAMP)
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -21,7 +21,9 @@ from ..errors import PolicyError
 from .decision import HAZARDS, PolicyRef, Verdict
 from .text.lexicon import Lexicon
 
-_MAX_BYTES = 1 << 20
+_MAX_BYTES = 256 << 10
+_MAX_DEPTH = 16
+_EVENTS = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 VerdictWord = Literal["allow", "rewrite", "review", "block"]
 
 
@@ -151,14 +153,24 @@ class Pack:
         return Lexicon(self.document.lists)
 
 
+def _check_shape(data: bytes) -> None:
+    """Event by event, before anything is built: an alias can stand for as much as its author likes, any number of
+    times, and nesting costs its square."""
+    depth = 0
+    for event in yaml.parse(data, Loader=_EVENTS):
+        if isinstance(event, yaml.AliasEvent):
+            raise PolicyError("a policy pack has no YAML aliases")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise PolicyError(f"a policy pack is nested {_MAX_DEPTH} deep at most")
+
+
 def parse_pack(data: bytes) -> Pack:
     """Raises PolicyError, which names the place, for anything that is not a valid pack."""
     if len(data) > _MAX_BYTES:
         raise PolicyError(f"a policy pack has at most {_MAX_BYTES} bytes")
     try:
-        # An alias can stand for as much as its author likes, any number of times: packs have none.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data, Loader=yaml.SafeLoader)):
-            raise PolicyError("a policy pack has no YAML aliases")
+        _check_shape(data)
         loaded: Any = yaml.safe_load(data)
         document = _Document.model_validate(loaded)
     except yaml.YAMLError as error:
