@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,12 +22,14 @@ from .muon import Muon
 from .train_judge import draw_batch, roughen
 from .world.captions import article, caption, vocabulary
 from .world.objects import EVERYTHING, OBJECTS, REFUSED
-from .world.scenes import Scene, sample
+from .world.palette import BACKGROUNDS
+from .world.scenes import Scene, sample, visible
 from .world.sprites import Sprites, load
 from .world.thumbs import THUMB, Thumbs
 
 SEED = 20265
 BATCH = 128
+ALIKE = 80
 WORDS = 16
 NAME = "filigrana-clip"
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "clip"
@@ -79,6 +82,19 @@ def phrases() -> dict[str, Any]:
         "hazards": hazards,
         "negatives": [article(thing.name) for thing in OBJECTS],
     }
+
+
+def alike(rng: np.random.Generator, sprites: Sprites) -> list[Scene]:
+    """Scenes of different objects on one background: what tells their captions apart is the object alone."""
+    background, found = int(rng.integers(len(BACKGROUNDS))), dict[int, Scene]()
+    for thing in rng.permutation(len(EVERYTHING))[:ALIKE].tolist():
+        for _ in range(8):
+            scene = sample(rng, sprites, len(EVERYTHING))
+            moved = replace(scene, thing=thing, background=background)
+            if not moved.held_out and visible(sprites, thing, moved.colour, background):
+                found[thing] = moved
+                break
+    return list(found.values())
 
 
 def contrast(model: Any, pictures: Tensor, ids: Tensor) -> Tensor:
@@ -140,7 +156,7 @@ def main() -> None:
     scale = cast(Tensor, model.logit_scale)
     rng = np.random.default_rng((SEED, run.step))
     while run.running:
-        scenes = [sample(rng, sprites, len(EVERYTHING)) for _ in range(BATCH)]
+        scenes = alike(rng, sprites) if run.step % 2 else [sample(rng, sprites, len(EVERYTHING)) for _ in range(BATCH)]
         ids = tokenize(tokenizer, [caption(scene, rng) for scene in scenes], WORDS)
         loss = contrast(model, roughen(draw_batch(thumbs, scenes, rng), rng), ids)
         optimiser.zero_grad(set_to_none=True)

@@ -8,7 +8,6 @@ python -m training.train_judge --seconds 300
 from __future__ import annotations
 
 import argparse
-import copy
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .common import AUTOCAST, Run, average, channels_last, prepare, to_tensor
+from .common import AUTOCAST, Run, channels_last, prepare, to_tensor
 from .muon import Muon
 from .world.objects import EVERYTHING
 from .world.palette import BACKGROUNDS
@@ -80,9 +79,11 @@ def draw_batch(thumbs: Thumbs, scenes: list[Scene], rng: np.random.Generator | N
 
 
 def load_judge() -> Judge:
-    """The averaged weights."""
+    """The averaged weights, with the batch norms' running statistics of the weights themselves."""
     model = Judge()
-    model.load_state_dict(torch.load(Run("judge", 1, 1).path, weights_only=True)["ema"])
+    state = torch.load(Run("judge", 1, 1).path, weights_only=True)
+    model.load_state_dict(state["model"])
+    model.load_state_dict({name: state["ema"][name] for name, _ in model.named_parameters()}, strict=False)
     return model.eval().requires_grad_(False)
 
 
@@ -95,10 +96,9 @@ def main() -> None:
     sprites = load()
     thumbs = Thumbs(sprites)
     model = channels_last(Judge())
-    ema = copy.deepcopy(model).requires_grad_(False)
     optimiser = Muon(model.named_parameters(), 2e-3, 0.02, ("head.2",))
     run = Run("judge", options.seconds, 2e-3, 0.5)
-    parts = {"model": model, "ema": ema, "optimiser": optimiser}
+    parts = {"model": model, "optimiser": optimiser}
     run.resume(**parts)
     rng = np.random.default_rng((SEED, run.step))
     while run.running:
@@ -113,14 +113,14 @@ def main() -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        average(ema, model, run.step, 0.995)
         run.advance(optimiser, loss.item())
         if run.due:
             run.save(**parts)
     run.save(**parts)
     scenes = [sample(rng, sprites, held_out=True, uniform=True) for _ in range(500)]
+    model.eval()
     with torch.no_grad():
-        opinion = ema(draw_batch(thumbs, scenes, None))
+        opinion = model(draw_batch(thumbs, scenes, None))
     right = [(o.argmax(1) == labels(scenes)[:, i]).float().mean().item() for i, o in enumerate(opinion)]
     run.note(held_out=dict(zip(Opinion._fields, right, strict=True)))
 

@@ -210,3 +210,15 @@ def test_a_replay_after_erasure_is_refused(tiny: Path, make_engine: Callable[...
     assert log.verify().ok
     assert log.root() != root
     assert "a boat" not in "".join(str(entry) for _, entry in log.entries())
+
+
+def test_the_shipped_model_names_its_training_data_by_digest() -> None:
+    """What the manifest's model ingredient says is the list that lies beside the weights, byte for byte."""
+    import hashlib
+
+    from filigrana.pipeline.generators.diffusers import EMBEDDED, embedded_folder
+
+    listed = (embedded_folder() / "training_data.json").read_bytes()
+    model = DiffusersGenerator(EMBEDDED).model
+    assert hashlib.sha256(listed).hexdigest() in model.training_data
+    assert model.licence == "Apache-2.0"
