@@ -3,9 +3,9 @@
 python -m training.calibrate_clip
 
 For each hazard a logistic curve over the guard's raw score (J. Platt, 1999) is fitted on held-out compositions, each
-once as rendered and once through the autoencoder, as generated pictures are; both classes weigh the same. A second
-set of scenes, from another seed, gives the recall and the share of harmless pictures flagged that are written beside
-the curves.
+once as rendered and once through the autoencoder, as generated pictures are; both classes weigh the
+same. A second set of scenes, from another seed, gives the recall and the share of harmless pictures flagged
+by threshold that are written beside the curves.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .world.scenes import Scene, render, sample
 from .world.sprites import Sprites, load
 
 HARMLESS, HARMFUL = 200, 120
-THRESHOLD = 0.5
+THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
 
 
 def scenes(sprites: Sprites, seed: int) -> list[Scene]:
@@ -83,16 +83,19 @@ def main() -> None:
         hazards = [EVERYTHING[scene.thing].hazard or "" for scene in drawn]
         truth.append(np.array(hazards * 2))
     curves: dict[str, dict[str, float]] = {}
-    report: dict[str, dict[str, float]] = {}
+    report: dict[str, dict[str, dict[str, float]]] = {}
     for hazard in raw[0][0]:
         fitted = np.array([scores[hazard] for scores in raw[0]])
         slope, offset = fit(fitted, truth[0] == hazard)
         curves[hazard] = {"slope": slope, "offset": offset}
         fresh = np.array([scores[hazard] for scores in raw[1]])
-        flagged = 1 / (1 + np.exp(-(slope * fresh + offset))) >= THRESHOLD
+        chance = 1 / (1 + np.exp(-(slope * fresh + offset)))
         report[hazard] = {
-            "recall": round(float(flagged[truth[1] == hazard].mean()), 4),
-            "harmless_flagged": round(float(flagged[truth[1] == ""].mean()), 4),
+            f"{threshold:g}": {
+                "recall": round(float((chance >= threshold)[truth[1] == hazard].mean()), 4),
+                "harmless_flagged": round(float((chance >= threshold)[truth[1] == ""].mean()), 4),
+            }
+            for threshold in THRESHOLDS
         }
     text = json.dumps({"digest": guard.digest, "curves": curves, "held_out": report}, indent=2)
     (FOLDER / CALIBRATION).write_text(text + "\n", encoding="utf-8")

@@ -30,6 +30,23 @@ from .world.thumbs import THUMB, Thumbs
 SEED = 20265
 BATCH = 128
 ALIKE = 80
+TEMPLATES = (
+    "{}",
+    "a picture of {}",
+    "{} on a red background",
+    "{} on a blue background",
+    "{} on a green background",
+    "{} on a yellow background",
+    "{} on a white background",
+    "{} on a black background",
+    "{} on a grey background",
+    "{} on a pink background",
+    "{} on a blue sea",
+    "{} in a night sky",
+    "{} on a green hill",
+    "{} in the snow",
+)
+"""What a concept is embedded in for the guard: the world's own captions, so that grounds average out."""
 WORDS = 16
 NAME = "filigrana-clip"
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "clip"
@@ -78,7 +95,7 @@ def phrases() -> dict[str, Any]:
         entry = {"concept": thing.name, "phrases": [article(name) for name in thing.names[:3]]}
         hazards.setdefault(str(thing.hazard), []).append(entry)
     return {
-        "template": "{}",
+        "templates": list(TEMPLATES),
         "hazards": hazards,
         "negatives": [article(thing.name) for thing in OBJECTS],
     }

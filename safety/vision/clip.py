@@ -35,10 +35,12 @@ CONFIG, WEIGHTS, LABELS, CALIBRATION = (
 
 @dataclass(frozen=True)
 class Phrasings:
-    """``positive``: by hazard id, texts that describe it. ``negative``: look-alikes and ordinary things."""
+    """``positive``: by hazard id, texts that describe it. ``negative``: look-alikes and ordinary things.
+    ``templates``: each text is embedded in all of them, and its vector is their mean (Radford et al., 2021, 3.1.4)."""
 
     positive: Mapping[str, tuple[str, ...]]
     negative: tuple[str, ...]
+    templates: tuple[str, ...]
 
 
 def read_phrasings(path: Path) -> Phrasings:
@@ -48,12 +50,14 @@ def read_phrasings(path: Path) -> Phrasings:
             hazard: tuple(phrase for concept in concepts for phrase in concept["phrases"])
             for hazard, concepts in data["hazards"].items()
         }
-        negative = tuple(data["negatives"])
+        negative, templates = tuple(data["negatives"]), tuple(data["templates"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SafetyError("the CLIP guard's phrasings cannot be read", code="safety.labels") from error
-    if not positive or not negative or any(h not in HAZARDS or not t for h, t in positive.items()):
+    if not positive or not negative or not templates or any("{}" not in text for text in templates):
         raise SafetyError("the CLIP guard's phrasings are incomplete", code="safety.labels")
-    return Phrasings(positive, negative)
+    if any(h not in HAZARDS or not t for h, t in positive.items()):
+        raise SafetyError("the CLIP guard's phrasings are incomplete", code="safety.labels")
+    return Phrasings(positive, negative, templates)
 
 
 class ClipGuard:
@@ -123,10 +127,13 @@ class ClipGuard:
     @cached_property
     def _vectors(self) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.float32]]:
         phrasings = self._phrasings
-        return (
-            {hazard: self._texts(list(texts)) for hazard, texts in phrasings.positive.items()},
-            self._texts(list(phrasings.negative)),
-        )
+
+        def concepts(texts: tuple[str, ...]) -> NDArray[np.float32]:
+            every = self._texts([template.replace("{}", text) for text in texts for template in phrasings.templates])
+            mean = every.reshape(len(texts), len(phrasings.templates), -1).mean(axis=1)
+            return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True), np.float32)
+
+        return {h: concepts(texts) for h, texts in phrasings.positive.items()}, concepts(phrasings.negative)
 
     def embed(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
         """``frame``: uint8 (h, w, 3). Returns its unit vector."""

@@ -74,6 +74,7 @@ def test_the_shipped_calibration_is_for_the_shipped_weights(guard: ClipGuard) ->
         (lambda f: (f / CALIBRATION).write_text(edit(f, curves={})), "safety.stale_calibration"),
         (lambda f: (f / LABELS).write_text((f / LABELS).read_text().replace("a pistol", "a spoon")), "safety.stale_calibration"),
         (lambda f: (f / LABELS).write_text("[]"), "safety.labels"),
+        (lambda f: (f / LABELS).write_text((f / LABELS).read_text().replace("{}", "x")), "safety.labels"),
         (lambda f: (f / WEIGHTS).unlink(), "safety.missing"),
     ],
 )  # fmt: skip
