@@ -31,6 +31,7 @@ def replay(
     ident = AssetId.parse(asset)
     with pipeline() as opened, progress_bars(json_) as tell:
         result = run(opened.installation.log, opened.generator, ident, lambda at, of: tell("replay", at, of))
+        tell("replay", 1, 1)
     if json_:
         emit_json(result.as_dict())
     elif result.identical:
