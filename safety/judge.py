@@ -133,6 +133,7 @@ def judge_text(
             run, hit = _failed("prompt", name, error)
             runs.append(run)
             hits.append(hit)
+    hits += _incomplete("prompt", pack, runs)
     thresholds: dict[str, float] = {}
     for rule in (r for r in pack.rules if r.side == "prompt" and r.status != "deprecated"):
         if rule.score is not None:
@@ -160,6 +161,18 @@ def _terms_fire(terms: Terms, matches: list[Match]) -> bool:
     if any(match.list in terms.unless for match in matches):
         return False
     return near(matches, terms.all_of, terms.within) is not None
+
+
+def _incomplete(side: Side, pack: Pack, runs: Iterable[GuardRun]) -> Iterable[RuleHit]:
+    """A guard that answered, but not on a hazard that a rule reads from it, has not answered."""
+    for run in runs:
+        asked = {
+            rule.hazard
+            for rule in pack.rules
+            if rule.side == side and rule.status != "deprecated" and rule.score and rule.score.guard == run.guard
+        }
+        if run.error is None and not asked <= dict(run.scores).keys():
+            yield _failed(side, run.guard, SafetyError("a hazard without a score", code="safety.incomplete"))[1]
 
 
 def _score_fires(rule: Rule, runs: Iterable[GuardRun]) -> bool:
@@ -267,6 +280,7 @@ class OutputJudge:
                         tuple(sorted(self._scores[name].items())),
                     )
                 )
+        hits += _incomplete("output", self._pack, runs)
         thresholds: dict[str, float] = {}
         for rule in (r for r in self._pack.rules if r.side == "output" and r.status != "deprecated"):
             assert rule.score is not None  # noqa: S101  an output rule has a score, checked when the pack was parsed

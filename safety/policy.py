@@ -119,6 +119,8 @@ class _Document(_Strict):
         ids = [rule.id for rule in self.rules]
         if len(set(ids)) != len(ids):
             raise ValueError("two rules have one id")
+        if "lexicon" not in self.requires.prompt and any(rule.terms for rule in self.rules):
+            raise ValueError("rules of terms need the guard 'lexicon' in requires.prompt")
         for rule in self.rules:
             for name in [
                 *(rule.terms.all_of if rule.terms else []),

@@ -67,7 +67,7 @@ def make_engine(installation: Installation) -> MakeEngine:
             pack=installation.pack,
             generator=FakeGenerator(),
             text_guards=(),
-            frame_guards=lambda _generated: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01})],
+            frame_guards=lambda _generated: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})],
             finisher=installation.finisher,
             staging=installation.staging,
             store=installation.store,

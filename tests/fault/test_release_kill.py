@@ -70,7 +70,7 @@ def work(job):
 
     engine = Engine(Parts(
         ledger=house.ledger, pack=house.pack, generator=FakeGenerator(fault=draw), text_guards=(),
-        frame_guards=lambda _: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01})],
+        frame_guards=lambda _: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})],
         finisher=house.finisher, staging=house.staging, store=house.store, clock=house.clock,
     ))
     if job.get("publish_first"):

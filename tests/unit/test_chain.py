@@ -40,7 +40,7 @@ def engine(house: Installation) -> Engine:
             pack=house.pack,
             generator=FakeGenerator(),
             text_guards=(),
-            frame_guards=lambda _: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01})],
+            frame_guards=lambda _: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})],
             finisher=house.finisher,
             staging=house.staging,
             store=house.store,

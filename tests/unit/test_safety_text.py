@@ -262,7 +262,9 @@ def test_a_rewrite_that_would_still_be_refused_goes_to_review() -> None:
     assert decision.rewrite is None
 
 
-REQUIRED = pack_of(document() | {"requires": {"prompt": ["lexicon", "nsfw"], "generated": ["nsfw"], "sealed": ["nsfw"]}})
+REQUIRED = pack_of(
+    document() | {"requires": {"prompt": ["lexicon", "nsfw"], "generated": ["nsfw"], "sealed": ["nsfw"]}}
+)
 FAULTS = [Failing("raise"), Failing("hang"), Failing("nan"), Failing("none"), dict, lambda: {"sxc": 2.0},
           lambda: {"nope": 0.1}, lambda: {"sxc": True}, lambda: {"sxc": "0.1"}]  # fmt: skip
 
@@ -291,13 +293,15 @@ def judged(*guards: FakeGuard, frames: int = 1, timeout: float = 5.0) -> Any:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_frame_guard_that_fails_in_any_way_never_allows(fault: Callable[..., Any]) -> None:
-    decision = judged(FakeGuard("nsfw", fault=fault), FakeGuard("clip", {"iwp": 0.1}), timeout=0.3)
+    decision = judged(
+        FakeGuard("nsfw", fault=fault), FakeGuard("clip", {"iwp": 0.1, "gore": 0.1, "sub": 0.1}), timeout=0.3
+    )
     assert decision.verdict is Verdict.REVIEW
     assert decision.code == "output.guard_failed"
 
 
 def test_no_frame_and_no_guard_never_allow() -> None:
-    good = [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.1})]
+    good = [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.1, "gore": 0.1, "sub": 0.1})]
     assert judged(*good).verdict is Verdict.ALLOW
     assert judged(*good, frames=0).verdict is Verdict.REVIEW
     assert judged(good[0]).verdict is Verdict.REVIEW
@@ -307,7 +311,9 @@ def test_no_frame_and_no_guard_never_allow() -> None:
 def test_the_worst_frame_counts() -> None:
     scores = iter([0.01, 0.97, 0.01])
     decision = judged(
-        FakeGuard("nsfw", fault=lambda: {"sxc": next(scores)}), FakeGuard("clip", {"iwp": 0.1}), frames=3
+        FakeGuard("nsfw", fault=lambda: {"sxc": next(scores)}),
+        FakeGuard("clip", {"iwp": 0.1, "gore": 0.1, "sub": 0.1}),
+        frames=3,
     )
     assert decision.verdict is Verdict.BLOCK
     assert decision.code == "output.sxc"
@@ -315,7 +321,11 @@ def test_the_worst_frame_counts() -> None:
 
 def test_a_frame_that_fails_in_the_middle_is_not_skipped() -> None:
     answers = iter([{"sxc": 0.01}, {}, {"sxc": 0.01}])
-    decision = judged(FakeGuard("nsfw", fault=lambda: next(answers)), FakeGuard("clip", {"iwp": 0.1}), frames=3)
+    decision = judged(
+        FakeGuard("nsfw", fault=lambda: next(answers)),
+        FakeGuard("clip", {"iwp": 0.1, "gore": 0.1, "sub": 0.1}),
+        frames=3,
+    )
     assert decision.verdict is Verdict.REVIEW
 
 
@@ -339,3 +349,16 @@ def test_stacked_evasions_of_a_term_are_blocked(term: str, seed: int) -> None:
     outer = rng.choice(["upper", "fullwidth", "zero-width", "soft hyphen", "combining"])
     inner = rng.choice(["plain", "look-alikes", "leet", "stretched"])
     assert judge_text(EVASIONS[outer](EVASIONS[inner](term)), NEWS).verdict is Verdict.BLOCK
+
+
+@pytest.mark.parametrize("scores", [{"iwp": 0.01}, {"gore": 0.01, "sub": 0.01}, {"vcr": 0.01}])
+def test_a_guard_that_leaves_out_a_hazard_that_a_rule_reads_never_allows(scores: dict[str, float]) -> None:
+    decision = judged(FakeGuard("nsfw"), FakeGuard("clip", scores))
+    assert decision.verdict is Verdict.REVIEW
+    assert decision.code == "output.guard_failed"
+
+
+def test_rules_of_terms_without_the_lexicon_are_no_policy() -> None:
+    requires = {"prompt": ["nsfw"], "generated": ["nsfw"], "sealed": ["nsfw"]}
+    with pytest.raises(PolicyError):
+        pack_of(document() | {"requires": requires})
