@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..identity import AssetId
+from ..media.values import Frame
 
 RGB = NDArray[np.uint8]  # (height, width, 3), 0..255, sRGB
 
@@ -27,9 +28,21 @@ class Geometry:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """What moment of the original a copy shows. ``offset``: seconds of the original, modulo 32 (see `variation`),
+    at the copy's time 0; ``tolerance``: seconds that it may be off either way; ``speed``: the copy's over the
+    original's, 1 when untouched."""
+
+    offset: float
+    tolerance: float
+    speed: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Detection:
     """``asset_id`` is None when no mark was found. ``p_value``: the chance that unmarked media gives this result,
-    over all tries of the search. ``frames``: how many frames were summed. ``seconds``: wall time spent."""
+    over all tries of the search. ``frames``: how many frames (or blocks of sound) were summed. ``seconds``: wall
+    time spent. ``timing``: for clips and sound, None where the codec cannot tell."""
 
     asset_id: AssetId | None
     score: float
@@ -37,6 +50,7 @@ class Detection:
     geometry: Geometry | None
     seconds: float
     frames: int = 1
+    timing: Timing | None = None
 
 
 class Codec(Protocol):
@@ -46,8 +60,31 @@ class Codec(Protocol):
     def alg(self) -> str:
         """The name that stands in the manifest's soft binding."""
 
-    def embed(self, frames: Iterable[RGB], asset_id: AssetId) -> Iterator[RGB]:
+    def embed(self, frames: Iterable[Frame], asset_id: AssetId) -> Iterator[Frame]:
         """Yields each frame marked, one at a time: memory does not grow with the stream."""
 
-    def detect(self, frames: Iterable[RGB]) -> Detection:
+    def detect(self, frames: Iterable[Frame]) -> Detection:
         """Sums evidence over frames until it is enough, and says what it found."""
+
+
+@dataclass(frozen=True, slots=True)
+class SoundBlock:
+    """A stretch of sound. ``samples``: float32 (n, channels), full scale is +-1. ``rate`` in Hz. Blocks of one stream
+    follow each other without gaps and have the same rate and channels."""
+
+    samples: NDArray[np.float32]
+    rate: int
+
+
+class SoundCodec(Protocol):
+    """A codec that puts one AssetId into a stream of sound and finds it again."""
+
+    @property
+    def alg(self) -> str:
+        """The name that stands in the manifest's soft binding."""
+
+    def embed(self, blocks: Iterable[SoundBlock], asset_id: AssetId) -> Iterator[SoundBlock]:
+        """Yields the sound marked, as many samples as came in: memory does not grow with the stream."""
+
+    def detect(self, blocks: Iterable[SoundBlock]) -> Detection:
+        """Sums evidence until it is enough, and says what it found, with its `Timing`."""
