@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import InputError
 from ..provenance.identity import AssetId
 from ..provenance.manifest import SourceType
-from ..provenance.media import MIME_BY_SUFFIX, sniff
+from ..provenance.media import MIME_BY_SUFFIX, Frame, sniff
 from ..provenance.verify import Finding
 from ..provenance.watermark.base import RGB, Detection
 from ..provenance.watermark.registry import codec
@@ -166,8 +166,8 @@ class Watermark:
 
     def embed(self, rgb: RGB, asset_id: AssetId) -> RGB:
         """``rgb``: uint8 (h, w, 3). Returns the marked picture of the same shape."""
-        return next(self._codec.embed([rgb], asset_id))
+        return next(iter(self._codec.embed([Frame(rgb)], asset_id))).rgb
 
     def detect(self, rgb: RGB) -> Detection:
         """``rgb``: uint8 (h, w, 3), any size."""
-        return self._codec.detect([rgb])
+        return self._codec.detect([Frame(rgb)])

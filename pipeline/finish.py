@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from typing import Any
 
 from ..errors import ReadBackError
 from ..provenance.credentials import Credentials, read_credentials
-from ..provenance.identity import AssetId
 from ..provenance.labels import read_label, xmp_packet
 from ..provenance.manifest import AI_SOURCE_TYPES, SOURCE_TYPE_URI, Statement, definition
 from ..provenance.media import (
@@ -36,7 +34,7 @@ from ..provenance.media import (
 from ..provenance.preview import Preview, PreviewMaker
 from ..provenance.signing import Signer, sign_file
 from ..provenance.trust import TrustLists
-from ..provenance.watermark.base import RGB, Codec, Detection
+from ..provenance.watermark.base import Codec, Detection
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class Finisher:
             encode_sound(material.source.path, target)
             write_xmp(target, statement.mime, xmp)
             return target
-        marked = _marked(self.codec, material.frames, statement.asset_id, tick)
+        marked = _counted(self.codec.embed(material.frames, statement.asset_id), tick)
         if material.kind == "image":
             frame = next(marked, None)
             if frame is None:
@@ -172,33 +170,25 @@ def _check_source_type(credentials: Credentials, statement: Statement) -> None:
         raise ReadBackError("the manifest does not carry the source type", code="provenance.readback.metadata")
 
 
-def _marked(codec: Codec, frames: Iterable[Frame], asset_id: AssetId, tick: Callable[[int], None]) -> Iterator[Frame]:
-    """Marks a stream frame by frame; the times travel beside it, one frame ahead at most."""
-    times: deque[Fraction] = deque()
-
-    def pixels() -> Iterator[Any]:
-        for frame in frames:
-            times.append(frame.time)
-            yield frame.rgb
-
-    for count, rgb in enumerate(codec.embed(pixels(), asset_id), 1):
+def _counted(frames: Iterable[Frame], tick: Callable[[int], None]) -> Iterator[Frame]:
+    for count, frame in enumerate(frames, 1):
         tick(count)
-        yield Frame(rgb, times.popleft())
+        yield frame
 
 
 class _Watched:
-    """The pixels of the finished file, each frame of which the preview sees too. An iterator, not a generator, so
+    """The frames of the finished file, each frame of which the preview sees too. An iterator, not a generator, so
     that whoever stops early leaves the rest to be read."""
 
     def __init__(self, media: MediaFile, maker: PreviewMaker, tick: Callable[[int], None]) -> None:
         self._frames, self._maker, self._tick, self._count = media.frames(), maker, tick, 0
 
-    def __iter__(self) -> Iterator[RGB]:
+    def __iter__(self) -> Iterator[Frame]:
         return self
 
-    def __next__(self) -> RGB:
+    def __next__(self) -> Frame:
         frame = next(self._frames)
         self._count += 1
         self._tick(self._count)
         self._maker.look(frame.rgb)
-        return frame.rgb
+        return frame

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -23,7 +23,7 @@ from .media import Limits, MediaFile, open_media, read_xmp
 from .preview import Comparison, Match, Region, compare
 from .resolver import LogEvidence, Resolver
 from .trust import TrustLevel, TrustLists
-from .watermark.base import RGB, Codec, Detection
+from .watermark.base import Codec, Detection
 
 FindingWord = Literal["verified", "recovered", "intact", "altered", "contradicted", "unmarked", "unreadable"]
 Status = Literal["pass", "fail", "absent", "warn"]
@@ -148,7 +148,7 @@ class Verifier:
         observed.label = read_label(packet) if packet else None
         if media.info.kind != "audio":
             for codec in self._codecs:
-                observed.marks[codec.alg] = codec.detect(_pixels(media))
+                observed.marks[codec.alg] = codec.detect(media.frames())
         self._resolve(media, observed)
         if observed.record is not None and not observed.exact and media.info.kind != "audio":
             preview = next((p for r in self._resolvers if (p := r.preview(observed.record.asset_id))), None)
@@ -184,10 +184,6 @@ class Verifier:
                 observed.exact = record.sha256 == digest
                 observed.log = resolver.log_evidence(record)
                 return
-
-
-def _pixels(media: MediaFile) -> Iterator[RGB]:
-    return (frame.rgb for frame in media.frames())
 
 
 def _sha256(path: Path) -> bytes:

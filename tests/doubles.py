@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache
 from typing import Any
 
@@ -18,7 +19,7 @@ from filigrana.provenance.identity import AssetId
 from filigrana.provenance.manifest import Model
 from filigrana.provenance.media import Frame, Kind
 from filigrana.provenance.watermark.base import RGB, Detection
-from filigrana.provenance.watermark.imwatermark import DwtDctSvd
+from filigrana.provenance.watermark.dft import Dft
 from filigrana.safety.decision import ModelRef
 
 
@@ -96,23 +97,33 @@ class FakeGuard:
         return dict(self.scores)
 
 
+def put(codec: Any, picture: RGB, asset_id: AssetId) -> RGB:
+    """One picture, marked."""
+    return next(iter(codec.embed([Frame(picture)], asset_id))).rgb
+
+
+def look(codec: Any, *pictures: RGB) -> Detection:
+    """What a codec finds in pictures, taken as the frames of one clip at 25 a second."""
+    return codec.detect(Frame(p, Fraction(i, 25)) for i, p in enumerate(pictures))
+
+
 class FakeCodec:
     """The real codec, whose embedding or detection can be replaced."""
 
     def __init__(
         self, *, embed: Callable[..., Any] | None = None, detect: Callable[..., Any] | None = None
     ) -> None:
-        self._real, self._embed, self._detect = DwtDctSvd(), embed, detect
+        self._real, self._embed, self._detect = Dft(), embed, detect
         self.alg = self._real.alg
 
-    def embed(self, frames: Iterable[RGB], asset_id: AssetId) -> Iterator[RGB]:
+    def embed(self, frames: Iterable[Frame], asset_id: AssetId) -> Iterator[Frame]:
         if self._embed is not None:
             answer = self._embed(frames, asset_id)
             yield from answer if answer is not None else ()
             return
         yield from self._real.embed(frames, asset_id)
 
-    def detect(self, frames: Iterable[RGB]) -> Detection:
+    def detect(self, frames: Iterable[Frame]) -> Detection:
         if self._detect is not None:
             answer: Any = self._detect(frames)
             return answer  # type: ignore[no-any-return]

@@ -25,7 +25,7 @@ def embed(
     import time
 
     from ...provenance.identity import AssetId
-    from ...provenance.media import encode_picture, open_media
+    from ...provenance.media import Frame, encode_picture, open_media
     from ...provenance.watermark.registry import codec
     from ..api import mime_for
     from ..store import check_target
@@ -44,8 +44,8 @@ def embed(
         started = time.perf_counter()
         rgb, keep = media.picture()
         marker = codec(key=opened._watermark_key)
-        marked = next(marker.embed([rgb], ident))
-        target.write_bytes(encode_picture(marked, mime, keep=keep))
+        marked = next(iter(marker.embed([Frame(rgb)], ident)))
+        target.write_bytes(encode_picture(marked.rgb, mime, keep=keep))
         detection = marker.detect([marked])
     result = {
         "file": str(target),
@@ -76,7 +76,7 @@ def detect(files: Annotated[list[Path], typer.Argument(help="Pictures and clips.
             media = open_media(file, opened.limits)
             if media.info.kind == "audio":
                 raise MediaError("there is no watermark codec for sound in this version", code="input.media.kind")
-            detections = [c.detect(f.rgb for f in media.frames()) for c in all_codecs(opened._watermark_key)]
+            detections = [c.detect(media.frames()) for c in all_codecs(opened._watermark_key)]
             best = max(detections, key=lambda d: (d.asset_id is not None, d.score))
             found = found and best.asset_id is not None
             if json_:

@@ -20,11 +20,16 @@ PUBLISHED_KEY = b"filigrana: the published detection key, version 1"
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """How a copy lies on the original, as far as the codec can tell: scale 1, no turn, no flip by default."""
+    """How a copy lies on the original. ``scale``: px of the copy for a px of the canonical picture, whose shorter side
+    is 512 px; ``rotation_degrees``: counter-clockwise, in (-180, 180], after mirroring if ``flipped`` (left to right).
+    ``shift``: where the corner of a tile lies in the copy, in canonical px modulo the tile of 128: (x, y).
+    ``matrix``: (3, 3) by rows, canonical px (modulo the tile) to px of the copy, perspective included."""
 
     scale: float = 1.0
     rotation_degrees: float = 0.0
     flipped: bool = False
+    shift: tuple[float, float] = (0.0, 0.0)
+    matrix: tuple[float, ...] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

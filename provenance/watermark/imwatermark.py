@@ -22,6 +22,7 @@ import hashlib
 import importlib.util
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 
 from ...errors import WatermarkError
 from ..identity import AssetId
+from ..media.values import Frame
 from . import payload
 from .base import PUBLISHED_KEY, RGB, Detection, Geometry
 
@@ -113,10 +115,10 @@ class DwtDctSvd:
         symbols = payload.encode(payload.pack(asset_id)) * self._whitening
         return (symbols < 0).astype(np.uint8)
 
-    def embed(self, frames: Iterable[RGB], asset_id: AssetId) -> Iterator[RGB]:
+    def embed(self, frames: Iterable[Frame], asset_id: AssetId) -> Iterator[Frame]:
         bits = self.bits(asset_id)
         for frame in frames:
-            yield self._embed_frame(frame, bits)
+            yield replace(frame, rgb=self._embed_frame(frame.rgb, bits))
 
     def _embed_frame(self, frame: RGB, bits: NDArray[np.uint8]) -> RGB:
         _check(frame)
@@ -154,13 +156,13 @@ class DwtDctSvd:
         count = np.maximum(np.bincount(index, minlength=payload.CODED_BITS), 1)
         return total / count * self._whitening
 
-    def detect(self, frames: Iterable[RGB]) -> Detection:
+    def detect(self, frames: Iterable[Frame]) -> Detection:
         started, total, used, tries = time.perf_counter(), np.zeros(payload.CODED_BITS), 0, 0
         best = payload.Decoded(None, 0, 0.0)
         for frame in frames:
-            if min(frame.shape[:2]) < MIN_SIDE:
+            if min(frame.rgb.shape[:2]) < MIN_SIDE:
                 break
-            total += self.soft(frame)
+            total += self.soft(frame.rgb)
             used += 1
             # Decoding after 1, 2, 4, 8… frames keeps the number of tries, and with it the false-positive bound,
             # logarithmic in the clip's length.

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from ...errors import WatermarkError
+from . import dft, imwatermark
 from .base import Codec
-from .imwatermark import ALG, DwtDctSvd
 
-DEFAULT = ALG
+DEFAULT = dft.ALG
+
+_CODECS: dict[str, type[Codec]] = {dft.ALG: dft.Dft, imwatermark.ALG: imwatermark.DwtDctSvd}
 
 
 def codec(alg: str = DEFAULT, key: bytes | None = None) -> Codec:
     """The codec of that name. ``key``: None for the published detection key."""
-    if alg != ALG:
-        raise WatermarkError(f"there is no watermark codec {alg!r}", hint=f"Known: {ALG}")
-    return DwtDctSvd(key)
+    make = _CODECS.get(alg)
+    if make is None:
+        raise WatermarkError(f"there is no watermark codec {alg!r}", hint=f"Known: {', '.join(_CODECS)}")
+    return make(key)  # type: ignore[call-arg]
 
 
 def all_codecs(key: bytes | None = None) -> list[Codec]:
-    """Every codec to look for: with an organisation's key where one is set, else with the published one."""
-    return [codec(ALG, key)]
+    """Every codec to look for, the default first: with an organisation's key where one is set, else with the published
+    one."""
+    return [codec(alg, key) for alg in _CODECS]

@@ -23,8 +23,8 @@ from filigrana.provenance.preview import Comparison
 from filigrana.provenance.resolver import LogEvidence
 from filigrana.provenance.verify import EXIT_CODES, Observed, Verifier, weigh, worst_exit_code
 from filigrana.provenance.watermark.base import Detection, Geometry
-from filigrana.provenance.watermark.imwatermark import ALG, DwtDctSvd
-from filigrana.tests.doubles import scene
+from filigrana.provenance.watermark.dft import ALG, Dft
+from filigrana.tests.doubles import put, scene
 
 ID, OTHER = AssetId(1 << 40 | 77), AssetId(99)
 MakeEngine = Callable[..., Engine]
@@ -98,13 +98,13 @@ def test_changed_pixels_under_the_old_credentials_are_altered(
 
 
 def test_a_transplanted_mark_is_contradicted(installation: Installation, release: Release, tmp_path: Path) -> None:
-    foreign = next(DwtDctSvd().embed([scene(1234)], release.asset_id))
+    foreign = put(Dft(), scene(1234), release.asset_id)
     finding = installation.verifier().verify(save(tmp_path, "transplant.png", foreign))
     assert (finding.finding, finding.match) == ("contradicted", "different")
 
 
 def test_a_mark_that_resolves_nowhere_proves_nothing(installation: Installation, release: Release, tmp_path: Path) -> None:
-    foreign = next(DwtDctSvd().embed([scene(5)], OTHER))
+    foreign = put(Dft(), scene(5), OTHER)
     finding = installation.verifier().verify(save(tmp_path, "unknown.png", foreign))
     assert (finding.finding, finding.asset_id) == ("unmarked", OTHER)
 
@@ -123,7 +123,7 @@ def test_a_signature_over_the_wrong_mark_is_contradicted(
 
     installation.ensure_keys()
     kit = Kit(installation.keys)
-    for name, picture in (("none", scene(2)), ("other", next(DwtDctSvd().embed([scene(2)], OTHER)))):
+    for name, picture in (("none", scene(2)), ("other", put(Dft(), scene(2), OTHER))):
         source, target = tmp_path / f"{name}.src", tmp_path / f"{name}.png"
         source.write_bytes(encode_picture(picture, "image/png"))
         kit.sign(source, target, "image/png", definition(statement("image/png")))
@@ -236,10 +236,10 @@ def test_exit_codes_of_several_files_are_the_worst_in_order() -> None:
 def test_a_verifier_without_resolvers_still_answers(release: Release, tmp_path: Path) -> None:
     from filigrana.provenance.trust import TrustLists
 
-    finding = Verifier(TrustLists(), [DwtDctSvd()]).verify(release.file)
+    finding = Verifier(TrustLists(), [Dft()]).verify(release.file)
     assert finding.finding == "intact"
     out = io.BytesIO()
     Image.fromarray(pixels(release.file)).save(out, "PNG")
     path = tmp_path / "x.png"
     path.write_bytes(out.getvalue())
-    assert Verifier(TrustLists(), [DwtDctSvd()]).verify(path).finding == "unmarked"
+    assert Verifier(TrustLists(), [Dft()]).verify(path).finding == "unmarked"
