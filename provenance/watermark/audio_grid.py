@@ -9,8 +9,7 @@ A gain, an equaliser, an inversion of the sign leave u alone; resampling and req
 carries one symbol by quantisation index modulation with distortion compensation (B. Chen and G. W. Wornell,
 *Quantization Index Modulation*, IEEE Trans. Inf. Theory 47, 2001): u is moved part of the way to the nearest point
 of a lattice of step D, which is shifted by a keyed dither, and by half a step more for a symbol of -1. So the sound
-itself is no noise to the detector, as it would be in additive spread spectrum (at 25 dB below the sound, a lead of
-more than 10 dB).
+itself is no noise to the detector, as it would be in additive spread spectrum.
 
 Every second, 640 units: the 416 symbols of the payload once, a quarter of them a second time (another quarter each
 second), and 120 pilots whose symbol is known. All three lie at keyed random places, so that a symbol which falls on

@@ -32,9 +32,10 @@ _COMPENSATED = np.sinc(_HARMONICS * (1 - COMPENSATION)).astype(np.float32)
 
 @dataclass(frozen=True, slots=True)
 class NoiseModel:
-    """Wrapped normals: ``variance`` (n, 32) of the phase of each unit."""
+    """Wrapped normals: ``variance`` (n, 32) of the phase of each unit, fitted from ``noise``, one of `noises`."""
 
     variance: Singles
+    noise: Singles
 
     def ratios(self, turn: Singles) -> Singles:
         """Each unit's log-likelihood ratio of +1 to -1 for phases ``turn`` (n, 32)."""
@@ -72,7 +73,7 @@ def fitted(turn: Singles, noises: list[Singles], pilots: NDArray[np.bool_]) -> N
                 if likelihood > best:
                     best, likeliest = likelihood, (relative, a, b)
     relative, a, b = likeliest
-    return NoiseModel(np.asarray(b + a * relative, np.float32))
+    return NoiseModel(np.asarray(b + a * relative, np.float32), relative)
 
 
 def _cosines(phase: Singles) -> list[Singles]:

@@ -240,12 +240,13 @@ class Searcher:
         value, inverse = levels.units(begins)
         turn = value * _TURN - self._dither[which]
         symbol = self._pattern.symbol[which]
-        data, models = symbol >= 0, noises(inverse)
-        model = fitted(turn, models, ~data)
+        data = symbol >= 0
+        model = fitted(turn, noises(inverse), ~data)
+        straight = turn
         for _ in range(2 if follow else 0):
             straight = turn - model.gains(turn, _TURN, ~data) * _TURN
-            model = fitted(straight, models, ~data)
-        ratio = model.ratios(straight if follow else turn)
+            model = fitted(straight, [model.noise], ~data)
+        ratio = model.ratios(straight)
         soft = np.bincount(symbol[data], ratio[data], payload.CODED_BITS).astype(np.float64)
         return Reading(place, payload.decode(soft))
 

@@ -21,7 +21,9 @@ from .variation import variant_at
 
 MIN_SIDE = 256
 _STRIP = 256
-_CLIP_EXTRA, _CLIP_SLOPE = 1.5, 1.0
+_REFRESH = 4
+"""Frames after which a clip's picture is looked at in full again."""
+_CLIP_EXTRA, _CLIP_PSNR_MAX, _CLIP_SLOPE = 1.5, 41.5, 1.0
 """Clips get a mark that is stronger by so many dB and lower in frequency: their encoders take more away."""
 _CUT = 22.0
 """Mean absolute difference of 32 x 32 thumbnails in grey levels that begins a new scene."""
@@ -64,14 +66,17 @@ def mark_frames(lattice: Lattice, symbols: NDArray[np.float64], frames: Iterable
     stream = iter(frames)
     head = list(itertools.islice(stream, 2))
     moving = len(head) > 1
-    for frame in itertools.chain(head, stream):
+    measured = 0
+    for number, frame in enumerate(itertools.chain(head, stream)):
         check_frame(frame.rgb)
         start = frame.time if start is None else start
         variant = variant_at(max(frame.time - start, Fraction(0)), first)
         size = canonical_size(*frame.rgb.shape[:2])
         small = _small(frame.rgb, size)
         thumb = np.asarray(cv2.resize(small, (32, 32), interpolation=cv2.INTER_AREA), np.float32)
-        if scene is None or scene.size != size or scene.variant != variant or _cut(scene.thumb, thumb):
+        stale = scene is not None and number - measured >= _REFRESH
+        if scene is None or scene.size != size or scene.variant != variant or stale or _cut(scene.thumb, thumb):
+            measured = number
             before = None if scene is None or scene.size != size or _cut(scene.thumb, thumb) else scene
             scene = _measure(lattice, symbols, frame.rgb, variant, thumb, before, moving)
             seen: Visibility | None = None
@@ -105,7 +110,7 @@ def _measure(
     else:
         psnr = choose_psnr(lattice, variant, symbols, picture, under, slope)
         if moving:
-            psnr, slope = max(psnr - _CLIP_EXTRA, PSNR_MIN), max(slope, _CLIP_SLOPE)
+            psnr, slope = float(np.clip(psnr - _CLIP_EXTRA, PSNR_MIN, _CLIP_PSNR_MAX)), max(slope, _CLIP_SLOPE)
     mark = solve(lattice, lattice.variants[variant], symbols, under, psnr, slope)
     pattern = resize(mark.tiled(size), (rgb.shape[0], rgb.shape[1]))
     return _Scene(thumb, variant, size, psnr, mark, pattern)

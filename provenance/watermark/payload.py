@@ -107,16 +107,62 @@ def viterbi(soft: Soft) -> Bits:
     return bits[:INFO_BITS]
 
 
+def list_viterbi(soft: Soft, size: int) -> list[Bits]:
+    """The ``size`` most likely words, best first: each state keeps its best paths instead of one (N. Seshadri and
+    C.-E. W. Sundberg, 1994, the parallel algorithm). Each is (96,) bits."""
+    trellis = _trellis()
+    steps = soft.reshape(-1, len(_GENERATORS))
+    metric = np.full((_STATES, size), -np.inf)
+    metric[0, 0] = 0.0
+    branch = np.einsum("iso,to->tsi", trellis.gain, steps)
+    came = np.empty((len(steps), _STATES, size), np.int16)  # which of the 2 x size candidates each path came from
+    for step, gains in enumerate(branch):
+        candidates = (metric[trellis.previous.T] + gains[..., None]).reshape(_STATES, 2 * size)
+        order = np.argsort(-candidates, axis=1, kind="stable")[:, :size]
+        came[step] = order
+        metric = np.take_along_axis(candidates, order, axis=1)
+    words = []
+    for rank in range(size):
+        if not np.isfinite(metric[0, rank]):
+            break
+        state, place, bits = 0, rank, np.empty(len(steps), np.uint8)
+        for step in range(len(steps) - 1, -1, -1):
+            bits[step] = trellis.bit[state]
+            edge, place_before = divmod(int(came[step, state, place]), size)
+            state, place = int(trellis.previous[edge, state]), place_before
+        words.append(bits[:INFO_BITS])
+    return words
+
+
+LIST = 64
+"""Words that are tried by their CRC when the most likely one fails it and is better than noise."""
+_ABOVE_NOISE = 10.65
+"""99 % of noise scores lower, so that the list costs time and false positives on 1 % of unmarked pictures only."""
+
+
 def decode(soft: Soft) -> Decoded:
-    """Finds the most likely payload in (416,) soft values. Never raises on noise: it answers with a low score."""
+    """Finds the most likely payload in (416,) soft values. Never raises on noise: it answers with a low score.
+
+    Where the most likely word fails its CRC but stands out from noise, the next 63 are asked too: worth about 0.7
+    dB, for at most 64 chances instead of one of passing a CRC by accident."""
     if soft.shape != (CODED_BITS,):
         raise ValueError(f"expected {CODED_BITS} soft values, got shape {soft.shape}")
     clean = np.nan_to_num(np.asarray(soft, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     rms = float(np.sqrt(np.mean(clean * clean)))
     if rms == 0.0:
         return Decoded(None, 0, 0.0)
-    info = viterbi(clean / rms)
-    score = float(clean @ encode(info) / rms / np.sqrt(CODED_BITS))
+    unit = clean / rms
+    best = _check(viterbi(unit), unit)
+    if best.asset_id is None and best.score >= _ABOVE_NOISE:
+        for info in list_viterbi(unit, LIST)[1:]:
+            other = _check(info, unit)
+            if other.asset_id is not None:
+                return other
+    return best
+
+
+def _check(info: Bits, unit: Soft) -> Decoded:
+    score = float(unit @ encode(info) / np.sqrt(CODED_BITS))
     word, version = _to_int(info[:64]), _to_int(info[:4])
     intact = zlib.crc32(word.to_bytes(8, "big")) == _to_int(info[64:])
     known = intact and version == VERSION

@@ -1,0 +1,294 @@
+"""Whether a copy shows the same content as the original, part by part. Pure.
+
+The copy is laid over the preview (`registration`), and what the tools of everyday use change everywhere is fitted
+and taken off: brightness, contrast, gamma, saturation down to grey, and white balance. What is left over is measured
+against what the place itself bears: along edges and in texture, recompression, noise and half a pixel of
+misregistration leave more than on an even wall. Painting over leaves a few places far above that; another picture
+does not even correlate where the original has structure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .registration import Homography, Placement, luma, place, warp
+
+SIGMA = 1.5
+"""Blur, in px of the preview, under which both are compared."""
+_WINDOW = 9
+"""Px a side over which a difference is averaged: 4 % of the preview's longer side."""
+EVEN_LIMIT, TEXTURE_LIMIT = 11.0, 0.45
+"""A place is changed where its mean difference, in grey levels, is over the first plus the second times the local
+standard deviation of the original."""
+_SMALLEST = 12
+"""Px that a changed part has at least."""
+_DIFFERENT_SHARE = 0.6
+_STRUCTURE = 6.0
+"""Local standard deviation, in grey levels, from which a place has structure that can be recognised."""
+_AGREEING = 0.4
+_DIFFERENT_AGREEMENT = 0.35
+_COLOUR = np.float32(0.6)
+_INSIDE = 0.85
+_LITTLE = 0.1
+"""A copy of which less than this share shows the original is not a copy of it."""
+
+Match = Literal["same", "edited", "different"]
+RGB = NDArray[np.uint8]
+Plane = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A changed part, in fractions of the copy's width and height from its top left, so that it can be drawn on
+    the file; ``frame`` of the preview."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    frame: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """``changed``: the share of the compared area that differs. ``coverage``: the share of the original that the copy
+    shows: what a crop left out is no difference. ``surroundings``: the share of the copy that is not the original:
+    borders of a window, a page, another picture beside it, none of which is compared. All in [0, 1]."""
+
+    match: Match
+    changed: float
+    regions: tuple[Region, ...]
+    coverage: float = 1.0
+    surroundings: float = 0.0
+
+
+def compare_picture(
+    original: RGB,
+    copy: RGB,
+    matrix: Sequence[float] | None = None,
+    size: tuple[int, int] | None = None,
+    frame: int = 0,
+) -> Comparison:
+    """``original``: a preview's picture. ``copy``: any size. ``matrix``: of the codec's `Geometry`; None: the copy is
+    whole and upright. ``size``: the original's (height, width), where it is known."""
+    placement = place(original, copy, matrix, size)
+    if placement is None:
+        return Comparison("different", 1.0, (), 0.0, 1.0)
+    return compare_placed(original, copy, placement, frame)
+
+
+def compare_placed(original: RGB, copy: RGB, placement: Placement, frame: int = 0) -> Comparison:
+    """As `compare_picture`, with the copy's place known. ``copy`` should have about the preview's resolution."""
+    coverage, surroundings = placement.coverage, placement.surroundings
+    warped, mask = warp(copy, placement.to_copy, (original.shape[0], original.shape[1]))
+    mask = _eroded(mask)
+    if int(mask.sum()) < 64 or surroundings > 1 - _LITTLE:
+        return Comparison("different", 1.0, (), coverage, surroundings)
+    a, b = _smooth(original, mask), _smooth(warped, mask)
+    # A copy that was smaller than the preview is as soft as it was enlarged.
+    soft = _enlarged(placement.to_copy)
+    if soft > 1.2:
+        a = np.asarray(cv2.GaussianBlur(a, (0, 0), 0.6 * soft), np.float32)
+        b = np.asarray(cv2.GaussianBlur(b, (0, 0), 0.6 * soft), np.float32)
+    predicted, gain = predict(a, b, mask)
+    x, y = luma_of(predicted), luma_of(b)
+    mean = _local(_difference(predicted, b, x, y), mask) / np.float32(np.clip(gain, 0.5, 1.0))
+    activity = _deviation(x, mask)
+    changed = _cleaned(mask & (mean > EVEN_LIMIT + TEXTURE_LIMIT * activity))
+    share = float(changed.sum() / mask.sum())
+    agrees = agreement(x, y, mask, activity)
+    if share > _DIFFERENT_SHARE or agrees < _DIFFERENT_AGREEMENT or _beside(placement, agrees):
+        return Comparison("different", round(max(share, 0.01), 4), (), coverage, surroundings)
+    if not changed.any():
+        return Comparison("same", 0.0, (), coverage, surroundings)
+    regions = _regions(changed, placement.to_copy, (copy.shape[0], copy.shape[1]), frame)
+    return Comparison("edited", round(share, 4), regions, coverage, surroundings)
+
+
+def _beside(placement: Placement, agrees: float) -> bool:
+    """Whether copy and original merely overlap, each going on beyond the other, on a part that proves nothing: an even
+    wall of another picture fits somewhere."""
+    inside = max(placement.coverage, 1.0 - placement.surroundings)
+    return inside < _INSIDE and not (placement.likeness > 0.85 and 0.7 < agrees < 1.0)
+
+
+def _difference(a: Plane, b: Plane, x: Plane, y: Plane) -> Plane:
+    """(h, w): of luma, or of colour at a lower weight, since every encoder spares there. ``x``, ``y``: their luma."""
+    d = a - b
+    luminance = x - y
+    return np.maximum(np.abs(luminance), _COLOUR * np.abs(d - luminance[..., None]).max(axis=2))
+
+
+def luma_of(picture: Plane) -> Plane:
+    """(h, w, 3) float32 -> (h, w)."""
+    return np.asarray(picture @ np.array([0.299, 0.587, 0.114], np.float32), np.float32)
+
+
+def _enlarged(to_copy: Homography) -> float:
+    return 1.0 / max(float(np.sqrt(abs(np.linalg.det(to_copy[:2, :2])))), 0.05)
+
+
+def _eroded(mask: Mask) -> Mask:
+    """Without two px along every border, the preview's own included: there the copy shows a mixture."""
+    kernel = np.ones((5, 5), np.uint8)
+    out = cv2.erode(mask.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(out, np.bool_)
+
+
+def _smooth(picture: RGB, mask: Mask) -> Plane:
+    """Blurred within the mask only: what lies outside does not bleed in."""
+    weight = mask.astype(np.float32)
+    total = cv2.GaussianBlur(picture.astype(np.float32) * weight[..., None], (0, 0), SIGMA)
+    count = np.asarray(cv2.GaussianBlur(weight, (0, 0), SIGMA), np.float32)
+    return np.asarray(total / np.maximum(count, 1e-3)[..., None], np.float32)
+
+
+def _box(plane: Plane, size: int = _WINDOW) -> Plane:
+    return np.asarray(cv2.boxFilter(plane, -1, (size, size), borderType=cv2.BORDER_CONSTANT), np.float32)
+
+
+def _local(plane: Plane, mask: Mask, size: int = _WINDOW) -> Plane:
+    """The mean over a window, of what the mask counts."""
+    weight = mask.astype(np.float32)
+    return np.asarray(_box(plane * weight, size) / np.maximum(_box(weight, size), 1e-3), np.float32)
+
+
+def _deviation(plane: Plane, mask: Mask, size: int = _WINDOW + 2) -> Plane:
+    mean = _local(plane, mask, size)
+    return np.sqrt(np.maximum(_local(plane * plane, mask, size) - mean * mean, 0.0))
+
+
+# ── tones ────────────────────────────────────────────────────────────────────────────────────────────────────────
+_SATURATIONS = (1.0, 0.0, 0.5, 0.7, 0.85, 1.15, 1.3, 1.6)
+_SAMPLES = 1200
+_SCALES = (0.12, 0.06, 0.03, 0.02, 0.014)
+"""The fit begins with all px and ends with those that agree within 3.5 grey levels."""
+
+Values = NDArray[np.float64]
+
+
+def predict(a: Plane, b: Plane, mask: Mask) -> tuple[Plane, float]:
+    """What the copy would look like if nothing but its tones had changed, (h, w, 3), and the gain of the change.
+
+    Saturation by one factor from 0 (grey) to 1.6, then one parabola for all channels (contrast, brightness, gamma),
+    then a tint a channel, cut off at black and white. Hues do not turn into others. Fitted on the px that agree, so
+    that an edit does not bend the fit; of several that explain them, the one that explains most."""
+    inside = np.flatnonzero(mask.ravel())
+    inside = inside[:: max(1, len(inside) // _SAMPLES)]
+    u, v = (plane.reshape(-1, 3)[inside].astype(np.float64) / 255.0 for plane in (a, b))
+    grey = u @ np.array([0.299, 0.587, 0.114])
+    best: tuple[float, float, Values] | None = None
+    for saturation in _SATURATIONS:
+        mixed = grey[:, None] + saturation * (u - grey[:, None])
+        curve = _curve(mixed.ravel(), v.ravel())
+        # Unchanged saturation needs no explanation.
+        cost = _cost(curve, mixed, v) * (1.0 if saturation == 1.0 else 1.03)
+        if best is None or cost < best[0]:
+            best = cost, saturation, curve
+    assert best is not None  # noqa: S101 - there are saturations to try
+    _, saturation, curve = best
+    saturation, curve = _between(saturation, curve, u, grey, v)
+    mixed = grey[:, None] + saturation * (u - grey[:, None])
+    tint = np.clip(np.median(v - np.clip(_apply(curve, mixed), 0.0, 1.0), axis=0), -0.12, 0.12)
+    y = luma_of(a)[..., None]
+    whole = (y + np.float32(saturation) * (a - y)) / np.float32(255.0)
+    out = np.float32(255.0) * (_apply(curve, whole) + tint).astype(np.float32)
+    return np.clip(out, 0.0, 255.0), float(curve[1] + 2 * curve[2] * float(np.mean(grey)))
+
+
+def _between(saturation: float, curve: Values, u: Values, grey: Values, v: Values) -> tuple[float, Values]:
+    """The saturation by least squares around the best one that was tried, and its curve."""
+    centre = v @ np.array([0.299, 0.587, 0.114])
+    slope = np.clip(curve[1] + 2 * curve[2] * grey, 0.2, 3.0)
+    x, y = (u - grey[:, None]) * slope[:, None], v - centre[:, None]
+    error = np.abs(saturation * x - y).max(axis=1)
+    weight = 1.0 / (1.0 + (error / 0.03) ** 2)
+    top, bottom = float((weight[:, None] * x * y).sum()), float((weight[:, None] * x * x).sum())
+    if bottom < 1e-4 * len(u):
+        return saturation, curve
+    finer = float(np.clip(top / bottom, max(0.0, saturation - 0.2), saturation + 0.2))
+    mixed = grey[:, None] + finer * (u - grey[:, None])
+    again = _curve(mixed.ravel(), v.ravel())
+    before = grey[:, None] + saturation * (u - grey[:, None])
+    return (finer, again) if _cost(again, mixed, v) < _cost(curve, before, v) else (saturation, curve)
+
+
+def _curve(u: Values, v: Values) -> Values:
+    """(offset, slope, bend) with v about offset + slope u + bend u^2, both in [0, 1]: drawn a little towards the
+    identity, and with ever less say for px that are off (graduated non-convexity, A. Blake and A. Zisserman, 1987)."""
+    powers = np.stack([np.ones_like(u), u, u * u, u**3, u**4])
+    # Clipped whites and blacks lie off the curve, whatever it is.
+    trust = np.where((v > 0.985) | (v < 0.015), 0.02, 1.0)
+    prior, mean = np.diag([1e-4, 1e-4, 1e-3]) * len(u), np.array([0.0, 1.0, 0.0])
+    found, weight = mean, trust
+    for scale in (*_SCALES, 0.0):
+        moments, right = powers @ weight, powers[:3] @ (weight * v)
+        normal = np.array([moments[0:3], moments[1:4], moments[2:5]]) + prior
+        found = _sane(np.linalg.solve(normal, right + prior @ mean))
+        if scale:
+            error = _apply(found, u) - v
+            weight = trust / (1.0 + (error / scale) ** 2)
+    return found
+
+
+def _sane(curve: Values) -> Values:
+    """Rising from black to white, neither a flat grey nor a threshold: else it is no change of tones."""
+    bend = float(np.clip(curve[2], -0.7, 0.7))
+    slope = float(np.clip(curve[1], 0.4 + max(0.0, -2 * bend), 2.4 + max(0.0, -2 * bend)))
+    return np.array([float(np.clip(curve[0], -0.6, 0.6)), slope, bend])
+
+
+def _apply(curve: Values, x: NDArray[np.floating]) -> NDArray[np.floating]:
+    offset, slope, bend = (x.dtype.type(value) for value in curve)
+    return np.asarray(offset + x * (slope + bend * x))
+
+
+def _cost(curve: Values, u: Values, v: Values) -> float:
+    error = np.clip(_apply(curve, u), 0.0, 1.0) - v
+    return float(np.log1p((error / 0.02) ** 2).mean()) + 1e-3
+
+
+# ── places ───────────────────────────────────────────────────────────────────────────────────────────────────────
+def agreement(x: Plane, y: Plane, mask: Mask, activity: Plane, window: int = 17) -> float:
+    """The share of the original's structured px around which the copy correlates with it. Where the original is even
+    (as far as the copy shows it): 1 if the copy is even too, else 0."""
+    structured = mask & (activity > _STRUCTURE)
+    if int(structured.sum()) < max(32, 0.02 * int(mask.sum())):
+        return float((mask & (_deviation(y, mask) > 2 * _STRUCTURE)).sum() < 0.05 * mask.sum())
+    mean_x, mean_y = _local(x, mask, window), _local(y, mask, window)
+    covariance = _local(x * y, mask, window) - mean_x * mean_y
+    var_x = np.maximum(_local(x * x, mask, window) - mean_x**2, 0.0)
+    var_y = np.maximum(_local(y * y, mask, window) - mean_y**2, 0.0)
+    r = covariance / np.sqrt((var_x + 1.0) * (var_y + 1.0))
+    return float((r[structured] > _AGREEING).mean())
+
+
+def _cleaned(changed: Mask) -> Mask:
+    """Without specks."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(changed.astype(np.uint8), connectivity=8)
+    keep = np.zeros(count, bool)
+    keep[1:] = stats[1:, cv2.CC_STAT_AREA] >= _SMALLEST
+    return np.asarray(keep[labels], np.bool_)
+
+
+def _regions(changed: Mask, to_copy: Homography, copy: tuple[int, int], frame: int) -> tuple[Region, ...]:
+    """The largest eight parts, as upright boxes on the copy."""
+    joined = cv2.dilate(changed.astype(np.uint8), np.ones((5, 5), np.uint8))
+    count, _, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    boxes = sorted((stats[i] for i in range(1, count)), key=lambda s: -int(s[cv2.CC_STAT_AREA]))[:8]
+    out = []
+    for x, y, w, h, _ in boxes:
+        corners = np.array([[x, y, 1], [x + w, y, 1], [x + w, y + h, 1], [x, y + h, 1]], np.float64) @ to_copy.T
+        points = np.clip(corners[:, :2] / corners[:, 2:] / [copy[1], copy[0]], 0.0, 1.0)
+        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+        out.append(
+            Region(round(float(left), 3), round(float(top), 3), round(float(right), 3), round(float(bottom), 3), frame)
+        )
+    return tuple(out)
