@@ -125,7 +125,6 @@ class Engine:
                 source_type="generated",
                 made_at=parts.clock(),
                 version=version(),
-                binding_alg=None,
                 model=model,
                 prompt=prompt if parts.publish_prompt else None,
                 record={
@@ -185,7 +184,6 @@ class Engine:
                 source_type=request.source_type,
                 made_at=parts.clock(),
                 version=version(),
-                binding_alg=None,
                 record={
                     "policy": asked["policy"],
                     "verdict": decision.verdict.word,
@@ -267,18 +265,17 @@ class Engine:
     ) -> Release:
         parts = self.parts
         finisher = parts.finisher()
-        if finisher.marks(material.kind):
-            statement = replace(statement, binding_alg=finisher.codec.alg)
 
         def tick(stage: str) -> Callable[[int], None]:
             return lambda count: run.progress(stage, count, 0)
 
         encoded = run.stage("encode", lambda: finisher.encode(material, statement, work, tick("encode")))
-        store = run.stage("sign", lambda: finisher.sign(encoded, statement, material, work / FINISHED))
-        encoded.unlink(missing_ok=True)
-        done = run.stage("read back", lambda: finisher.read_back(work / FINISHED, store, statement, tick("read back")))
+        stated = replace(statement, bindings=encoded.bindings)
+        store = run.stage("sign", lambda: finisher.sign(encoded.path, stated, material, work / FINISHED))
+        encoded.path.unlink(missing_ok=True)
+        done = run.stage("read back", lambda: finisher.read_back(work / FINISHED, store, stated, tick("read back")))
         name = parts.store.name(intent.asset_id, statement.mime)
-        bindings = [(finisher.codec.alg, str(intent.asset_id))] if statement.binding_alg else []
+        bindings = [(alg, str(intent.asset_id)) for alg in encoded.bindings]
         claims = {
             "asset_id": str(intent.asset_id),
             "sha256": done.sha256,

@@ -26,15 +26,17 @@ from ..provenance.media import (
     MediaInfo,
     encode_clip,
     encode_picture,
-    encode_sound,
     open_media,
+    read_sound,
     read_xmp,
+    write_wav,
     write_xmp,
 )
 from ..provenance.preview import Preview, PreviewMaker
 from ..provenance.signing import Signer, sign_file
 from ..provenance.trust import TrustLists
-from ..provenance.watermark.base import Codec, Detection
+from ..provenance.watermark.base import Codec, Detection, SoundCodec
+from .soundtrack import marked, sound_detection
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Material:
 
 @dataclass(frozen=True)
 class Finished:
-    """A signed file that was read back. ``sha256``: hex, of its bytes."""
+    """A signed file that was read back. ``sha256``: hex, of its bytes. ``detection``: of the pictures' mark, or of the
+    sound's where there are no pictures."""
 
     path: Path
     sha256: str
@@ -65,20 +68,26 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """An encoded file that is not signed yet. ``bindings``: the algorithms of the marks that it carries."""
+
+    path: Path
+    bindings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Finisher:
     """The tools of finishing. ``tsa``: gives the URL of a time-stamp authority while its block lasts."""
 
     codec: Codec
+    sound_codec: SoundCodec
     signer: Signer
     tsa: Callable[[], AbstractContextManager[str]]
     trust: TrustLists
     limits: Limits
     organisation: str
 
-    def marks(self, kind: Kind) -> bool:
-        return kind != "audio"
-
-    def encode(self, material: Material, statement: Statement, work: Path, tick: Callable[[int], None]) -> Path:
+    def encode(self, material: Material, statement: Statement, work: Path, tick: Callable[[int], None]) -> Encoded:
         """Labels, marks and encodes into ``work``. The label is in the file before anything is signed."""
         xmp = xmp_packet(
             statement.asset_id,
@@ -92,19 +101,30 @@ class Finisher:
         if material.kind == "audio":
             if material.source is None:
                 raise ReadBackError("there is no sound to seal")
-            encode_sound(material.source.path, target)
+            sound = marked(self.sound_codec, read_sound(material.source), statement.asset_id)
+            write_wav(sound, target, material.source.path)
             write_xmp(target, statement.mime, xmp)
-            return target
-        marked = _counted(self.codec.embed(material.frames, statement.asset_id), tick)
+            return Encoded(target, self._sound_binding(target, statement))
+        frames = _counted(self.codec.embed(material.frames, statement.asset_id), tick)
         if material.kind == "image":
-            frame = next(marked, None)
+            frame = next(frames, None)
             if frame is None:
                 raise ReadBackError("there is no picture to mark")
             target.write_bytes(encode_picture(frame.rgb, statement.mime, xmp=xmp, keep=material.keep))
-            return target
-        encode_clip(marked, target, statement.mime, rate=material.rate or Fraction(25), sound=material.sound)
+            return Encoded(target, (self.codec.alg,))
+        track = None
+        if material.sound is not None and material.sound.info.sound is not None:
+            track = marked(self.sound_codec, read_sound(material.sound), statement.asset_id)
+        encode_clip(frames, target, statement.mime, rate=material.rate or Fraction(25), sound=track)
         write_xmp(target, statement.mime, xmp)
-        return target
+        return Encoded(target, (self.codec.alg, *self._sound_binding(target, statement)))
+
+    def _sound_binding(self, encoded: Path, statement: Statement) -> tuple[str, ...]:
+        """The sound's mark is claimed where it reads back from the encoded sound: silence and very short sounds cannot
+        carry one, and then nothing is said of it."""
+        found = sound_detection(self.sound_codec, open_media(encoded, self.limits))
+        own = found is not None and found.asset_id == statement.asset_id and math.isfinite(found.score)
+        return (self.sound_codec.alg,) if own else ()
 
     def sign(self, encoded: Path, statement: Statement, material: Material, target: Path) -> bytes:
         parent = None
@@ -140,6 +160,9 @@ class Finisher:
             raise ReadBackError("the XMP does not carry this asset's id", code="provenance.readback.metadata")
         if label.source_type != SOURCE_TYPE_URI[statement.source_type]:
             raise ReadBackError("the XMP does not carry the source type", code="provenance.readback.metadata")
+        claimed = dict(credentials.soft_bindings)
+        if set(claimed) != set(statement.bindings):
+            raise ReadBackError("the manifest does not carry the watermarks", code="provenance.readback.watermark")
         detection, preview = None, None
         if media.info.kind != "audio":
             maker = PreviewMaker()
@@ -150,17 +173,31 @@ class Finisher:
             for _ in watched:
                 pass
             preview = maker.preview()
-            claimed = dict(credentials.soft_bindings).get(self.codec.alg)
-            own = detection.asset_id == statement.asset_id and claimed == str(statement.asset_id)
-            if not own or not math.isfinite(detection.score):
-                raise ReadBackError(
-                    f"the watermark cannot be read back (score {detection.score:.1f})",
-                    code="provenance.readback.watermark",
-                    hint="The picture may leave the mark no room (too flat or too dark). Try another seed or size.",
-                )
+            _check_mark(detection, claimed.get(self.codec.alg), statement)
+        heard = sound_detection(self.sound_codec, media)
+        if self.sound_codec.alg in statement.bindings:
+            _check_mark(heard, claimed.get(self.sound_codec.alg), statement)
+        if media.info.kind == "audio" and self.sound_codec.alg in statement.bindings:
+            detection = heard
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         return Finished(path, digest, path.stat().st_size, media.info, store, credentials, detection, preview)
+
+
+def _check_mark(detection: Detection | None, claimed: str | None, statement: Statement) -> None:
+    """The mark must be there, be this asset's, and be what the manifest claims."""
+    own = str(statement.asset_id)
+    if detection is not None and claimed == own and str(detection.asset_id) == own and math.isfinite(detection.score):
+        return
+    other = None if detection is None else detection.asset_id
+    score = 0.0 if detection is None else detection.score
+    raise ReadBackError(
+        f"the watermark cannot be read back ({f'it says {other}' if other else 'none found'}, score {score:.1f})",
+        code="provenance.readback.watermark",
+        hint="The file carries another asset's mark: seal its original instead."
+        if other
+        else "The picture may leave the mark no room (too flat or too dark). Try another seed or size.",
+    )
 
 
 def _check_source_type(credentials: Credentials, statement: Statement) -> None:

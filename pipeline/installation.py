@@ -25,7 +25,7 @@ from ..provenance.signing import FileSigner
 from ..provenance.timestamps import loopback_tsa
 from ..provenance.trust import TrustList, TrustLists
 from ..provenance.verify import Verifier
-from ..provenance.watermark.registry import all_codecs, codec
+from ..provenance.watermark.registry import all_codecs, codec, sound_codec
 from ..safety.judge import FrameGuard, TextGuard
 from ..safety.policy import Pack
 from .finish import Finisher
@@ -133,7 +133,7 @@ class Installation:
         return TrustLists(tuple(claim), tuple(tsa))
 
     @property
-    def _watermark_key(self) -> bytes | None:
+    def watermark_key(self) -> bytes | None:
         key = self.settings.watermark_key
         return key.get_secret_value().encode() if key is not None else None
 
@@ -150,7 +150,8 @@ class Installation:
     def finisher(self) -> Finisher:
         self.ensure_keys()
         return Finisher(
-            codec=codec(key=self._watermark_key),
+            codec=codec(key=self.watermark_key),
+            sound_codec=sound_codec(self.watermark_key),
             signer=FileSigner(self.keys.claim()),
             tsa=self.tsa,
             trust=self.trust,
@@ -166,8 +167,8 @@ class Installation:
 
     def verifier(self) -> Verifier:
         codecs = all_codecs()
-        if self._watermark_key is not None:
-            codecs = all_codecs(self._watermark_key) + codecs
+        if self.watermark_key is not None:
+            codecs = all_codecs(self.watermark_key) + codecs
         return Verifier(self.trust, codecs, self.resolvers(), self.limits)
 
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -17,16 +17,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .registration import Homography, Placement, luma, place, warp
+from .registration import Placement, choose, pixel_scale, placed, shrunk, to_shrunk
+from .tones import luma_of, predict
+from .warping import Homography, warp
 
 SIGMA = 1.5
 """Blur, in px of the preview, under which both are compared."""
 _WINDOW = 9
 """Px a side over which a difference is averaged: 4 % of the preview's longer side."""
-EVEN_LIMIT, TEXTURE_LIMIT = 11.0, 0.45
+EVEN_LIMIT, TEXTURE_LIMIT = 13.0, 0.45
 """A place is changed where its mean difference, in grey levels, is over the first plus the second times the local
 standard deviation of the original."""
-_SMALLEST = 12
+_CLEAR = 1.3
+_SMALLEST = 40
 """Px that a changed part has at least."""
 _DIFFERENT_SHARE = 0.6
 _STRUCTURE = 6.0
@@ -78,10 +81,15 @@ def compare_picture(
 ) -> Comparison:
     """``original``: a preview's picture. ``copy``: any size. ``matrix``: of the codec's `Geometry`; None: the copy is
     whole and upright. ``size``: the original's (height, width), where it is known."""
-    placement = place(original, copy, matrix, size)
+    if min(*original.shape[:2], *copy.shape[:2]) < 8:
+        return Comparison("different", 1.0, (), 0.0, 1.0)
+    shape = (original.shape[0], original.shape[1])
+    small, shrink = shrunk(copy, pixel_scale(matrix, shape, size), shape)
+    best = choose([original], small, to_shrunk(matrix, shrink), size)
+    placement = None if best is None else placed(original, small, best)
     if placement is None:
         return Comparison("different", 1.0, (), 0.0, 1.0)
-    return compare_placed(original, copy, placement, frame)
+    return compare_placed(original, small, placement, frame)
 
 
 def compare_placed(original: RGB, copy: RGB, placement: Placement, frame: int = 0) -> Comparison:
@@ -101,7 +109,7 @@ def compare_placed(original: RGB, copy: RGB, placement: Placement, frame: int = 
     x, y = luma_of(predicted), luma_of(b)
     mean = _local(_difference(predicted, b, x, y), mask) / np.float32(np.clip(gain, 0.5, 1.0))
     activity = _deviation(x, mask)
-    changed = _cleaned(mask & (mean > EVEN_LIMIT + TEXTURE_LIMIT * activity))
+    changed = _changed(mask, mean / (EVEN_LIMIT + TEXTURE_LIMIT * activity))
     share = float(changed.sum() / mask.sum())
     agrees = agreement(x, y, mask, activity)
     if share > _DIFFERENT_SHARE or agrees < _DIFFERENT_AGREEMENT or _beside(placement, agrees):
@@ -124,11 +132,6 @@ def _difference(a: Plane, b: Plane, x: Plane, y: Plane) -> Plane:
     d = a - b
     luminance = x - y
     return np.maximum(np.abs(luminance), _COLOUR * np.abs(d - luminance[..., None]).max(axis=2))
-
-
-def luma_of(picture: Plane) -> Plane:
-    """(h, w, 3) float32 -> (h, w)."""
-    return np.asarray(picture @ np.array([0.299, 0.587, 0.114], np.float32), np.float32)
 
 
 def _enlarged(to_copy: Homography) -> float:
@@ -162,97 +165,7 @@ def _local(plane: Plane, mask: Mask, size: int = _WINDOW) -> Plane:
 
 def _deviation(plane: Plane, mask: Mask, size: int = _WINDOW + 2) -> Plane:
     mean = _local(plane, mask, size)
-    return np.sqrt(np.maximum(_local(plane * plane, mask, size) - mean * mean, 0.0))
-
-
-# ── tones ────────────────────────────────────────────────────────────────────────────────────────────────────────
-_SATURATIONS = (1.0, 0.0, 0.5, 0.7, 0.85, 1.15, 1.3, 1.6)
-_SAMPLES = 1200
-_SCALES = (0.12, 0.06, 0.03, 0.02, 0.014)
-"""The fit begins with all px and ends with those that agree within 3.5 grey levels."""
-
-Values = NDArray[np.float64]
-
-
-def predict(a: Plane, b: Plane, mask: Mask) -> tuple[Plane, float]:
-    """What the copy would look like if nothing but its tones had changed, (h, w, 3), and the gain of the change.
-
-    Saturation by one factor from 0 (grey) to 1.6, then one parabola for all channels (contrast, brightness, gamma),
-    then a tint a channel, cut off at black and white. Hues do not turn into others. Fitted on the px that agree, so
-    that an edit does not bend the fit; of several that explain them, the one that explains most."""
-    inside = np.flatnonzero(mask.ravel())
-    inside = inside[:: max(1, len(inside) // _SAMPLES)]
-    u, v = (plane.reshape(-1, 3)[inside].astype(np.float64) / 255.0 for plane in (a, b))
-    grey = u @ np.array([0.299, 0.587, 0.114])
-    best: tuple[float, float, Values] | None = None
-    for saturation in _SATURATIONS:
-        mixed = grey[:, None] + saturation * (u - grey[:, None])
-        curve = _curve(mixed.ravel(), v.ravel())
-        # Unchanged saturation needs no explanation.
-        cost = _cost(curve, mixed, v) * (1.0 if saturation == 1.0 else 1.03)
-        if best is None or cost < best[0]:
-            best = cost, saturation, curve
-    assert best is not None  # noqa: S101 - there are saturations to try
-    _, saturation, curve = best
-    saturation, curve = _between(saturation, curve, u, grey, v)
-    mixed = grey[:, None] + saturation * (u - grey[:, None])
-    tint = np.clip(np.median(v - np.clip(_apply(curve, mixed), 0.0, 1.0), axis=0), -0.12, 0.12)
-    y = luma_of(a)[..., None]
-    whole = (y + np.float32(saturation) * (a - y)) / np.float32(255.0)
-    out = np.float32(255.0) * (_apply(curve, whole) + tint).astype(np.float32)
-    return np.clip(out, 0.0, 255.0), float(curve[1] + 2 * curve[2] * float(np.mean(grey)))
-
-
-def _between(saturation: float, curve: Values, u: Values, grey: Values, v: Values) -> tuple[float, Values]:
-    """The saturation by least squares around the best one that was tried, and its curve."""
-    centre = v @ np.array([0.299, 0.587, 0.114])
-    slope = np.clip(curve[1] + 2 * curve[2] * grey, 0.2, 3.0)
-    x, y = (u - grey[:, None]) * slope[:, None], v - centre[:, None]
-    error = np.abs(saturation * x - y).max(axis=1)
-    weight = 1.0 / (1.0 + (error / 0.03) ** 2)
-    top, bottom = float((weight[:, None] * x * y).sum()), float((weight[:, None] * x * x).sum())
-    if bottom < 1e-4 * len(u):
-        return saturation, curve
-    finer = float(np.clip(top / bottom, max(0.0, saturation - 0.2), saturation + 0.2))
-    mixed = grey[:, None] + finer * (u - grey[:, None])
-    again = _curve(mixed.ravel(), v.ravel())
-    before = grey[:, None] + saturation * (u - grey[:, None])
-    return (finer, again) if _cost(again, mixed, v) < _cost(curve, before, v) else (saturation, curve)
-
-
-def _curve(u: Values, v: Values) -> Values:
-    """(offset, slope, bend) with v about offset + slope u + bend u^2, both in [0, 1]: drawn a little towards the
-    identity, and with ever less say for px that are off (graduated non-convexity, A. Blake and A. Zisserman, 1987)."""
-    powers = np.stack([np.ones_like(u), u, u * u, u**3, u**4])
-    # Clipped whites and blacks lie off the curve, whatever it is.
-    trust = np.where((v > 0.985) | (v < 0.015), 0.02, 1.0)
-    prior, mean = np.diag([1e-4, 1e-4, 1e-3]) * len(u), np.array([0.0, 1.0, 0.0])
-    found, weight = mean, trust
-    for scale in (*_SCALES, 0.0):
-        moments, right = powers @ weight, powers[:3] @ (weight * v)
-        normal = np.array([moments[0:3], moments[1:4], moments[2:5]]) + prior
-        found = _sane(np.linalg.solve(normal, right + prior @ mean))
-        if scale:
-            error = _apply(found, u) - v
-            weight = trust / (1.0 + (error / scale) ** 2)
-    return found
-
-
-def _sane(curve: Values) -> Values:
-    """Rising from black to white, neither a flat grey nor a threshold: else it is no change of tones."""
-    bend = float(np.clip(curve[2], -0.7, 0.7))
-    slope = float(np.clip(curve[1], 0.4 + max(0.0, -2 * bend), 2.4 + max(0.0, -2 * bend)))
-    return np.array([float(np.clip(curve[0], -0.6, 0.6)), slope, bend])
-
-
-def _apply(curve: Values, x: NDArray[np.floating]) -> NDArray[np.floating]:
-    offset, slope, bend = (x.dtype.type(value) for value in curve)
-    return np.asarray(offset + x * (slope + bend * x))
-
-
-def _cost(curve: Values, u: Values, v: Values) -> float:
-    error = np.clip(_apply(curve, u), 0.0, 1.0) - v
-    return float(np.log1p((error / 0.02) ** 2).mean()) + 1e-3
+    return np.asarray(np.sqrt(np.maximum(_local(plane * plane, mask, size) - mean * mean, 0.0)), np.float32)
 
 
 # ── places ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -270,11 +183,15 @@ def agreement(x: Plane, y: Plane, mask: Mask, activity: Plane, window: int = 17)
     return float((r[structured] > _AGREEING).mean())
 
 
-def _cleaned(changed: Mask) -> Mask:
-    """Without specks."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(changed.astype(np.uint8), connectivity=8)
-    keep = np.zeros(count, bool)
-    keep[1:] = stats[1:, cv2.CC_STAT_AREA] >= _SMALLEST
+def _changed(mask: Mask, excess: Plane) -> Mask:
+    """Where the difference is over its limit (``excess`` over 1), and somewhere in the same part clearly over it.
+    Without specks."""
+    over = mask & (excess > 1.0)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(over.astype(np.uint8), connectivity=8)
+    clear = np.zeros(count, bool)
+    clear[np.unique(labels[over & (excess > _CLEAR)])] = True
+    keep = clear & (stats[:, cv2.CC_STAT_AREA] >= _SMALLEST)
+    keep[0] = False
     return np.asarray(keep[labels], np.bool_)
 
 

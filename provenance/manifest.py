@@ -42,7 +42,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Statement:
-    """What is claimed about one asset. ``record`` is the redacted decision record: no prompt text, no person."""
+    """What is claimed about one asset. ``record`` is the redacted decision record: no prompt text, no person.
+    ``bindings``: the algorithms of the watermarks that carry the asset's id."""
 
     asset_id: AssetId
     title: str
@@ -50,8 +51,8 @@ class Statement:
     source_type: SourceType
     made_at: dt.datetime
     version: str
-    binding_alg: str | None
     record: dict[str, Any]
+    bindings: tuple[str, ...] = ()
     model: Model | None = None
     prompt: str | None = None
     ingredients: list[dict[str, Any]] = field(default_factory=list)
@@ -78,14 +79,11 @@ def definition(statement: Statement) -> dict[str, Any]:
         first["digitalSourceType"] = uri
     actions = [first]
     assertions: list[dict[str, Any]] = []
-    if statement.binding_alg is not None:
+    if statement.bindings:
         actions.append({"action": "c2pa.watermarked.bound", "when": when, "softwareAgent": agent})
-        assertions.append(
-            _assertion(
-                "c2pa.soft-binding",
-                {"alg": statement.binding_alg, "blocks": [{"scope": {}, "value": str(statement.asset_id)}]},
-            )
-        )
+    for alg in statement.bindings:
+        binding = {"alg": alg, "blocks": [{"scope": {}, "value": str(statement.asset_id)}]}
+        assertions.append(_assertion("c2pa.soft-binding", binding))
     if ai:
         assertions.append(_assertion("c2pa.ai-disclosure", _disclosure(statement)))
     assertions.insert(0, _assertion("c2pa.actions.v2", {"allActionsIncluded": True, "actions": actions}))

@@ -1,57 +1,38 @@
 """The stored preview of an asset, and whether a copy shows the same content, part by part.
 
-A preview is one JPEG: up to eight frames of the asset, 256 px on the longer side, one under the other. A copy is put
-over it with the geometry that the watermark codec found, both are smoothed, brightness and contrast are fitted, and
-a grid of cells is compared by structure. Recompression and scaling change every cell a little; painting over changes
-a few cells a lot; another picture changes most cells a lot.
+A preview is one JPEG: up to eight frames of the asset, 256 px on the longer side, one under the other. A copy is laid
+over it with the geometry that the watermark codec found (`registration`), and what both show is compared place by
+place (`comparing`): so a crop, a turned or mirrored picture, and one in the window of a screenshot are compared with
+the part of the original that they show.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .comparing import Comparison, Match, Region, compare_picture, compare_placed
 from .media.files import picture_from_bytes
 from .media.values import Frame
+from .registration import pixel_scale, placed, scored, shrunk, to_shrunk
+from .warping import Homography, warp
 
 SIDE = 256
 MAX_FRAMES = 8
-_CELL = 16
-_CELL_LIMIT = 14.0
-"""Mean absolute difference of a smoothed cell, in grey levels, above which it is changed. JPEG 30 of a photograph
-stays under 6; a painted block is over 40."""
-_DIFFERENT_SHARE = 0.45
-
-Match = Literal["same", "edited", "different"]
 RGB = NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A changed part, in fractions of the picture's width and height from the top left; ``frame`` of the preview."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-    frame: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """``changed``: the share of cells that differ, in [0, 1]."""
-
-    match: Match
-    changed: float
-    regions: tuple[Region, ...]
+_LOOKED_FOR = 40
+"""Frames of a clip that are kept until it is clear how it lies on the original."""
+_SURE = 0.25
+"""What a place is worth, a coarse px of the original, that needs no further frames."""
+_WHOLE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,107 +81,142 @@ class PreviewMaker:
         return Preview(out.getvalue(), width, height)
 
 
-def compare_picture(original: RGB, copy: RGB, frame: int = 0) -> Comparison:
-    """``original``: a preview's picture. ``copy``: any size, upright and uncropped as the codec's geometry says."""
-    height, width = original.shape[:2]
-    size = (width, height)
-    a = cv2.GaussianBlur(original, (0, 0), 2.0).astype(np.float32)
-    b = cv2.GaussianBlur(cv2.resize(copy, size, interpolation=cv2.INTER_AREA), (0, 0), 2.0).astype(np.float32)
-    b = _fit_tones(a, b)
-    difference = np.abs(a - b).max(axis=2)
-    rows, columns = -(-height // _CELL), -(-width // _CELL)
-    cells = cv2.resize(
-        cv2.copyMakeBorder(difference, 0, rows * _CELL - height, 0, columns * _CELL - width, cv2.BORDER_REFLECT_101),
-        (columns, rows),
-        interpolation=cv2.INTER_AREA,
-    )
-    changed = cells > _CELL_LIMIT
-    share = float(changed.mean())
-    if share > _DIFFERENT_SHARE:
-        return Comparison("different", share, ())
-    if not changed.any():
-        return Comparison("same", 0.0, ())
-    return Comparison("edited", share, _regions(changed, rows, columns, frame))
-
-
-def _fit_tones(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Gain and offset a channel, fitted on the half of the pixels that agree best, so that an edit does not move it."""
-    out = b.copy()
-    for channel in range(3):
-        x, y = b[..., channel].ravel(), a[..., channel].ravel()
-        keep = np.ones(len(x), bool)
-        gain, offset = 1.0, 0.0
-        for _ in range(3):
-            spread = float(x[keep].std())
-            if spread > 2.0:
-                covariance = float(((x[keep] - x[keep].mean()) * (y[keep] - y[keep].mean())).mean())
-                gain = float(np.clip(covariance / spread**2, 0.6, 1.7))
-            else:
-                gain = 1.0
-            offset = float(np.clip(y[keep].mean() - gain * x[keep].mean(), -60, 60))
-            error = np.abs(gain * x + offset - y)
-            keep = error <= np.median(error) + 1e-6
-        out[..., channel] = gain * b[..., channel] + offset
-    return out
-
-
-def _regions(changed: NDArray[np.bool_], rows: int, columns: int, frame: int) -> tuple[Region, ...]:
-    count, _, stats, _ = cv2.connectedComponentsWithStats(changed.astype(np.uint8), connectivity=8)
-    boxes = sorted((stats[i] for i in range(1, count)), key=lambda s: -int(s[cv2.CC_STAT_AREA]))[:8]
-    return tuple(
-        Region(
-            round(int(x) / columns, 3),
-            round(int(y) / rows, 3),
-            round(int(x + w) / columns, 3),
-            round(int(y + h) / rows, 3),
-            frame,
-        )
-        for x, y, w, h, _ in boxes
-    )
-
-
-def compare(preview: Preview, frames: Iterable[Frame]) -> Comparison:
+def compare(
+    preview: Preview,
+    frames: Iterable[Frame],
+    matrix: Sequence[float] | None = None,
+    size: tuple[int, int] | None = None,
+    seconds: float | None = None,
+) -> Comparison:
     """Compares a picture, or a clip frame by frame: each preview frame with the copy's most similar sampled frame.
 
-    A clip is `same` when every compared frame is, and `different` when most have no counterpart."""
+    ``matrix``: of the codec's `Geometry`, the same for all frames; None: the copy is whole and upright. ``size``: the
+    original's (height, width), ``seconds``: its length, where they are known. A clip is `same` when every compared
+    frame is, and `different` when most have no counterpart. Of a shorter clip only as many preview frames as fit into
+    its length are asked for: what a trim left out is no difference, and lowers ``coverage``."""
     originals = preview.pictures()
+    stream = iter(frames)
+    first = next(stream, None)
+    if first is None or not originals:
+        return Comparison("different", 1.0, (), 0.0, 1.0)
     if len(originals) == 1:
-        first = next(iter(frames), None)
-        if first is None:
-            return Comparison("different", 1.0, ())
-        return compare_picture(originals[0], first.rgb)
-    best: list[tuple[float, RGB | None]] = [(np.inf, None) for _ in originals]
-    thumbs = [_thumb(picture) for picture in originals]
-    last = Fraction(-1)
-    for frame in frames:
-        if frame.time - last < Fraction(1, 30) and last >= 0:
-            continue
-        last = frame.time
-        small = _shrink(frame.rgb)
-        thumb = _thumb(small)
-        for index, reference in enumerate(thumbs):
-            distance = float(np.abs(thumb - reference).mean())
-            if distance < best[index][0]:
-                best[index] = (distance, small)
-    results = [
-        compare_picture(original, small, index)
-        for index, (original, (_, small)) in enumerate(zip(originals, best, strict=True))
-        if small is not None
-    ]
-    return _combine(results)
+        return compare_picture(originals[0], first.rgb, matrix, size)
+    clip = _Clip(originals, matrix, size)
+    for frame in itertools.chain([first], stream):
+        clip.look(frame)
+    return clip.comparison(seconds)
 
 
-def _thumb(picture: RGB) -> NDArray[np.float32]:
-    return np.asarray(cv2.resize(picture, (24, 24), interpolation=cv2.INTER_AREA), np.float32)
+class _Clip:
+    """Puts a stream of frames over the preview's frames. Memory does not grow with the stream."""
+
+    def __init__(self, originals: Sequence[RGB], matrix: Sequence[float] | None, size: tuple[int, int] | None) -> None:
+        self._originals, self._matrix, self._size = originals, matrix, size
+        self._shape = (originals[0].shape[0], originals[0].shape[1])
+        self._waiting: list[RGB] = []
+        self._place: Homography | None = None
+        self._score = 0.0
+        self._best: list[tuple[float, RGB | None]] = [(np.inf, None) for _ in originals]
+        self._first, self._last = Fraction(0), Fraction(-1)
+        self._copy: tuple[int, int] | None = None
+        self._decided = False
+
+    def look(self, frame: Frame) -> None:
+        if self._copy is None:
+            self._first, self._copy = frame.time, (frame.rgb.shape[0], frame.rgb.shape[1])
+        elif frame.time - self._last < Fraction(1, 30):
+            return
+        self._last = frame.time
+        small, shrink = shrunk(frame.rgb, pixel_scale(self._matrix, self._shape, self._size), self._shape)
+        if self._decided:
+            self._weigh(small)
+            return
+        self._waiting.append(small)
+        lattice = to_shrunk(self._matrix, shrink)
+        for original in self._originals:
+            for score, found in scored(original, small, lattice, self._size):
+                if score > self._score:
+                    self._score, self._place = score, found
+        area = 512.0 * 512.0 / 256.0
+        if self._score > _SURE * area or len(self._waiting) >= _LOOKED_FOR:
+            self._decide()
+
+    def _decide(self) -> None:
+        self._decided = True
+        waiting, self._waiting = self._waiting, []
+        for small in waiting:
+            self._weigh(small)
+
+    def _weigh(self, small: RGB) -> None:
+        """Keeps the frame for each preview frame that it is most like, of those seen so far."""
+        if self._place is None:
+            return
+        thumb, mask = _thumb(small, self._place, self._shape)
+        for index, original in enumerate(self._originals):
+            reference = _thumb(original, np.eye(3), self._shape)[0]
+            distance = float(np.abs(thumb - reference)[mask].mean()) if mask.any() else np.inf
+            if distance < self._best[index][0]:
+                self._best[index] = (distance, small)
+
+    def comparison(self, seconds: float | None) -> Comparison:
+        if not self._decided:
+            self._decide()
+        if self._place is None:
+            return Comparison("different", 1.0, (), 0.0, 1.0)
+        results = []
+        for index, (original, (_, small)) in enumerate(zip(self._originals, self._best, strict=True)):
+            if small is None:
+                continue
+            placement = placed(original, small, self._place)
+            results.append(
+                Comparison("different", 1.0, (), 0.0, 1.0)
+                if placement is None
+                else compare_placed(original, small, placement, index)
+            )
+        shown = len(self._originals)
+        length = float(self._last - self._first)
+        if seconds is not None and 0 < length < _WHOLE * seconds:
+            shown = max(1, int(length / seconds * shown))
+        kept = sorted(results, key=lambda result: (_ORDER[result.match], result.changed))[:shown]
+        return _combine(kept, min(1.0, shown / len(self._originals)))
 
 
-def _combine(results: Sequence[Comparison]) -> Comparison:
+_ORDER = {"same": 0, "edited": 1, "different": 2}
+
+
+def _thumb(
+    picture: RGB, to_picture: Homography, shape: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The picture rendered small into the preview's frame, and where it covers it."""
+    grid = np.diag([shape[1] / 24, shape[0] / 24, 1.0])
+    step = max(1, round(float(np.sqrt(abs(np.linalg.det((to_picture @ grid)[:2, :2]))))))
+    out, mask = warp(np.asarray(cv2.blur(picture, (step, step)), np.uint8), to_picture @ grid, (24, 24))
+    return out.astype(np.float32), mask
+
+
+def _combine(results: Sequence[Comparison], time_shown: float) -> Comparison:
     if not results:
-        return Comparison("different", 1.0, ())
-    share = float(np.mean([result.changed for result in results]))
+        return Comparison("different", 1.0, (), 0.0, 1.0)
+    share = round(float(np.mean([result.changed for result in results])), 4)
+    coverage = round(float(np.mean([result.coverage for result in results])) * time_shown, 4)
+    surroundings = round(float(np.mean([result.surroundings for result in results])), 4)
     different = sum(result.match == "different" for result in results)
     if different * 2 > len(results):
-        return Comparison("different", share, ())
+        return Comparison("different", share, (), coverage, surroundings)
     if all(result.match == "same" for result in results):
-        return Comparison("same", 0.0, ())
-    return Comparison("edited", share, tuple(region for result in results for region in result.regions)[:8])
+        return Comparison("same", 0.0, (), coverage, surroundings)
+    regions = tuple(region for result in results for region in result.regions)[:8]
+    return Comparison("edited", share, regions, coverage, surroundings)
+
+
+__all__ = [
+    "MAX_FRAMES",
+    "SIDE",
+    "Comparison",
+    "Match",
+    "Preview",
+    "PreviewMaker",
+    "Region",
+    "compare",
+    "compare_picture",
+]

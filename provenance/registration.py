@@ -5,8 +5,7 @@ which the copy was moved. They are found on the preview: copy and original are l
 is a whole number of px, and correlated over their overlap at every shift at once (D. Padfield, *Masked object
 registration in the Fourier domain*, IEEE Transactions on Image Processing 21(5), 2012). A candidate is worth what it
 explains: over n px with correlation r, the Gaussian log-likelihood ratio -n/2 log(1 - r^2), so that a small overlap
-which happens to agree does not win over a large one that does. Then an affine map is refined on the preview by
-enhanced correlation (G. Evangelidis and E. Psarakis, 2008), which no change of brightness or contrast disturbs.
+which happens to agree does not win over a large one that does.
 
 Pure. Bounded for matrices that make no sense: they give None, never an exception.
 """
@@ -18,18 +17,24 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import scipy.fft as sf
 from numpy.typing import NDArray
 
-RGB = NDArray[np.uint8]
-Plane = NDArray[np.float32]
-Homography = NDArray[np.float64]  # (3, 3)
+from .refining import likeness, refine
+from .warping import (
+    RGB,
+    Homography,
+    Plane,
+    corners_of,
+    correlation,
+    luma,
+    masked_correlation,
+    overlap,
+    through,
+    warp_plane,
+)
 
 _TILE = 128
 _SHORT_SIDE = 512
-_LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)
-_FLAT = 4.0
-"""Variance in squared grey levels that says nothing: noise, rounding and the mark itself."""
 _NEAR, _EVEN, _FLOOR = 9, 20.0, 3.0
 _PRIOR = 0.05
 """What it is worth, a px, that a copy shows a part of the original, or the original is a part of the copy."""
@@ -54,11 +59,6 @@ class Placement:
     likeness: float
 
 
-def luma(rgb: RGB) -> Plane:
-    """(h, w, 3) uint8 -> (h, w) float32 in [0, 255]."""
-    return np.asarray(cv2.transform(rgb, _LUMA), np.float32).reshape(rgb.shape[:2])
-
-
 def whole(shape: tuple[int, int], copy: tuple[int, int]) -> Homography:
     """The copy shows all of the original, upright. Both (height, width)."""
     return np.diag([copy[1] / shape[1], copy[0] / shape[0], 1.0])
@@ -74,32 +74,35 @@ def place(
     if min(*original.shape[:2], *copy.shape[:2]) < 8:
         return None
     shape = (original.shape[0], original.shape[1])
-    small, shrink = shrunk(copy, _scale(matrix, shape, size), shape)
+    small, shrink = shrunk(copy, pixel_scale(matrix, shape, size), shape)
     best = choose([original], small, to_shrunk(matrix, shrink), size)
     if best is None:
         return None
-    refined = refine(original, small, best)
-    return described(shape, small, refined, likeness(original, small, refined), unshrink=shrink)
+    return placed(original, small, best, shrink)
 
 
-def described(
-    shape: tuple[int, int], small: RGB, to_small: Homography, like: float, *, unshrink: tuple[float, float]
+def placed(
+    original: RGB, small: RGB, to_small: Homography, shrink: tuple[float, float] = (1.0, 1.0)
 ) -> Placement | None:
-    """The placement by a map to px of a shrunk copy; None where the two do not overlap enough to tell anything."""
-    seen = _overlap(shape, (small.shape[0], small.shape[1]), to_small)
+    """The refined placement by a map to px of a shrunk copy; None where the two do not overlap enough to tell
+    anything. ``shrink``: as `shrunk` gave it, so that the placement is one on the unshrunk copy."""
+    shape = (original.shape[0], original.shape[1])
+    to_small = refine(original, small, to_small)
+    seen = overlap(shape, (small.shape[0], small.shape[1]), to_small)
     if seen is None:
         return None
     outline, share_of_copy, share_of_original = seen
     if share_of_copy < _SMALLEST_SHARE or share_of_original < _SMALLEST_SHARE / 4:
         return None
-    to_copy = np.diag([1 / unshrink[0], 1 / unshrink[1], 1.0]) @ to_small
+    to_copy = np.diag([1 / shrink[0], 1 / shrink[1], 1.0]) @ to_small
     surroundings = 0.0 if share_of_copy > 0.995 else round(1.0 - share_of_copy, 4)
     coverage = 1.0 if share_of_original > 0.995 else round(share_of_original, 4)
-    return Placement(to_copy / to_copy[2, 2], coverage, surroundings, outline, round(like, 4))
+    like = round(likeness(original, small, to_small), 4)
+    return Placement(to_copy / to_copy[2, 2], coverage, surroundings, outline, like)
 
 
 # ── the copy, at the preview's resolution ────────────────────────────────────────────────────────────────────────
-def _scale(matrix: Sequence[float] | None, shape: tuple[int, int], size: tuple[int, int] | None) -> float | None:
+def pixel_scale(matrix: Sequence[float] | None, shape: tuple[int, int], size: tuple[int, int] | None) -> float | None:
     """Px of the copy for a px of the preview, by the matrix; None where it makes no sense."""
     lattice = _checked(matrix)
     if lattice is None:
@@ -174,7 +177,7 @@ def scored(
     coarse = (max(4, round(canonical[1] / 8)), max(4, round(canonical[0] / 8)))
     a, b = (np.asarray(cv2.resize(p, coarse, interpolation=cv2.INTER_AREA), np.float32) for p in (picture, seen))
     everywhere = np.ones(a.shape, bool)
-    r = _correlation(_evened(a, everywhere), _evened(b, everywhere), everywhere)
+    r = correlation(_evened(a, everywhere), _evened(b, everywhere), everywhere)
     out.append((_worth(r, canonical[0] * canonical[1], 1.0), upright))
     if lattice is not None and (shifted := _shifted(picture, seen, lattice, canonical)) is not None:
         score, corner = shifted
@@ -187,14 +190,14 @@ def scored(
 def _worth(r: float, area: float, share: float) -> float:
     """``area``: canonical px of the overlap; ``share``: of the smaller of the two that it is."""
     pixels = area / 256.0
-    return pixels * (-0.5 * np.log1p(-min(max(r, 0.0), 0.999) ** 2) + _PRIOR * share)
+    return pixels * float(-0.5 * np.log1p(-(min(max(r, 0.0), 0.999) ** 2)) + _PRIOR * share)
 
 
 def _shifted(
     picture: Plane, seen: Plane, lattice: Homography, canonical: tuple[float, float]
 ) -> tuple[float, tuple[float, float]] | None:
     """The best score, and where the original's corner then lies: whole tiles, in the matrix's canonical px (x, y)."""
-    corners = _through(np.linalg.inv(lattice), _corners((seen.shape[0], seen.shape[1])))
+    corners = through(np.asarray(np.linalg.inv(lattice), np.float64), corners_of((seen.shape[0], seen.shape[1])))
     if corners is None:
         return None
     low, high = corners.min(axis=0), corners.max(axis=0)
@@ -209,7 +212,7 @@ def _shifted(
     first = np.floor(low / _TILE) * _TILE
     shape = (int(np.ceil((high[1] - first[1]) / step)), int(np.ceil((high[0] - first[0]) / step)))
     grid = np.array([[step, 0.0, first[0]], [0.0, step, first[1]], [0.0, 0.0, 1.0]])
-    warped, mask = _warp(_smoothed(seen, lattice, step), lattice @ grid, shape)
+    warped, mask = warp_plane(_smoothed(seen, lattice, step), lattice @ grid, shape)
     size = (max(2, round(canonical[1] / step)), max(2, round(canonical[0] / step)))
     reference = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.float32)
     everywhere = np.ones(reference.shape, bool)
@@ -220,7 +223,7 @@ def _shifted(
     count, r = count[top::tile, left::tile], r[top::tile, left::tile]
     smaller = min(float(mask.sum()), rows * columns)
     share = count / max(smaller, 1.0)
-    score = count * step * step / 256.0 * (-0.5 * np.log1p(-np.clip(r, 0.0, 0.999) ** 2) + _PRIOR * share)
+    score = count * step * step / 256.0 * (-0.5 * np.log1p(-(np.clip(r, 0.0, 0.999) ** 2)) + _PRIOR * share)
     score[share < _SMALLEST_SHARE] = -1.0
     if not score.size or float(score.max()) <= 0.0:
         return None
@@ -244,156 +247,3 @@ def _smoothed(seen: Plane, lattice: Homography, step: float) -> Plane:
     wide = step * float(np.sqrt(abs(np.linalg.det(lattice[:2, :2]))))
     size = max(1, min(round(wide), 63))
     return np.asarray(cv2.blur(seen, (size, size)), np.float32)
-
-
-def masked_correlation(
-    reference: Plane, other: Plane, mask: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How many px overlap, and the correlation over them, for every shift of ``reference`` (all of which counts)
-    over ``other`` (of which ``mask`` counts). Both results (h1 + h2 - 1, w1 + w2 - 1); entry (i, j) has the corner of
-    ``reference`` at (i - h1 + 1, j - w1 + 1)."""
-    full = (reference.shape[0] + other.shape[0] - 1, reference.shape[1] + other.shape[1] - 1)
-    fast = (sf.next_fast_len(full[0], True), sf.next_fast_len(full[1], True))
-    weight = mask.astype(np.float64)
-    a = (reference - reference.mean()).astype(np.float64)[::-1, ::-1]
-    b = (other.astype(np.float64) - float(other[mask].mean() if mask.any() else 0.0)) * weight
-
-    def forward(plane: NDArray[np.float64]) -> NDArray[np.complex128]:
-        return np.asarray(sf.rfft2(plane, fast))
-
-    fa, fa2, f1 = forward(a), forward(a * a), forward(np.ones_like(a))
-    fb, fb2, fm = forward(b), forward(b * b), forward(weight)
-
-    def back(product: NDArray[np.complex128]) -> NDArray[np.float64]:
-        return np.asarray(sf.irfft2(product, fast))[: full[0], : full[1]]
-
-    count = np.maximum(np.rint(back(f1 * fm)), 0.0)
-    n = np.maximum(count, 1.0)
-    mean_a, mean_b = back(fa * fm) / n, back(f1 * fb) / n
-    var_a = np.maximum(back(fa2 * fm) / n - mean_a**2, 0.0)
-    var_b = np.maximum(back(f1 * fb2) / n - mean_b**2, 0.0)
-    covariance = back(fa * fb) / n - mean_a * mean_b
-    r = covariance / np.sqrt((var_a + _FLAT) * (var_b + _FLAT))
-    return count, np.where(count > 0, np.clip(r, -1.0, 1.0), 0.0)
-
-
-# ── refining ─────────────────────────────────────────────────────────────────────────────────────────────────────
-def refine(original: RGB, small: RGB, to_small: Homography) -> Homography:
-    """An affine correction of at most 4 % of the preview's side, kept only where it correlates better."""
-    shape = (original.shape[0], original.shape[1])
-    picture, seen = luma(original), luma(small)
-    warped, mask = _warp(seen, to_small, shape)
-    before = _correlation(picture, warped, mask)
-    if before < 0.2 or float(mask.mean()) < 0.01 or float(picture[mask].std()) < 3.0:
-        return to_small
-    start = np.eye(2, 3, dtype=np.float32)
-    criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 1e-4)
-    inside = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    inside *= _agreeing(picture, warped, inside > 0)
-    try:
-        _, found = cv2.findTransformECC(picture, warped, start, cv2.MOTION_AFFINE, criteria, inside, 5)
-    except cv2.error:
-        return to_small
-    correction = np.vstack([np.asarray(found, np.float64), [0.0, 0.0, 1.0]])
-    # OpenCV counts from the middle of the corner px, maps here from its corner.
-    correction = _HALF @ correction @ np.linalg.inv(_HALF)
-    moved = _through(correction, _corners(shape))
-    if moved is None or float(np.abs(moved - _corners(shape)).max()) > 0.04 * max(shape):
-        return to_small
-    better = np.asarray(to_small @ correction, np.float64)
-    after, seen_after = _warp(seen, better, shape)
-    return better if _correlation(picture, after, seen_after) > before + 1e-4 else to_small
-
-
-def _agreeing(a: Plane, b: Plane, mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """1 but where the two differ grossly after brightness and contrast: what was painted over says nothing about the
-    place."""
-    x, y = a[mask].astype(np.float64), b[mask].astype(np.float64)
-    keep = np.ones(len(x), bool)
-    gain, offset = 1.0, 0.0
-    for _ in range(3):
-        if int(keep.sum()) < 32:
-            break
-        u, v = x[keep] - x[keep].mean(), y[keep] - y[keep].mean()
-        gain = float(np.clip((u * v).sum() / ((u * u).sum() + _FLAT * len(u)), 0.3, 3.0))
-        offset = float(y[keep].mean() - gain * x[keep].mean())
-        error = np.abs(gain * x + offset - y)
-        keep = error <= max(float(np.median(error)) * 3.0, 8.0)
-    rough = np.abs(cv2.blur(np.float32(gain) * a + np.float32(offset) - b, (5, 5)))
-    limit = max(25.0, 4.0 * float(np.median(rough[mask])) if mask.any() else 0.0)
-    return np.asarray(cv2.erode((rough <= limit).astype(np.uint8), np.ones((5, 5), np.uint8)), np.uint8)
-
-
-def likeness(original: RGB, small: RGB, to_small: Homography) -> float:
-    """Correlation of luma over the overlap, in [-1, 1]; 0 where either is flat."""
-    warped, mask = _warp(luma(small), to_small, (original.shape[0], original.shape[1]))
-    return _correlation(luma(original), warped, mask)
-
-
-def _correlation(a: Plane, b: Plane, mask: NDArray[np.bool_]) -> float:
-    if int(mask.sum()) < 16:
-        return 0.0
-    x, y = a[mask].astype(np.float64), b[mask].astype(np.float64)
-    x, y = x - x.mean(), y - y.mean()
-    return float((x * y).mean() / np.sqrt((np.mean(x * x) + _FLAT) * (np.mean(y * y) + _FLAT)))
-
-
-# ── maps ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-_HALF = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
-"""From OpenCV's px, counted from the middle of the corner px, to px counted from its corner."""
-
-
-def warp(picture: NDArray[np.uint8], to_picture: Homography, shape: tuple[int, int]) -> tuple[RGB, NDArray[np.bool_]]:
-    """``picture`` (h, w, 3) rendered into (height, width), and which px of that it covers."""
-    matrix = np.linalg.inv(_HALF) @ to_picture @ _HALF
-    size = (shape[1], shape[0])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    out = cv2.warpPerspective(picture, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(out, np.uint8), _covered(to_picture, shape, (picture.shape[0], picture.shape[1]))
-
-
-def _warp(plane: Plane, to_plane: Homography, shape: tuple[int, int]) -> tuple[Plane, NDArray[np.bool_]]:
-    matrix = np.linalg.inv(_HALF) @ to_plane @ _HALF
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    out = cv2.warpPerspective(plane, matrix, (shape[1], shape[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(out, np.float32), _covered(to_plane, shape, (plane.shape[0], plane.shape[1]))
-
-
-def _covered(to_copy: Homography, shape: tuple[int, int], copy: tuple[int, int]) -> NDArray[np.bool_]:
-    """(height, width) of the preview: which px lie inside the copy."""
-    x, y = np.arange(shape[1]) + 0.5, (np.arange(shape[0]) + 0.5)[:, None]
-    w = to_copy[2, 0] * x + to_copy[2, 1] * y + to_copy[2, 2]
-    u = to_copy[0, 0] * x + to_copy[0, 1] * y + to_copy[0, 2]
-    v = to_copy[1, 0] * x + to_copy[1, 1] * y + to_copy[1, 2]
-    return np.asarray((w > 1e-9) & (u >= 0) & (u <= copy[1] * w) & (v >= 0) & (v <= copy[0] * w))
-
-
-def _corners(shape: tuple[int, int]) -> NDArray[np.float64]:
-    height, width = shape
-    return np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float64)
-
-
-def _through(matrix: Homography, points: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """(n, 2) points mapped; None where one lies behind the horizon."""
-    mapped = np.c_[points, np.ones(len(points))] @ matrix.T
-    sign = np.sign(mapped[0, 2])
-    depth = mapped[:, 2] * sign
-    if sign == 0 or not np.isfinite(mapped).all() or depth.min() <= 1e-6 * depth.max():
-        return None
-    return np.asarray(mapped[:, :2] / mapped[:, 2:], np.float64)
-
-
-def _overlap(
-    shape: tuple[int, int], copy: tuple[int, int], to_copy: Homography
-) -> tuple[tuple[tuple[float, float], ...], float, float] | None:
-    """(outline in fractions of the copy, its share of the copy, its share of the original)."""
-    laid, back = _through(to_copy, _corners(shape)), _through(np.linalg.inv(to_copy), _corners(copy))
-    if laid is None or back is None or max(np.abs(laid).max(), np.abs(back).max()) > 1e6:
-        return None
-    on_copy, polygon = cv2.intersectConvexConvex(laid.astype(np.float32), _corners(copy).astype(np.float32))
-    on_original, _ = cv2.intersectConvexConvex(back.astype(np.float32), _corners(shape).astype(np.float32))
-    if polygon is None or on_copy <= 0 or on_original <= 0:
-        return None
-    points = np.asarray(polygon, np.float64).reshape(-1, 2) / [copy[1], copy[0]]
-    outline = tuple((round(float(x), 4), round(float(y), 4)) for x, y in np.clip(points, 0.0, 1.0))
-    return outline, min(1.0, float(on_copy) / (copy[0] * copy[1])), min(1.0, float(on_original) / (shape[0] * shape[1]))

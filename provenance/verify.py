@@ -1,41 +1,30 @@
 """One finding from all the evidence: where is this file from?
 
-Every check leaves an Evidence, whatever it says. `weigh` is pure: from what was observed to the finding, in the
-order in which the rules stand there. Nothing here imports torch, opens a network connection or runs for longer than
-the file's own size asks for.
+Every check leaves an Evidence, whatever it says; `weighing.weigh` is pure: from what was observed to the finding.
+Nothing here imports torch, opens a network connection or runs for longer than the file's own size asks for.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from ..errors import FiligranaError, MediaError
+from ..errors import MediaError, WatermarkError
 from .catalog import AssetRecord
-from .credentials import Credentials, read_credentials
+from .credentials import read_credentials
+from .evidence import Evidence, Status
 from .identity import AssetId
-from .labels import MetadataLabel, read_label
+from .labels import read_label
 from .media import Limits, MediaFile, open_media, read_xmp
-from .preview import Comparison, Match, Region, compare
-from .resolver import LogEvidence, Resolver
+from .media.sound import read_sound
+from .preview import Match, Region, compare
+from .resolver import Resolver
 from .trust import TrustLevel, TrustLists
-from .watermark.base import Codec, Detection
-
-FindingWord = Literal["verified", "recovered", "intact", "altered", "contradicted", "unmarked", "unreadable"]
-Status = Literal["pass", "fail", "absent", "warn"]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One check's outcome: which technique, what it says, and a sentence about it."""
-
-    technique: str
-    status: Status
-    detail: str
+from .watermark.base import Codec, Detection, SoundBlock, SoundCodec
+from .weighing import FindingWord, Observed, claimed_id, weigh
 
 
 @dataclass(frozen=True)
@@ -84,26 +73,11 @@ def worst_exit_code(codes: Sequence[int]) -> int:
     return min(codes, key=WORST_FIRST.index, default=0)
 
 
-@dataclass
-class Observed:
-    """What the checks saw. ``marks``: what each codec detected, by alg."""
-
-    credentials: Credentials
-    marks: dict[str, Detection] = field(default_factory=dict)
-    label: MetadataLabel | None = None
-    record: AssetRecord | None = None
-    resolved_by: str | None = None
-    log: LogEvidence | None = None
-    comparison: Comparison | None = None
-    exact: bool = False
-
-    @property
-    def marked_id(self) -> AssetId | None:
-        return next((d.asset_id for d in self.marks.values() if d.asset_id is not None), None)
-
-
 class Verifier:
-    """Checks files against what it was configured with: trust lists, watermark codecs, resolvers."""
+    """Checks files against what it was configured with: trust lists, watermark codecs, resolvers.
+
+    ``codecs``: for pictures, in the order in which they are asked; ``sound_codecs``: for sound files and the sound
+    tracks of clips."""
 
     def __init__(
         self,
@@ -111,9 +85,11 @@ class Verifier:
         codecs: Sequence[Codec],
         resolvers: Sequence[Resolver] = (),
         limits: Limits | None = None,
+        sound_codecs: Sequence[SoundCodec] = (),
     ) -> None:
         self._trust, self._codecs, self._resolvers = trust, codecs, resolvers
         self._limits = limits or Limits()
+        self._sound_codecs = sound_codecs
 
     def verify(self, path: Path) -> Finding:
         """The finding for one file. Bad bytes give `unreadable`, never an exception."""
@@ -143,37 +119,107 @@ class Verifier:
 
     def _observe(self, media: MediaFile) -> Observed:
         credentials = read_credentials(media.path, media.info.mime, self._trust)
-        observed = Observed(credentials)
+        observed = Observed(credentials, kind=media.info.kind, duration=media.info.duration)
         packet = read_xmp(media.path, media.info.mime)
         observed.label = read_label(packet) if packet else None
-        if media.info.kind != "audio":
-            for codec in self._codecs:
-                observed.marks[codec.alg] = codec.detect(media.frames())
-        self._resolve(media, observed)
-        if observed.record is not None and not observed.exact and media.info.kind != "audio":
-            preview = next((p for r in self._resolvers if (p := r.preview(observed.record.asset_id))), None)
-            if preview is not None:
-                observed.comparison = compare(preview, media.frames())
         if media.info.kind == "audio":
-            # Read through once, so that a file that breaks off is found out.
-            for _ in media.frames():
-                pass
+            self._listen(media, observed)
+        else:
+            self._look(media, observed)
+            self._listen_along(media, observed)
+        self._resolve(media, observed)
+        record = observed.record
+        if record is None:
+            return observed
+        if media.info.kind == "video":
+            observed.sound_bound = any(
+                bound is not None and bound.asset_id == record.asset_id
+                for codec in self._sound_codecs
+                for bound in [self._bound(codec.alg, record.asset_id)]
+            )
+        if not observed.exact and media.info.kind != "audio":
+            preview = next((p for r in self._resolvers if (p := r.preview(record.asset_id))), None)
+            if preview is not None:
+                geometry = observed.geometry()
+                size = (record.height, record.width) if record.height and record.width else None
+                matrix = None if geometry is None else geometry.matrix
+                observed.comparison = compare(preview, media.frames(), matrix, size, record.duration)
         return observed
+
+    def _look(self, media: MediaFile, observed: Observed) -> None:
+        """Asks the codecs for pictures until one has found a mark that resolves; those that the manifest names are
+        asked in any case. Of several of the same name (under different keys) the one that finds something counts."""
+        claims, settled = observed.claims, False
+        for codec in self._codecs:
+            known = observed.marks.get(codec.alg)
+            if known is not None and known.asset_id is not None:
+                continue
+            if settled and codec.alg not in claims:
+                continue
+            try:
+                detection = codec.detect(media.frames())
+            except WatermarkError as error:
+                observed.notes.append(_not_looked(codec.alg, error))
+                continue
+            if known is None or detection.asset_id is not None:
+                observed.marks[codec.alg] = detection
+            settled = settled or self._resolves(codec.alg, detection)
+
+    def _listen(self, media: MediaFile, observed: Observed) -> None:
+        """Of a sound file. It is read to its end, so that one that breaks off is found out."""
+        for codec in self._sound_codecs:
+            known = observed.marks.get(codec.alg)
+            if known is not None and known.asset_id is not None:
+                continue
+            detection = self._heard(codec, read_sound(media), observed)
+            if detection is not None and (known is None or detection.asset_id is not None):
+                observed.marks[codec.alg] = detection
+        for _ in read_sound(media):
+            pass
+
+    def _listen_along(self, media: MediaFile, observed: Observed) -> None:
+        """Of the sound track of a clip."""
+        if media.info.kind != "video":
+            return
+        observed.has_sound = media.info.sound is not None
+        for codec in self._sound_codecs:
+            if observed.sound_mark is not None and observed.sound_mark.asset_id is not None:
+                break
+            observed.sound_alg = codec.alg
+            if observed.has_sound:
+                observed.sound_mark = self._heard(codec, read_sound(media), observed) or observed.sound_mark
+
+    def _heard(self, codec: SoundCodec, blocks: Iterator[SoundBlock], observed: Observed) -> Detection | None:
+        try:
+            return codec.detect(blocks)
+        except WatermarkError as error:
+            observed.notes.append(_not_looked(codec.alg, error))
+            return None
+
+    def _bound(self, alg: str, asset_id: AssetId) -> AssetRecord | None:
+        found = (resolver.by_binding(alg, str(asset_id)) for resolver in self._resolvers)
+        return next((record for record in found if record is not None), None)
+
+    def _resolves(self, alg: str, detection: Detection) -> bool:
+        return detection.asset_id is not None and self._bound(alg, detection.asset_id) is not None
 
     def _resolve(self, media: MediaFile, observed: Observed) -> None:
         """Asks each resolver, by the mark first, then by what the credentials claim, then by the file's hash."""
         digest: bytes | None = None
+        marks = [(alg, d.asset_id, "watermark") for alg, d in observed.marks.items()]
+        if observed.sound_alg is not None and observed.sound_mark is not None:
+            marks.append((observed.sound_alg, observed.sound_mark.asset_id, "watermark of the sound"))
         for resolver in self._resolvers:
             record, by = None, None
-            for alg, detection in observed.marks.items():
-                if detection.asset_id is not None and record is None:
-                    record, by = resolver.by_binding(alg, str(detection.asset_id)), "watermark"
+            for alg, asset_id, name in marks:
+                if asset_id is not None and record is None:
+                    record, by = resolver.by_binding(alg, str(asset_id)), name
             if record is None:
                 for alg, value in observed.credentials.soft_bindings:
                     record, by = resolver.by_binding(alg, value), "soft binding of the manifest"
                     if record is not None:
                         break
-            if record is None and (claimed := _claimed_id(observed.credentials)) is not None:
+            if record is None and (claimed := claimed_id(observed.credentials)) is not None:
                 record, by = resolver.by_asset_id(claimed), "asset id in the manifest"
             if record is None:
                 digest = digest or _sha256(media.path)
@@ -186,162 +232,24 @@ class Verifier:
                 return
 
 
+def _not_looked(alg: str, error: WatermarkError) -> Evidence:
+    return Evidence("watermark", "warn", f"{alg} could not be looked for: {error.message}")
+
+
 def _sha256(path: Path) -> bytes:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()
 
 
-def _claimed_id(credentials: Credentials) -> AssetId | None:
-    text = (credentials.record or {}).get("assetId")
-    try:
-        return AssetId.parse(text) if isinstance(text, str) else None
-    except FiligranaError:
-        return None
-
-
-# ── weighing: pure from here on ──────────────────────────────────────────────────────────────────────────────────
-def weigh(seen: Observed) -> tuple[FindingWord, AssetId | None, list[Evidence]]:
-    """From what was observed to (finding, asset id, evidence).
-
-    - Credentials that fail, or cannot be read: `altered`.
-    - Credentials that hold, but say otherwise than the mark, the metadata or the catalog: `contradicted`.
-    - Credentials that hold: `verified` under a list of this verifier, else `intact`.
-    - No credentials, a mark that resolves: the preview decides: same is `recovered`, parts differ is `altered`,
-      another picture is `contradicted` (the mark was transplanted); without a preview nothing is recovered.
-    - Otherwise `unmarked`: nothing was found that resolves, which proves nothing.
-    """
-    evidence = [
-        _signature_evidence(seen.credentials),
-        *_time_evidence(seen.credentials),
-        *_mark_evidence(seen),
-        *_label_evidence(seen),
-        *_catalog_evidence(seen),
-    ]
-    asset_id = seen.marked_id or _claimed_id(seen.credentials)
-    state = seen.credentials.state
-    if state in ("invalid", "damaged"):
-        return "altered", asset_id, evidence
-    if state in ("trusted", "valid"):
-        contradictions = _contradictions(seen)
-        evidence += [Evidence("cross-check", "fail", text) for text in contradictions]
-        if contradictions:
-            return "contradicted", asset_id, evidence
-        return ("verified" if state == "trusted" else "intact"), asset_id, evidence
-    if seen.record is None:
-        return "unmarked", asset_id, evidence
-    if seen.exact:
-        # The released bytes themselves, of a format or size that carries its credentials elsewhere.
-        return "recovered", seen.record.asset_id, evidence
-    if seen.comparison is None:
-        evidence.append(Evidence("preview", "absent", "there is no stored preview to compare with"))
-        return "unmarked", asset_id, evidence
-    finding: FindingWord = {"same": "recovered", "edited": "altered", "different": "contradicted"}[
-        seen.comparison.match
-    ]  # type: ignore[assignment]
-    if finding == "recovered" and seen.log is not None and not seen.log.ok:
-        evidence.append(Evidence("cross-check", "fail", "the catalog knows the asset, but the log does not prove it"))
-        finding = "contradicted"
-    return finding, seen.record.asset_id, evidence
-
-
-def _contradictions(seen: Observed) -> list[str]:
-    """Where two techniques disagree although the signature holds; each sentence names the mismatch."""
-    found = []
-    claims = dict(seen.credentials.soft_bindings)
-    claimed_id = _claimed_id(seen.credentials)
-    for alg, detection in seen.marks.items():
-        claimed, read = claims.get(alg), detection.asset_id
-        if claimed is not None and read is None:
-            found.append(f"the manifest claims the watermark {claimed}, and there is none in the pixels")
-        elif claimed is not None and str(read) != claimed:
-            found.append(f"the manifest claims the watermark {claimed}, the pixels carry {read}")
-        elif claimed is None and read is not None and claimed_id is not None and read != claimed_id:
-            found.append(f"the pixels carry the watermark {read}, which the manifest does not claim")
-    label = seen.label
-    if (
-        label is not None
-        and label.source_type is not None
-        and seen.credentials.source_type is not None
-        and (label.source_type != seen.credentials.source_type)
-    ):
-        found.append("the XMP and the manifest name different digital source types")
-    if (
-        label is not None
-        and label.asset_id is not None
-        and claimed_id is not None
-        and label.asset_id != str(claimed_id)
-    ):
-        found.append("the XMP and the manifest name different asset ids")
-    if (
-        seen.record is not None
-        and claimed_id == seen.record.asset_id
-        and seen.comparison is not None
-        and (seen.comparison.match == "different")
-    ):
-        found.append(f"the catalog's preview of {claimed_id} shows something else")
-    if seen.exact and seen.log is not None and not seen.log.ok:
-        found.append(f"the log does not prove this release: {seen.log.detail}")
-    return found
-
-
-def _signature_evidence(credentials: Credentials) -> Evidence:
-    who = credentials.signer or "unknown"
-    match credentials.state:
-        case "trusted":
-            return Evidence("c2pa.signature", "pass", f"signed by {who}; trust: {credentials.trust}; content intact")
-        case "valid":
-            return Evidence("c2pa.signature", "warn", f"intact, but nobody here trusts the signer {who}")
-        case "invalid":
-            codes = ", ".join(dict.fromkeys(credentials.failures)) or "validation failed"
-            return Evidence("c2pa.signature", "fail", f"the content does not match its credentials: {codes}")
-        case "damaged":
-            return Evidence("c2pa.signature", "fail", f"credentials are there, but damaged: {credentials.detail}")
-        case _:
-            return Evidence("c2pa.signature", "absent", "no Content Credentials in the file")
-
-
-def _time_evidence(credentials: Credentials) -> list[Evidence]:
-    if credentials.state in ("absent", "damaged"):
-        return []
-    if credentials.time is None:
-        return [Evidence("c2pa.timestamp", "absent", "no time-stamp")]
-    if credentials.time_trust == "none":
-        return [Evidence("c2pa.timestamp", "warn", f"{credentials.time}, by an authority that nobody here trusts")]
-    return [Evidence("c2pa.timestamp", "pass", f"{credentials.time}; trust: {credentials.time_trust}")]
-
-
-def _mark_evidence(seen: Observed) -> list[Evidence]:
-    found = []
-    for alg, detection in seen.marks.items():
-        if detection.asset_id is not None:
-            text = f"{detection.asset_id} ({alg}, score {detection.score:.1f}, p {detection.p_value:.1e})"
-            found.append(Evidence("watermark", "pass", text))
-        else:
-            found.append(Evidence("watermark", "absent", f"no mark of {alg} (score {detection.score:.1f})"))
-    return found
-
-
-def _label_evidence(seen: Observed) -> list[Evidence]:
-    if seen.label is None:
-        return [Evidence("metadata", "absent", "no XMP in the file")]
-    source = (seen.label.source_type or "no source type").rsplit("/", 1)[-1]
-    return [Evidence("metadata", "pass", f"XMP: {source}, asset {seen.label.asset_id or 'not named'}")]
-
-
-def _catalog_evidence(seen: Observed) -> list[Evidence]:
-    if seen.record is None:
-        return [Evidence("catalog", "absent", "no resolver knows this file")]
-    found = [Evidence("catalog", "pass", f"resolves to {seen.record.asset_id} by {seen.resolved_by}")]
-    if seen.log is not None:
-        found.append(Evidence("log", "pass" if seen.log.ok else "fail", seen.log.detail))
-    if seen.exact:
-        found.append(Evidence("preview", "pass", "these are the released bytes"))
-    elif seen.comparison is not None:
-        share = f"{seen.comparison.changed:.0%} of the picture differs"
-        status: Status = {"same": "pass", "edited": "fail", "different": "fail"}[seen.comparison.match]  # type: ignore[assignment]
-        where = "".join(
-            f"; changed from {r.left:.0%}, {r.top:.0%} to {r.right:.0%}, {r.bottom:.0%}"
-            for r in seen.comparison.regions[:3]
-        )
-        found.append(Evidence("preview", status, f"{seen.comparison.match}: {share}{where}"))
-    return found
+__all__ = [
+    "EXIT_CODES",
+    "WORST_FIRST",
+    "Evidence",
+    "Finding",
+    "FindingWord",
+    "Observed",
+    "Status",
+    "Verifier",
+    "weigh",
+    "worst_exit_code",
+]

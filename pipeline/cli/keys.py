@@ -46,7 +46,7 @@ def show(json_: JSON = False) -> None:
             "claim": _certificate(claim.leaf) | {"development": claim.development, "problems": lint(claim.leaf)},
             "tsa": _certificate(tsa.pair.certificate),
             "log": str(log),
-            "codec_key": "secret" if opened._watermark_key is not None else "published",
+            "codec_key": "secret" if opened.watermark_key is not None else "published",
         }
     if json_:
         emit_json(report)

@@ -1,32 +1,39 @@
-"""`filigrana watermark`: the codec by itself. A mark that no catalog knows proves nothing."""
+"""`filigrana watermark`: the codecs by themselves. A mark that no catalog knows proves nothing."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ...errors import MediaError
+from .bench import bench as bench_command
 from .state import installation
 
-app = typer.Typer(no_args_is_help=True, help="Put a mark into a picture, or look for one.")
+if TYPE_CHECKING:
+    from ...provenance.media import MediaFile
+    from ...provenance.watermark.base import Detection
+    from ..installation import Installation
+
+app = typer.Typer(no_args_is_help=True, help="Put a mark into a file, look for one, or measure what marks survive.")
+app.command("bench")(bench_command)
 JSON = Annotated[bool, typer.Option("--json", help="One JSON value on standard output, nothing else.")]
 
 
 @app.command()
 def embed(
-    source: Annotated[Path, typer.Argument(help="A picture.")],
-    target: Annotated[Path, typer.Argument(help="The marked picture to write.")],
+    source: Annotated[Path, typer.Argument(help="A picture, clip or sound.")],
+    target: Annotated[Path, typer.Argument(help="The marked file to write.")],
     asset_id: Annotated[str, typer.Option("--id", help="The 12 characters of the asset id to carry.")],
     json_: JSON = False,
 ) -> None:
-    """Marks a picture with an id, without signing, recording or releasing anything."""
+    """Marks a file with an id, without signing, recording or releasing anything."""
+    import os
     import time
 
+    from ...errors import MediaError
     from ...provenance.identity import AssetId
-    from ...provenance.media import Frame, encode_picture, open_media
-    from ...provenance.watermark.registry import codec
+    from ...provenance.media import kind_of_mime, open_media
     from ..api import mime_for
     from ..store import check_target
     from .output import emit_json, out
@@ -35,62 +42,115 @@ def embed(
     check_target(target)
     with installation() as opened:
         media = open_media(source, opened.limits)
-        if media.info.kind != "image":
+        if media.info.kind != kind_of_mime(mime):
             raise MediaError(
-                "`watermark embed` takes a picture",
+                f"a file of type {media.info.mime} cannot become {mime}",
                 code="input.media.kind",
-                hint="Use `filigrana seal` for clips.",
+                hint="Keep the kind: picture to picture, clip to clip, sound to sound.",
             )
         started = time.perf_counter()
-        rgb, keep = media.picture()
-        marker = codec(key=opened._watermark_key)
-        marked = next(iter(marker.embed([Frame(rgb)], ident)))
-        target.write_bytes(encode_picture(marked.rgb, mime, keep=keep))
-        detection = marker.detect([marked])
-    result = {
-        "file": str(target),
-        "asset_id": str(ident),
-        "score": detection.score,
-        "p_value": detection.p_value,
-        "geometry": None,
-        "seconds": round(time.perf_counter() - started, 4),
-    }
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            _write(opened, media, part, mime, ident)
+            detection = _detections(opened, open_media(part, opened.limits))[0]
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+    result = _answer(target, detection, None) | {"seconds": round(time.perf_counter() - started, 4)}
     if json_:
         emit_json(result)
+    elif detection.asset_id is None:
+        out.print(f"{target}: written, but no mark reads back (silence, or too short a sound)")
     else:
         out.print(f"{target}: marked with {ident}, reads back with score {detection.score:.1f}")
+    raise typer.Exit(0 if detection.asset_id == ident else 4)
+
+
+def _write(opened: Installation, media: MediaFile, part: Path, mime: str, ident: Any) -> None:
+    from fractions import Fraction
+
+    from ...provenance.media import Frame, encode_clip, encode_picture, read_sound, write_wav
+    from ...provenance.watermark.registry import codec, sound_codec
+    from ..soundtrack import marked
+
+    key = opened.watermark_key
+    track = None if media.info.sound is None else marked(sound_codec(key), read_sound(media), ident)
+    if media.info.kind == "image":
+        rgb, keep = media.picture()
+        frame = next(iter(codec(key=key).embed([Frame(rgb)], ident)))
+        part.write_bytes(encode_picture(frame.rgb, mime, keep=keep))
+    elif media.info.kind == "video":
+        frames = codec(key=key).embed(media.frames(), ident)
+        encode_clip(frames, part, mime, rate=media.info.rate or Fraction(25), sound=track)
+    elif track is not None:
+        write_wav(track, part, media.path)
+
+
+def _detections(opened: Installation, media: MediaFile) -> list[Detection]:
+    """The best of the pictures' codecs, then the sound's, as far as the file has either."""
+    from ...provenance.watermark.registry import all_codecs, sound_codec
+    from ..soundtrack import sound_detection
+
+    key, found = opened.watermark_key, []
+    if media.info.kind != "audio":
+        seen: list[Detection] = []
+        for one in all_codecs(key):
+            seen.append(one.detect(media.frames()))
+            if seen[-1].asset_id is not None:
+                break
+        found.append(max(seen, key=lambda d: (d.asset_id is not None, d.score)))
+    heard = sound_detection(sound_codec(key), media)
+    return found if heard is None else [*found, heard]
+
+
+def _answer(file: Path, detection: Detection, sound: Detection | None) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    answer: dict[str, Any] = {
+        "file": str(file),
+        "asset_id": None if detection.asset_id is None else str(detection.asset_id),
+        "score": detection.score,
+        "p_value": detection.p_value,
+        "geometry": None if detection.geometry is None else asdict(detection.geometry),
+        "seconds": round(detection.seconds, 4),
+        "frames": detection.frames,
+        "timing": None if detection.timing is None else asdict(detection.timing),
+    }
+    if sound is not None:
+        answer["sound"] = {k: v for k, v in _answer(file, sound, None).items() if k not in ("file", "geometry")}
+    return answer
 
 
 @app.command()
-def detect(files: Annotated[list[Path], typer.Argument(help="Pictures and clips.")], json_: JSON = False) -> None:
+def detect(
+    files: Annotated[list[Path], typer.Argument(help="Pictures, clips and sounds.")], json_: JSON = False
+) -> None:
     """Looks for a mark. Exit codes: 0 found in every file, 4 none in at least one, 1 error."""
-    from dataclasses import asdict
-
     from ...provenance.media import open_media
-    from ...provenance.watermark.registry import all_codecs
     from .output import emit_json, out
 
-    found = True
+    complete = True
     with installation() as opened:
         for file in files:
-            media = open_media(file, opened.limits)
-            if media.info.kind == "audio":
-                raise MediaError("there is no watermark codec for sound in this version", code="input.media.kind")
-            detections = [c.detect(media.frames()) for c in all_codecs(opened._watermark_key)]
-            best = max(detections, key=lambda d: (d.asset_id is not None, d.score))
-            found = found and best.asset_id is not None
+            found = _detections(opened, open_media(file, opened.limits))
+            first, sound = found[0], found[1] if len(found) > 1 else None
+            complete = complete and any(d.asset_id is not None for d in found)
             if json_:
-                emit_json(
-                    {
-                        "file": str(file),
-                        "asset_id": None if best.asset_id is None else str(best.asset_id),
-                        "score": best.score,
-                        "p_value": best.p_value,
-                        "geometry": None if best.geometry is None else asdict(best.geometry),
-                        "seconds": round(best.seconds, 4),
-                    }
-                )
-            else:
-                mark = best.asset_id or "no mark"
-                out.print(f"{file}: {mark} (score {best.score:.1f}, p {best.p_value:.1e})")
-    raise typer.Exit(0 if found else 4)
+                emit_json(_answer(file, first, sound))
+                continue
+            out.print(f"{file}: {_in_words(first)}")
+            if sound is not None:
+                out.print(f"{file}, sound: {_in_words(sound)}")
+    raise typer.Exit(0 if complete else 4)
+
+
+def _in_words(detection: Detection) -> str:
+    if detection.asset_id is None:
+        return f"no mark (score {detection.score:.1f}, p {detection.p_value:.2g})"
+    words = f"{detection.asset_id} (score {detection.score:.1f}, p {detection.p_value:.1e})"
+    if (geometry := detection.geometry) is not None:
+        words += f", scale {geometry.scale:.3f}, turned {geometry.rotation_degrees:.1f} degrees"
+        words += ", mirrored" if geometry.flipped else ""
+    if (timing := detection.timing) is not None:
+        words += f", begins at {timing.offset:.2f} s (+-{timing.tolerance:.2f}) of 32, speed {timing.speed:.3f}"
+    return words

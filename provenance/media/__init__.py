@@ -5,7 +5,8 @@ never by the name, pixels, bytes and seconds are capped before anything is decod
 """
 
 from .files import MediaFile, open_media, sniff
-from .values import MIME_BY_SUFFIX, Frame, Kind, Limits, MediaInfo, SoundInfo, kind_of_mime
+from .sound import read_sound, write_wav
+from .values import MIME_BY_SUFFIX, Frame, Kind, Limits, MediaInfo, SoundBlock, SoundInfo, kind_of_mime
 from .write import encode_clip, encode_picture, encode_sound
 from .xmp import read_xmp, write_xmp
 
@@ -16,13 +17,16 @@ __all__ = [
     "Limits",
     "MediaFile",
     "MediaInfo",
+    "SoundBlock",
     "SoundInfo",
     "encode_clip",
     "encode_picture",
     "encode_sound",
     "kind_of_mime",
     "open_media",
+    "read_sound",
     "read_xmp",
     "sniff",
+    "write_wav",
     "write_xmp",
 ]

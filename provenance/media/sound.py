@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MediaError
-from ..watermark.base import SoundBlock
 from .files import MediaFile, open_container
+from .values import SoundBlock
 from .xmp import riff_chunks
 
 Samples = NDArray[np.float32]

@@ -65,6 +65,15 @@ class Frame:
     time: Fraction = Fraction(0)
 
 
+@dataclass(frozen=True, slots=True)
+class SoundBlock:
+    """A stretch of sound. ``samples``: float32 (n, channels), full scale is +-1. ``rate`` in Hz. Blocks of one stream
+    follow each other without gaps and have the same rate and channels."""
+
+    samples: NDArray[np.float32]
+    rate: int
+
+
 def kind_of_mime(mime: str) -> Kind:
     kind = mime.partition("/")[0]
     if kind not in ("image", "video", "audio"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from ...errors import MediaError
-from .files import MediaFile, open_container
-from .values import Frame
+from .sound import MarkedSoundTrack
+from .values import Frame, SoundBlock
 
 JPEG_QUALITY = 95
 VIDEO_CRF = 18
@@ -58,11 +58,11 @@ def encode_picture(
 
 
 def encode_clip(
-    frames: Iterable[Frame], target: Path, mime: str, *, rate: Fraction, sound: MediaFile | None = None
+    frames: Iterable[Frame], target: Path, mime: str, *, rate: Fraction, sound: Iterable[SoundBlock] | None = None
 ) -> int:
-    """Writes H.264 (yuv420p, constant quality) frame by frame, and the first sound track of ``sound``: AAC is
-    copied packet by packet, anything else is encoded to AAC. An odd last row or column is left out, since 4:2:0
-    needs even sides. Returns the number of frames written; raises MediaError when there were none."""
+    """Writes H.264 (yuv420p, constant quality) frame by frame, and ``sound`` as AAC in step with it. An odd last row or
+    column is left out, since 4:2:0 needs even sides. Returns the number of frames written; raises MediaError when
+    there were none."""
     container_format = {"video/mp4": "mp4", "video/quicktime": "mov"}.get(mime)
     if container_format is None:
         raise MediaError(f"clips are not written as {mime}", code="input.media.format")
@@ -73,7 +73,7 @@ def encode_clip(
             video.pix_fmt = "yuv420p"
             video.options = {"crf": str(VIDEO_CRF), "preset": "veryfast"}
             video.codec_context.time_base = _TIME_BASE
-            track = _sound_track(out, sound)
+            track = None if sound is None else MarkedSoundTrack(out, sound)
             last = -1
             for frame in frames:
                 height, width = (side // 2 * 2 for side in frame.rgb.shape[:2])
@@ -95,54 +95,6 @@ def encode_clip(
     if count == 0:
         raise MediaError("there is no frame to encode", code="input.media.empty")
     return count
-
-
-class _SoundTrack:
-    """Feeds one sound track into the output in step with the pictures, so that neither has to be kept whole."""
-
-    def __init__(self, out: av.container.OutputContainer, source: MediaFile) -> None:
-        self._context = open_container(source.path, source.info.mime, source.limits)
-        self._input = self._context.__enter__()
-        stream = self._input.streams.audio[0]
-        self._out = out
-        self._copy = stream.codec_context.name == "aac"
-        if self._copy:
-            self._stream: Any = out.add_stream_from_template(stream)
-        else:
-            # PCM often names no layout, only a number of channels.
-            layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(stream.channels, "stereo")
-            self._stream = out.add_stream("aac", rate=min(stream.rate or 48_000, 48_000), layout=layout)
-        self._packets = self._run(stream)
-        self._next: tuple[float, Any] | None = next(self._packets, None)
-
-    def _run(self, stream: Any) -> Iterator[tuple[float, Any]]:
-        if self._copy:
-            for packet in self._input.demux(stream):
-                if packet.dts is not None:
-                    time = float(packet.dts * packet.time_base)
-                    packet.stream = self._stream
-                    yield time, packet
-            return
-        for frame in self._input.decode(stream):
-            time = float(frame.time or 0.0)
-            frame.pts = None
-            for packet in self._stream.encode(frame):
-                yield time, packet
-        for packet in self._stream.encode(None):
-            yield float("inf"), packet
-
-    def write_until(self, seconds: float) -> None:
-        while self._next is not None and self._next[0] <= seconds:
-            self._out.mux(self._next[1])
-            self._next = next(self._packets, None)
-        if self._next is None and self._context is not None and seconds == float("inf"):
-            self._context.__exit__(None, None, None)
-
-
-def _sound_track(out: av.container.OutputContainer, source: MediaFile | None) -> _SoundTrack | None:
-    if source is None or source.info.sound is None:
-        return None
-    return _SoundTrack(out, source)
 
 
 def encode_sound(source: Path, target: Path) -> None:

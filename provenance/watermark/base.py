@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..identity import AssetId
-from ..media.values import Frame
+from ..media.values import Frame, SoundBlock
 
 RGB = NDArray[np.uint8]  # (height, width, 3), 0..255, sRGB
 
@@ -72,15 +72,6 @@ class Codec(Protocol):
         """Sums evidence over frames until it is enough, and says what it found."""
 
 
-@dataclass(frozen=True, slots=True)
-class SoundBlock:
-    """A stretch of sound. ``samples``: float32 (n, channels), full scale is +-1. ``rate`` in Hz. Blocks of one stream
-    follow each other without gaps and have the same rate and channels."""
-
-    samples: NDArray[np.float32]
-    rate: int
-
-
 class SoundCodec(Protocol):
     """A codec that puts one AssetId into a stream of sound and finds it again."""
 
@@ -93,3 +84,15 @@ class SoundCodec(Protocol):
 
     def detect(self, blocks: Iterable[SoundBlock]) -> Detection:
         """Sums evidence until it is enough, and says what it found, with its `Timing`."""
+
+
+__all__ = [
+    "PUBLISHED_KEY",
+    "RGB",
+    "Codec",
+    "Detection",
+    "Geometry",
+    "SoundBlock",
+    "SoundCodec",
+    "Timing",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...errors import WatermarkError
 from . import dft, imwatermark
-from .base import Codec
+from .base import Codec, SoundCodec
 
 DEFAULT = dft.ALG
 
@@ -23,3 +23,10 @@ def all_codecs(key: bytes | None = None) -> list[Codec]:
     """Every codec to look for, the default first: with an organisation's key where one is set, else with the published
     one."""
     return [codec(alg, key) for alg in _CODECS]
+
+
+def sound_codec(key: bytes | None = None) -> SoundCodec:
+    """The codec of sounds."""
+    from .audio import LogSpectralQim
+
+    return LogSpectralQim(key)

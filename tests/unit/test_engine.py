@@ -23,7 +23,10 @@ from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import GenerateRequest, Release, SealRequest
 from filigrana.pipeline.settings import load_settings
-from filigrana.provenance.media import encode_picture, open_media, read_xmp
+from filigrana.provenance.credentials import read_credentials
+from filigrana.provenance.media import encode_picture, open_media, read_sound, read_xmp
+from filigrana.provenance.trust import TrustLists
+from filigrana.provenance.watermark.registry import sound_codec
 from filigrana.tests.conftest import MakeEngine
 from filigrana.tests.doubles import scene
 
@@ -251,11 +254,41 @@ def test_a_clip_that_was_held_upright_stays_upright(engine: Engine, tmp_path: Pa
     assert np.abs(sealed.astype(int) - expected).mean() < 12
 
 
-def test_sound_alone_keeps_every_sample(engine: Engine, tmp_path: Path) -> None:
-    write_wav(tmp_path / "sound.wav")
-    released = seal(engine, tmp_path / "sound.wav")
-    before, after = (tmp_path / "sound.wav").read_bytes(), released.file.read_bytes()
-    assert before[before.index(b"data") :] in after
+def write_samples(path: Path, samples: np.ndarray, rate: int = 48_000) -> Path:
+    data = np.rint(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+    body = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body) + 8 + len(data)) + body + b"data" + struct.pack("<I", len(data)) + data)
+    return path
+
+
+def samples_of(path: Path) -> np.ndarray:
+    return np.concatenate([block.samples for block in read_sound(open_media(path))])
+
+
+def test_sound_alone_carries_the_mark_and_keeps_its_length(engine: Engine, tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    source = write_samples(tmp_path / "sound.wav", rng.normal(0, 0.1, 4 * 48_000))
+    released = seal(engine, source)
+    before, after = samples_of(source), samples_of(released.file)
+    assert after.shape == before.shape
+    assert 10 * np.log10(np.mean(before**2) / np.mean((after - before) ** 2)) > 15
+    found = sound_codec().detect(read_sound(open_media(released.file)))
+    assert found.asset_id == released.asset_id
+    bindings = read_credentials(released.file, "audio/wav", TrustLists()).soft_bindings
+    assert bindings == (("org.filigrana.sound.1", str(released.asset_id)),)
+    assert released.watermark_score == found.score
+
+
+@pytest.mark.parametrize("kind", ["silence", "half a second"])
+def test_sound_that_cannot_carry_a_mark_is_released_as_it_came_and_claims_none(
+    engine: Engine, tmp_path: Path, kind: str
+) -> None:
+    samples = np.zeros(96_000) if kind == "silence" else np.random.default_rng(1).normal(0, 0.1, 24_000)
+    source = write_samples(tmp_path / "sound.wav", samples)
+    released = seal(engine, source)
+    assert (samples_of(source) == samples_of(released.file)).all()
+    assert read_credentials(released.file, "audio/wav", TrustLists()).soft_bindings == ()
+    assert released.watermark_score is None
 
 
 # ── what is refused ──────────────────────────────────────────────────────────────────────────────────────────────
