@@ -36,7 +36,7 @@ from ..provenance.preview import Preview, PreviewMaker
 from ..provenance.signing import Signer, sign_file
 from ..provenance.trust import TrustLists
 from ..provenance.watermark.base import Codec, Detection, SoundCodec
-from .soundtrack import marked, sound_detection
+from .soundtrack import SoundMeter, marked, sound_binding, sound_detection
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,11 @@ class Finisher:
         if material.kind == "audio":
             if material.source is None:
                 raise ReadBackError("there is no sound to seal")
-            sound = marked(self.sound_codec, read_sound(material.source), statement.asset_id)
+            meter = SoundMeter()
+            sound = marked(self.sound_codec, meter.watch(read_sound(material.source)), statement.asset_id)
             write_wav(sound, target, material.source.path)
             write_xmp(target, statement.mime, xmp)
-            return Encoded(target, self._sound_binding(target, statement))
+            return Encoded(target, self._sound_binding(target, statement, required=meter.must_carry))
         frames = _counted(self.codec.embed(material.frames, statement.asset_id), tick)
         if material.kind == "image":
             frame = next(frames, None)
@@ -117,14 +118,11 @@ class Finisher:
             track = marked(self.sound_codec, read_sound(material.sound), statement.asset_id)
         encode_clip(frames, target, statement.mime, rate=material.rate or Fraction(25), sound=track)
         write_xmp(target, statement.mime, xmp)
-        return Encoded(target, (self.codec.alg, *self._sound_binding(target, statement)))
+        return Encoded(target, (self.codec.alg, *self._sound_binding(target, statement, required=False)))
 
-    def _sound_binding(self, encoded: Path, statement: Statement) -> tuple[str, ...]:
-        """The sound's mark is claimed where it reads back from the encoded sound: silence and very short sounds cannot
-        carry one, and then nothing is said of it."""
-        found = sound_detection(self.sound_codec, open_media(encoded, self.limits))
-        own = found is not None and found.asset_id == statement.asset_id and math.isfinite(found.score)
-        return (self.sound_codec.alg,) if own else ()
+    def _sound_binding(self, encoded: Path, statement: Statement, *, required: bool) -> tuple[str, ...]:
+        media = open_media(encoded, self.limits)
+        return sound_binding(self.sound_codec, media, statement.asset_id, required=required)
 
     def sign(self, encoded: Path, statement: Statement, material: Material, target: Path) -> bytes:
         parent = None

@@ -2,29 +2,75 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 
+import numpy as np
+
+from ..errors import ReadBackError
 from ..provenance.identity import AssetId
 from ..provenance.media import MediaFile, SoundBlock, read_sound
 from ..provenance.watermark.base import Detection, SoundCodec
 
 _LEAST_SECONDS = 1.0
 """Shorter sounds cannot carry a mark: they go through as they came, and nothing is claimed of them."""
+_SURE_SECONDS, _SURE_LEVEL = 3.0, 10 ** (-50 / 20)
+"""A sound that has this many seconds louder than -50 dB of full scale must carry its mark."""
+
+
+@dataclass
+class SoundMeter:
+    """How much sound went by. ``loud``: seconds, counted in blocks of a tenth of a second."""
+
+    seconds: float = 0.0
+    loud: float = 0.0
+
+    def watch(self, blocks: Iterable[SoundBlock]) -> Iterator[SoundBlock]:
+        for block in blocks:
+            step = max(1, block.rate // 10)
+            for start in range(0, len(block.samples), step):
+                piece = block.samples[start : start + step]
+                seconds = len(piece) / block.rate
+                self.seconds += seconds
+                if float(np.sqrt(np.mean(np.square(piece, dtype=np.float64)))) > _SURE_LEVEL:
+                    self.loud += seconds
+            yield block
+
+    @property
+    def must_carry(self) -> bool:
+        return self.loud >= _SURE_SECONDS
 
 
 def marked(codec: SoundCodec, blocks: Iterable[SoundBlock], asset_id: AssetId) -> Iterator[SoundBlock]:
-    """The sound with its mark, block by block; unchanged when it is too short for one."""
-    stream = iter(blocks)
-    head: list[SoundBlock] = []
-    seconds = 0.0
+    """The sound with its mark, block by block; unchanged when it is too short for one. Raises ReadBackError when a
+    codec gives back another length, or what is no number."""
+    given = 0
+
+    def counted(source: Iterable[SoundBlock]) -> Iterator[SoundBlock]:
+        nonlocal given
+        for block in source:
+            given += len(block.samples)
+            yield block
+
+    stream, head, seconds = iter(blocks), list[SoundBlock](), 0.0
     for block in stream:
         head.append(block)
         seconds += len(block.samples) / block.rate
         if seconds >= _LEAST_SECONDS:
-            yield from codec.embed(chain(head, stream), asset_id)
-            return
-    yield from head
+            break
+    else:
+        yield from head
+        return
+    made = 0
+    for block in codec.embed(counted(chain(head, stream)), asset_id):
+        if not np.isfinite(block.samples).all():
+            raise ReadBackError("the watermark made samples that are no numbers", code="provenance.readback.sound")
+        made += len(block.samples)
+        yield block
+    if made != given or next(stream, None) is not None:
+        raise ReadBackError("the watermark changed the length of the sound", code="provenance.readback.sound")
 
 
 def sound_detection(codec: SoundCodec, media: MediaFile) -> Detection | None:
@@ -36,4 +82,29 @@ def sound_detection(codec: SoundCodec, media: MediaFile) -> Detection | None:
     found = codec.detect(blocks)
     for _ in blocks:
         pass
+    if not isinstance(found, Detection) or not math.isfinite(found.score):
+        raise ReadBackError("the sound's watermark could not be looked for", code="provenance.readback.watermark")
     return found
+
+
+def sound_binding(codec: SoundCodec, media: MediaFile, asset_id: AssetId, *, required: bool) -> tuple[str, ...]:
+    """The sound mark's algorithm, if it reads back from the encoded sound. Silence and very short sounds cannot carry
+    one: then nothing is claimed, unless it is ``required``. Another asset's mark is an error."""
+    found = sound_detection(codec, media)
+    if found is None:
+        return ()
+    if found.asset_id == asset_id:
+        return (codec.alg,)
+    if found.asset_id is not None:
+        raise ReadBackError(
+            f"the sound carries the mark of {found.asset_id}",
+            code="provenance.readback.watermark",
+            hint="Seal the original of that asset instead.",
+        )
+    if required:
+        raise ReadBackError(
+            f"the watermark cannot be read back from the sound (score {found.score:.1f})",
+            code="provenance.readback.watermark",
+            hint="A pure tone or a hum leaves the mark no room.",
+        )
+    return ()

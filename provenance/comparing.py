@@ -131,7 +131,9 @@ def _difference(a: Plane, b: Plane, x: Plane, y: Plane) -> Plane:
     """(h, w): of luma, or of colour at a lower weight, since every encoder spares there. ``x``, ``y``: their luma."""
     d = a - b
     luminance = x - y
-    return np.maximum(np.abs(luminance), _COLOUR * np.abs(d - luminance[..., None]).max(axis=2))
+    red, green, blue = (np.abs(d[..., channel] - luminance) for channel in range(3))
+    colour = _COLOUR * np.maximum(np.maximum(red, green), blue)
+    return np.asarray(np.maximum(np.abs(luminance), colour), np.float32)
 
 
 def _enlarged(to_copy: Homography) -> float:

@@ -146,7 +146,12 @@ def _checked(matrix: Sequence[float] | None) -> Homography | None:
 
 def _canonical(shape: tuple[int, int], size: tuple[int, int] | None) -> tuple[float, float]:
     """(height, width) of the canonical picture."""
-    height, width = size if size is not None and min(size) > 0 else shape
+    height, width = shape
+    if size is not None and min(size) > 0:
+        # A preview's sides are rounded, no more: a size of another shape is not that of its original.
+        stretched = size[1] * shape[0] / (size[0] * shape[1])
+        if abs(stretched - 1.0) < 1.5 / min(shape):
+            height, width = size
     factor = _SHORT_SIDE / min(height, width)
     return height * factor, width * factor
 

@@ -14,6 +14,8 @@ Mask = NDArray[np.bool_]
 
 _SATURATIONS = (1.0, 0.0, 0.5, 0.7, 0.85, 1.15, 1.3, 1.6)
 _SAMPLES = 1200
+_EXPLAINED = 0.05
+"""Cost of a fit that is off by about a grey level: saturation did not change."""
 _SCALES = (0.12, 0.06, 0.03, 0.02, 0.014)
 """The fit begins with all px and ends with those that agree within 3.5 grey levels."""
 
@@ -36,13 +38,16 @@ def predict(a: Plane, b: Plane, mask: Mask) -> tuple[Plane, float]:
     tried: list[tuple[float, float, Values]] = []
     for saturation in _SATURATIONS:
         mixed = np.maximum(grey[:, None] + saturation * (u - grey[:, None]), 0.0)
+        if tried and min(tried, key=lambda t: t[0])[0] < _EXPLAINED:
+            break
         starts = _starts(mixed, v) if not tried else [min(tried, key=lambda t: t[0])[2]]
         for start in starts:
             curve = _curve(mixed.ravel(), v.ravel(), start)
             # Unchanged saturation needs no explanation.
             tried.append((_cost(curve, mixed, v) * (1.0 if saturation == 1.0 else 1.03), saturation, curve))
-    _, saturation, curve = min(tried, key=lambda t: t[0])
-    saturation, curve = _between(saturation, curve, u, grey, v)
+    cost, saturation, curve = min(tried, key=lambda t: t[0])
+    if cost >= _EXPLAINED:
+        saturation, curve = _between(saturation, curve, u, grey, v)
     mixed = np.maximum(grey[:, None] + saturation * (u - grey[:, None]), 0.0)
     tint = np.clip(np.median(v - np.clip(_apply(curve, mixed), 0.0, 1.0), axis=0), -0.12, 0.12)
     y = luma_of(a)[..., None]

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from filigrana.pipeline.generators.base import Generated, Sampling, StepProgress
 from filigrana.provenance.identity import AssetId
 from filigrana.provenance.manifest import Model
-from filigrana.provenance.media import Frame, Kind
+from filigrana.provenance.media import Frame, Kind, SoundBlock
 from filigrana.provenance.watermark.base import RGB, Detection
 from filigrana.provenance.watermark.dft import Dft
+from filigrana.provenance.watermark.registry import sound_codec
 from filigrana.safety.decision import ModelRef
 
 
@@ -128,6 +129,29 @@ class FakeCodec:
             answer: Any = self._detect(frames)
             return answer  # type: ignore[no-any-return]
         return self._real.detect(frames)
+
+
+class FakeSoundCodec:
+    """The real sound codec, whose embedding or detection can be replaced."""
+
+    def __init__(
+        self, *, embed: Callable[..., Any] | None = None, detect: Callable[..., Any] | None = None
+    ) -> None:
+        self._real, self._embed, self._detect = sound_codec(), embed, detect
+        self.alg = self._real.alg
+
+    def embed(self, blocks: Iterable[SoundBlock], asset_id: AssetId) -> Iterator[SoundBlock]:
+        if self._embed is not None:
+            answer = self._embed(blocks, asset_id)
+            yield from answer if answer is not None else ()
+            return
+        yield from self._real.embed(blocks, asset_id)
+
+    def detect(self, blocks: Iterable[SoundBlock]) -> Detection:
+        if self._detect is not None:
+            answer: Any = self._detect(blocks)
+            return answer  # type: ignore[no-any-return]
+        return self._real.detect(blocks)
 
 
 @dataclass

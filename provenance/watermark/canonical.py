@@ -1,7 +1,7 @@
 """The canonical picture: luma whose shorter side is 512 px, on which the DFT codec thinks. Pure.
 
 Three maps of it: where the mark may stand out how much (`visibility`), what a detector looks at (`whiten`), and how the
-mark's change of luma is spread over red, green and blue (`COLOUR`).
+mark's change of luma is spread over red, green and blue (`colour`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,18 @@ HIGH_PASS = 6.0
 Plane = NDArray[np.float32]
 
 _ACTIVITY_MAX = 24.0
+_ROUGH_FROM = 6.0
 
 _LUMA = np.array([[0.299, 0.587, 0.114]], np.float32)  # BT.601, as JPEG's
-_TINT = 0.5
-"""0 spreads a change of luma evenly over the channels, 1 gives the smallest squared change of RGB for it (along the
-luma weights themselves), which is a coloured grain. Half way has 0.9 of the possible 1.3 dB."""
-COLOUR = ((1 - _TINT) + _TINT * _LUMA[0] / float((_LUMA**2).sum())).astype(np.float32)
-"""(3,): the change of R, G and B for a change of luma by 1."""
+
+
+def colour(roughness: float) -> NDArray[np.float32]:
+    """(3,): the change of R, G and B for a change of luma by 1.
+
+    Spread evenly it is grey; along the luma weights themselves its squared change of RGB is smallest, by 1.3 dB, and it
+    is a coloured grain. Half way has 0.9 dB of that: so on smooth pictures; rough ones hide the whole."""
+    tint = 0.5 + 0.5 * roughness
+    return np.asarray((1 - tint) + tint * _LUMA[0] / float((_LUMA**2).sum()), np.float32)
 
 
 def luma(rgb: RGB) -> Plane:
@@ -73,6 +78,12 @@ class Visibility:
     loss: float
     texture: float
 
+    @property
+    def roughness(self) -> float:
+        """0 for smooth pictures and ordinary photographs, up to 1 where texture fills the picture: there the eye is
+        masked everywhere and the detector is the one who suffers."""
+        return min(max((self.texture - _ROUGH_FROM) / 10.0, 0.0), 1.0)
+
 
 def visibility(picture: Plane) -> Visibility:
     """Contrast masking as a power of the local activity, as in J. M. Foley's model of masking (1994); the loss of SSIM
@@ -83,7 +94,10 @@ def visibility(picture: Plane) -> Visibility:
     detail = small - level
     variance = np.maximum(_blur(detail * detail, 2.0), 0.0)
     activity = np.minimum(np.sqrt(variance), np.float32(_ACTIVITY_MAX))
-    out = 1.0 + 0.45 * activity**0.7
+    texture = float(activity.mean())
+    # Where everything is texture, the mark goes to the less busy places, in which it is found more easily.
+    power = 0.7 - 0.35 * min(max((texture - _ROUGH_FROM) / 10.0, 0.0), 1.0)
+    out = 1.0 + 0.45 * activity**power
     out = out * (1.0 - 0.35 * (level < 30) - 0.15 * (level > 225))
     loss = float(np.mean(out * out / (2.0 * variance + 58.5)))
-    return Visibility(_blur(np.asarray(out, np.float32), 1.0), loss, float(activity.mean()))
+    return Visibility(_blur(np.asarray(out, np.float32), 1.0), loss, texture)

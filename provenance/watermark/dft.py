@@ -31,7 +31,7 @@ from .marking import MIN_SIDE, mark_frames
 from .variation import first_variant
 
 ALG = "org.filigrana.dft.1"
-FLOOR = 11.0
+FLOOR = 10.6
 """A decode counts only above this score. It adds a factor to the CRC's bound: see `p_value`."""
 _NULL_MODE, _NULL_SCALE = 10.045, 0.13
 """Gumbel distribution of the score of one decode of unmarked pictures: the decoder takes the best of 2^96 words, so its
@@ -99,9 +99,9 @@ def _detection(hit: Hit, frames: int, started: float, timing: object) -> Detecti
 def p_value(score: float, tries: int, passed: bool) -> float:
     """The chance that unmarked media gives such a result in that many decodes.
 
-    Of one decode the score reaches ``score`` with the chance S of a Gumbel tail. For a miss that is all, over the tries.
-    For a hit the CRC-32 has to pass by accident as well, and up to `payload.LIST` words are asked: the bound is
-    tries x 64 x 2^-32 x S."""
+    Of one decode the score reaches ``score`` with the chance S of a Gumbel tail. For a miss that is all, over the
+    tries. For a hit the CRC-32 has to pass by accident as well, and up to `payload.LIST` words are asked: the bound
+    is tries x 64 x 2^-32 x S."""
     tail = float(-np.expm1(-np.exp(-(score - _NULL_MODE) / _NULL_SCALE)))
     if passed:
         return min(1.0, max(tries, 1) * payload.LIST * 2.0**-32 * tail)

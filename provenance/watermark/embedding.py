@@ -18,18 +18,18 @@ import scipy.fft as sf
 from numpy.typing import NDArray
 
 from . import payload
-from .canonical import COLOUR, HIGH_PASS, Plane, Visibility, resize, visibility, whiten
+from .canonical import HIGH_PASS, Plane, Visibility, colour, resize, visibility, whiten
 from .lattice import SIDE, Lattice, Variant
 from .tile import Sync, fold_spectra, soft_values, spectrum_of, sum_tiles, synthesise, tiles_of
 
-_PILOT = 3.6
-"""Amplitude of a pilot over the rms amplitude of a data value at radius 14."""
+_PILOT, _PILOT_ROUGH = 3.6, 4.5
+"""Amplitude of a pilot over the rms amplitude of a data value at radius 14, on smooth and on rough pictures: those lose
+their geometry before they lose their bits."""
 _PILOT_SLOPE = 0.5
 _BAND = 3 * payload.CODED_BITS
 """Data values a band: each coded bit stands in it three times."""
 _LOUDEST = 4.0
 _ROUNDS = 3
-_COLOUR_POWER = float((COLOUR**2).mean())
 
 Values = NDArray[np.float32]
 
@@ -74,10 +74,14 @@ class Mark:
         return np.asarray(np.tile(self.tile, (-(-height // SIDE), -(-width // SIDE)))[:height, :width])
 
 
-def gain_for(psnr: float, energy: float) -> float:
+def gain_for(psnr: float, energy: float, roughness: float) -> float:
     """The gain at which the change of RGB has that PSNR in dB (before rounding and clipping). ``energy``: mean
     square of the mask."""
-    return float(np.sqrt(255.0**2 / 10 ** (psnr / 10) / max(energy * _COLOUR_POWER, 1e-12)))
+    return float(np.sqrt(255.0**2 / 10 ** (psnr / 10) / max(energy * _colour_power(roughness), 1e-12)))
+
+
+def _colour_power(roughness: float) -> float:
+    return float((colour(roughness) ** 2).mean())
 
 
 def solve(
@@ -86,10 +90,11 @@ def solve(
     """The mark of (416,) ``symbols`` at that PSNR. ``slope``: amplitudes fall with the radius to that power."""
     wanted = symbols[variant.index].astype(np.float32) * variant.sign
     profile = ((lattice.value_radius / 14.0) ** -slope).astype(np.float32)
-    pilot = (_PILOT * (lattice.pilot_radius / 14.0) ** (-slope * _PILOT_SLOPE)).astype(np.float32)
+    loudness = _PILOT + (_PILOT_ROUGH - _PILOT) * under.seen.roughness
+    pilot = (loudness * (lattice.pilot_radius / 14.0) ** (-slope * _PILOT_SLOPE)).astype(np.float32)
     passed = 1 - np.exp(-2 * (np.pi * HIGH_PASS / SIDE * lattice.value_radius) ** 2)
     amplitude, count = profile.copy(), len(wanted)
-    gain = gain_for(psnr, under.energy)
+    gain = gain_for(psnr, under.energy, under.seen.roughness)
     for turn in range(_ROUNDS + 1):
         tile = synthesise(lattice, amplitude * wanted, variant, pilot)
         unit = float(np.sqrt(np.mean(tile * tile)))
@@ -125,8 +130,8 @@ def _water(rest: Values, response: Values, index: NDArray[np.intp], energy: floa
 
 
 # ── strength ─────────────────────────────────────────────────────────────────────────────────────────────────────
-PSNR_MIN, PSNR_MAX = 39.75, 45.0
-_SSIM_FLOOR = 0.972
+PSNR_MIN, PSNR_MAX = 39.7, 45.0
+_SSIM_FLOOR = 0.974
 _SSIM_SHARE = 0.55
 """Measured over predicted loss of SSIM: the tile is smoother than independent noise."""
 _WANTED_SCORE = 15.0
@@ -136,13 +141,13 @@ _SCORE_PER_DB = 0.8
 def slope_for(texture: float) -> float:
     """How much of the mark goes to low radii: more on flat pictures, where compression removes the high ones, less
     on textured ones, whose own low frequencies are strong."""
-    return float(np.clip(1.3 - 0.07 * texture, 0.3, 1.3))
+    return float(np.clip(1.3 - 0.08 * texture, 0.1, 1.3))
 
 
 def psnr_floor(seen: Visibility, energy: float) -> float:
     """The PSNR in dB below which a picture would fall under the floor of SSIM, or under `PSNR_MIN`."""
     gain_squared = (1 - _SSIM_FLOOR) / (_SSIM_SHARE * seen.loss)
-    psnr = 10 * np.log10(255.0**2 / (gain_squared * energy * _COLOUR_POWER))
+    psnr = 10 * np.log10(255.0**2 / (gain_squared * energy * _colour_power(seen.roughness)))
     return float(np.clip(psnr, PSNR_MIN, PSNR_MAX))
 
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ...errors import WatermarkError
 from ..media.values import Frame
 from .base import RGB
-from .canonical import COLOUR, SHORT_SIDE, Plane, Visibility, canonical_size, luma, resize, visibility
-from .embedding import PSNR_MIN, Mark, choose_psnr, gain_for, ground, slope_for, solve
+from .canonical import SHORT_SIDE, Plane, Visibility, canonical_size, colour, luma, resize, visibility
+from .embedding import PSNR_MIN, choose_psnr, gain_for, ground, slope_for, solve
 from .lattice import Lattice
 from .variation import variant_at
 
@@ -55,7 +55,7 @@ class _Scene:
     variant: int
     size: tuple[int, int]
     psnr: float
-    mark: Mark
+    roughness: float
     pattern: Plane
 
 
@@ -98,7 +98,13 @@ def _small(rgb: RGB, size: tuple[int, int]) -> Plane:
 
 
 def _measure(
-    lattice: Lattice, symbols: NDArray[np.float64], rgb: RGB, variant: int, thumb: Plane, before: _Scene | None, moving: bool
+    lattice: Lattice,
+    symbols: NDArray[np.float64],
+    rgb: RGB,
+    variant: int,
+    thumb: Plane,
+    before: _Scene | None,
+    moving: bool,
 ) -> _Scene:
     """Looks at a frame in full; within a scene the strength stays, so that it does not flicker."""
     size = canonical_size(*rgb.shape[:2])
@@ -110,21 +116,23 @@ def _measure(
     else:
         psnr = choose_psnr(lattice, variant, symbols, picture, under, slope)
         if moving:
-            psnr, slope = float(np.clip(psnr - _CLIP_EXTRA, PSNR_MIN, _CLIP_PSNR_MAX)), max(slope, _CLIP_SLOPE)
+            psnr = float(np.clip(psnr - _CLIP_EXTRA, PSNR_MIN, _CLIP_PSNR_MAX))
+            slope = max(slope, _CLIP_SLOPE)
     mark = solve(lattice, lattice.variants[variant], symbols, under, psnr, slope)
     pattern = resize(mark.tiled(size), (rgb.shape[0], rgb.shape[1]))
-    return _Scene(thumb, variant, size, psnr, mark, pattern)
+    return _Scene(thumb, variant, size, psnr, under.seen.roughness, pattern)
 
 
 def _apply(rgb: RGB, scene: _Scene, seen: Visibility) -> RGB:
     """Adds pattern x mask x gain, strip by strip, rounded once."""
     height, width = rgb.shape[:2]
-    gain = gain_for(scene.psnr, float(np.mean(seen.mask * seen.mask)))
+    gain = gain_for(scene.psnr, float(np.mean(seen.mask * seen.mask)), scene.roughness)
+    spread = [float(c) for c in colour(scene.roughness)]
     mask = np.asarray(cv2.resize(seen.mask * np.float32(gain), (width, height), interpolation=cv2.INTER_LINEAR))
     out = np.empty_like(rgb)
     for top in range(0, height, _STRIP):
         rows = slice(top, min(top + _STRIP, height))
         change = scene.pattern[rows] * mask[rows]
-        coloured = cv2.merge([change * c for c in COLOUR])
+        coloured = cv2.merge([change * c for c in spread])
         out[rows] = cv2.add(rgb[rows], coloured, dtype=cv2.CV_8U)
     return out

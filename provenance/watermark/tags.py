@@ -47,13 +47,14 @@ def tag_text(tag: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TagDetection:
-    """``tag``: None where no mark was found. ``read``: the 32 bits that were read, mark or not. ``score``: the codec's
-    own measure of a mark's presence. ``p_value``: the chance that unmarked media scores as high; that says nothing
-    yet about *which* asset, see `nearest`. ``flipped``: read from the mirror image. ``seconds``: wall time.
-    ``frames``: how many were averaged."""
+    """``tag``: None where no mark was found. ``words``: what was read, mark or not, the likelier first: of the picture
+    and of its mirror image, for a codec that looks at both. ``score``: the codec's own measure of a mark's presence.
+    ``p_value``: the chance that unmarked media scores as high; that says nothing yet about *which* asset, see
+    `nearest`, nor about a tag that was expected, see `agreement`. ``flipped``: ``tag`` is of the mirror image.
+    ``seconds``: wall time. ``frames``: how many were averaged."""
 
     tag: int | None
-    read: int
+    words: tuple[int, ...]
     score: float
     p_value: float
     seconds: float
@@ -90,6 +91,29 @@ class Nearest:
     distance: int
     chance_matches: float
     p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How what was read fits a tag that was expected. ``wrong``: bits of 32. ``p_value``: the chance that media
+    without this mark fits as well: tries x V(32, wrong) / 2^32, exact whatever the decoder's bias, since the tag is a
+    keyed hash. ``fits``: at most `MAX_WRONG_BITS` wrong, by chance under 2.5e-7."""
+
+    wrong: int
+    p_value: float
+
+    @property
+    def fits(self) -> bool:
+        return self.wrong <= MAX_WRONG_BITS
+
+
+def agreement(detection: TagDetection, tag: int) -> Agreement:
+    """Whether the mark of an asset that is known already (claimed by a manifest, or just embedded) is there. Works
+    below the floor of a blind detection too."""
+    if not detection.words:
+        return Agreement(BITS, 1.0)
+    wrong = min((word ^ tag).bit_count() for word in detection.words)
+    return Agreement(wrong, min(1.0, len(detection.words) * volume(wrong) / _SPACE))
 
 
 def volume(distance: int) -> int:
