@@ -44,7 +44,9 @@ def mirrored(rgb: np.ndarray) -> np.ndarray:
 def null(codec: RivaGan, count: int, seed: int) -> dict[str, object]:
     pool = pictures("tuning", 512, 64)
     photos, art = [p for p in pool if p.kind == "photograph"], [p for p in pool if p.kind == "art"]
-    logits, scores, by_kind = [], [], {}
+    logits: list[np.ndarray] = []
+    scores: list[float] = []
+    by_kind: dict[str, list[float]] = {}
     for number in range(count):
         kind, rgb = unmarked(seed, number, photos, art, [], [])
         piece = middle(rgb)

@@ -37,7 +37,7 @@ def main() -> None:
     ids = [AssetId(int(rng.integers(0, 1 << 60))) for _ in photos]
     for name in names:
         layer = RivaGan(threads=1) if name == "rivagan" else registry.second_layers([name])[0]
-        orders = {
+        orders: dict[str, list[registry.Layer]] = {
             "default alone": [default],
             "layer alone": [layer],
             "layer, then default": [layer, default],
@@ -60,7 +60,7 @@ def main() -> None:
                         reads[key] = reads.get(key, 0) + found.reads
                     if default in order and copy_name == "JPEG 75":
                         scores.append(default.detect([Frame(copy)]).score)
-            rows[title] = {"PSNR": round(float(np.mean(quality)), 2), "lowest": round(min(quality), 2)} | reads
+            rows[title] = {"PSNR": round(float(np.mean(quality)), 2), "lowest": round(min(quality), 2), **reads}
             rows[title]["CPU s, embedding"] = round(float(np.mean(seconds)), 3)
             if scores:
                 rows[title]["default's score, JPEG 75"] = round(float(np.mean(scores)), 2)

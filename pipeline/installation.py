@@ -166,10 +166,12 @@ class Installation:
         return [LocalResolver(self.log, self.log.keys)]
 
     def verifier(self) -> Verifier:
-        codecs = all_codecs()
-        if self.watermark_key is not None:
-            codecs = all_codecs(self.watermark_key) + codecs
-        return Verifier(self.trust, codecs, self.resolvers(), self.limits)
+        """Marks under an organisation's key are looked for first, then those under the published one."""
+        keys = [None] if self.watermark_key is None else [self.watermark_key, None]
+        codecs = [one for key in keys for one in all_codecs(key)]
+        return Verifier(
+            self.trust, codecs, self.resolvers(), self.limits, sound_codecs=[sound_codec(key) for key in keys]
+        )
 
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────
     @cached_property

@@ -22,14 +22,16 @@ from PIL import Image
 from .comparing import Comparison, Match, Region, compare_picture, compare_placed
 from .media.files import picture_from_bytes
 from .media.values import Frame
-from .registration import pixel_scale, placed, scored, shrunk, to_shrunk
+from .refining import refine
+from .registration import laid, pixel_scale, scored, shrunk, to_shrunk
 from .warping import Homography, warp
 
 SIDE = 256
 MAX_FRAMES = 8
 RGB = NDArray[np.uint8]
-_LOOKED_FOR = 40
-"""Frames of a clip that are kept until it is clear how it lies on the original."""
+_LOOKED_FOR = 12
+_APART = Fraction(1, 5)
+"""So many frames of a clip, so many seconds apart, are tried until it is clear how it lies on the original."""
 _SURE = 0.25
 """What a place is worth, a coarse px of the original, that needs no further frames."""
 _WHOLE = 0.9
@@ -116,8 +118,10 @@ class _Clip:
         self._waiting: list[RGB] = []
         self._place: Homography | None = None
         self._score = 0.0
+        self._tried, self._tried_at = 0, Fraction(0)
+        self._references = [_thumb(original, np.eye(3), self._shape)[0] for original in originals]
         self._best: list[tuple[float, RGB | None]] = [(np.inf, None) for _ in originals]
-        self._first, self._last = Fraction(0), Fraction(-1)
+        self._first, self._last, self._step = Fraction(0), Fraction(-1), Fraction(0)
         self._copy: tuple[int, int] | None = None
         self._decided = False
 
@@ -126,19 +130,24 @@ class _Clip:
             self._first, self._copy = frame.time, (frame.rgb.shape[0], frame.rgb.shape[1])
         elif frame.time - self._last < Fraction(1, 30):
             return
+        if self._last >= 0:
+            self._step = frame.time - self._last
         self._last = frame.time
         small, shrink = shrunk(frame.rgb, pixel_scale(self._matrix, self._shape, self._size), self._shape)
         if self._decided:
             self._weigh(small)
             return
         self._waiting.append(small)
+        if self._tried and frame.time - self._tried_at < _APART:
+            return
+        self._tried, self._tried_at = self._tried + 1, frame.time
         lattice = to_shrunk(self._matrix, shrink)
         for original in self._originals:
             for score, found in scored(original, small, lattice, self._size):
                 if score > self._score:
                     self._score, self._place = score, found
         area = 512.0 * 512.0 / 256.0
-        if self._score > _SURE * area or len(self._waiting) >= _LOOKED_FOR:
+        if self._score > _SURE * area or self._tried >= _LOOKED_FOR:
             self._decide()
 
     def _decide(self) -> None:
@@ -152,8 +161,7 @@ class _Clip:
         if self._place is None:
             return
         thumb, mask = _thumb(small, self._place, self._shape)
-        for index, original in enumerate(self._originals):
-            reference = _thumb(original, np.eye(3), self._shape)[0]
+        for index, reference in enumerate(self._references):
             distance = float(np.abs(thumb - reference)[mask].mean()) if mask.any() else np.inf
             if distance < self._best[index][0]:
                 self._best[index] = (distance, small)
@@ -163,18 +171,24 @@ class _Clip:
             self._decide()
         if self._place is None:
             return Comparison("different", 1.0, (), 0.0, 1.0)
+        found = [(index, distance, small) for index, (distance, small) in enumerate(self._best) if small is not None]
+        if not found:
+            return Comparison("different", 1.0, (), 0.0, 1.0)
+        # The map is refined once, where copy and original are most alike: refined for each frame, it would follow a
+        # pan, and put one moment over another.
+        index, _, small = min(found, key=lambda pair: pair[1])
+        to_small = refine(self._originals[index], small, self._place)
         results = []
-        for index, (original, (_, small)) in enumerate(zip(self._originals, self._best, strict=True)):
-            if small is None:
-                continue
-            placement = placed(original, small, self._place)
+        for index, _, small in found:
+            placement = laid(self._originals[index], small, to_small)
             results.append(
                 Comparison("different", 1.0, (), 0.0, 1.0)
                 if placement is None
-                else compare_placed(original, small, placement, index)
+                else compare_placed(self._originals[index], small, placement, index)
             )
         shown = len(self._originals)
-        length = float(self._last - self._first)
+        # From the first frame to the end of the last one.
+        length = float(self._last - self._first + self._step)
         if seconds is not None and 0 < length < _WHOLE * seconds:
             shown = max(1, int(length / seconds * shown))
         kept = sorted(results, key=lambda result: (_ORDER[result.match], result.changed))[:shown]

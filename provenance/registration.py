@@ -86,8 +86,12 @@ def placed(
 ) -> Placement | None:
     """The refined placement by a map to px of a shrunk copy; None where the two do not overlap enough to tell
     anything. ``shrink``: as `shrunk` gave it, so that the placement is one on the unshrunk copy."""
+    return laid(original, small, refine(original, small, to_small), shrink)
+
+
+def laid(original: RGB, small: RGB, to_small: Homography, shrink: tuple[float, float] = (1.0, 1.0)) -> Placement | None:
+    """As `placed`, with the map taken as it is."""
     shape = (original.shape[0], original.shape[1])
-    to_small = refine(original, small, to_small)
     seen = overlap(shape, (small.shape[0], small.shape[1]), to_small)
     if seen is None:
         return None

@@ -1,6 +1,6 @@
 """Looking for the DFT mark in a clip: folded tiles are summed over frames until they are enough.
 
-The variant changes every two seconds, so frames are summed in groups of half a second. What one frame cannot tell
+The variant changes every two seconds, so frames are summed in groups of a tenth of a second. What one frame cannot tell
 about its variant, all together can: variants follow each other in a known order, so the pilots of all frames vote for
 one timeline (the first variant, and when it changes). The timeline that wins says which variant to read in each group
 and, once the id is known, which moment of the original the clip begins with.
@@ -24,7 +24,9 @@ from .lattice import SIDE, Lattice
 from .tile import Folded, Sync, fold, soft_values, synchronise
 from .variation import CYCLE, EPOCH, VARIANTS, first_variant
 
-_GROUP = 0.5
+_GROUP = 0.1
+_TOGETHER = 5
+"""Groups that may lie alike even when an encoder carries the mark along: half a second."""
 _SPACING = 0.095
 """Seconds between frames that are looked at: neighbours show nearly the same."""
 _MAX_FRAMES = 110
@@ -111,8 +113,10 @@ def _read(lattice: Lattice, total: _Sum, floor: float, tries: int) -> Hit:
             return hit
         if best is None or hit.decoded.score > best.decoded.score:
             best = hit
-    hit = _drifting(lattice, total, tries + 1)
-    if hit is not None:
+    for together in (_TOGETHER, 1):
+        hit = _drifting(lattice, total, together, tries)
+        if hit is None:
+            continue
         tries = hit.tries
         if hit.found(floor):
             return hit
@@ -123,17 +127,22 @@ def _read(lattice: Lattice, total: _Sum, floor: float, tries: int) -> Hit:
 
 
 _CREDIBLE = 5.2
+_STRETCHES = 30
 
 
-def _drifting(lattice: Lattice, total: _Sum, tries: int) -> Hit | None:
-    """Lets every group lie where its own pilots say: an encoder short of bits carries a mark along with a panning
-    picture."""
+def _drifting(lattice: Lattice, total: _Sum, together: int, tries: int) -> Hit | None:
+    """Lets every stretch of groups lie where its own pilots say: an encoder short of bits carries a mark along with a
+    panning picture."""
+    stretches: dict[int, Folded] = {}
+    for key, folded in total.groups.items():
+        at = key // together
+        stretches[at] = stretches[at] + folded if at in stretches else folded
     soft, used = np.zeros(payload.CODED_BITS), None
-    for folded in total.groups.values():
+    for folded in list(stretches.values())[:_STRETCHES]:
         sync = synchronise(lattice, folded.spectrum)[0]
         if sync.z >= _CREDIBLE:
             soft, used = soft + soft_values(lattice, folded, sync), sync
-    return None if used is None else Hit(payload.decode(soft), soft, used, np.eye(3), tries)
+    return None if used is None else Hit(payload.decode(soft), soft, used, np.eye(3), tries + 1)
 
 
 def detect_clip(

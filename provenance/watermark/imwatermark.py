@@ -34,7 +34,7 @@ from ...errors import WatermarkError
 from ..identity import AssetId
 from ..media.values import Frame
 from . import payload
-from .base import PUBLISHED_KEY, RGB, Detection, Geometry
+from .base import PUBLISHED_KEY, RGB, Detection
 
 ALG = "org.filigrana.dwtdctsvd.1"
 STEP = 36.0
@@ -182,7 +182,7 @@ class DwtDctSvd:
             score=round(best.score, 3),
             # 2^-32 a try is the CRC alone: an upper bound that the score's floor only lowers.
             p_value=max(tries, 1) * 2.0**-32 if hit else 1.0,
-            geometry=Geometry() if hit else None,
+            geometry=None,  # the method cannot tell: it survives no change of it
             seconds=time.perf_counter() - started,
             frames=used,
         )

@@ -85,7 +85,7 @@ def planar(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def packed(planes: NDArray[np.float32]) -> NDArray[np.uint8]:
     """The reverse of `planar`, rounded."""
-    return np.clip(np.rint(planes[0].transpose(1, 2, 0) * 255), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(planes[0].transpose(1, 2, 0) * 255), 0, 255), np.uint8)
 
 
 class PresenceDetector(Protocol):

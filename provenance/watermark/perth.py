@@ -2,8 +2,8 @@
 
 Its mark says yes or no: it names no asset, so it is evidence beside a soft binding and never one, and it costs about
 15 dB of SNR, so we offer to read it and not to write it. Text-to-speech models of its maker put it into everything
-they say. The weights are inside the wheel; it wants `setuptools<81`, librosa and a torchaudio of torch's own build, and where an import of its own
-fails it sets its class to None and says nothing.
+they say. The weights are inside the wheel. It wants `setuptools<81`, librosa, and a torchaudio of torch's own build;
+where one of them is missing it sets its class to None and says nothing.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ def second_layers(names: Iterable[str], key: bytes | None = None, *, allow_downl
 def mark_layers(
     layers: Iterable[Layer], frames: Iterable[Frame], asset_id: AssetId, key: bytes | None = None
 ) -> Iterator[Frame]:
-    """Each frame with every layer in it, one frame at a time. The default codec goes over the result: it is the one
-    whose strength is adapted until it reads."""
+    """Each frame with every layer in it, one frame at a time. ``frames`` carry the default codec's mark already: it
+    does not notice the layers, while rivaGan reads better when it comes last (docs/adr/0010)."""
     for layer in layers:
         tag = isinstance(layer, TagCodec)
         frames = layer.embed(frames, tag_of(asset_id, key)) if tag else layer.embed(frames, asset_id)  # type: ignore[arg-type]
@@ -112,9 +112,7 @@ class LayerReading:
     seconds: float
 
 
-def read_layer(
-    layer: Layer, frames: Iterable[Frame], asset_id: AssetId, key: bytes | None = None
-) -> LayerReading:
+def read_layer(layer: Layer, frames: Iterable[Frame], asset_id: AssetId, key: bytes | None = None) -> LayerReading:
     """Whether a layer carries what is expected of this asset: for reading back, and for a manifest's claim."""
     value = binding_value(layer, asset_id, key)
     if isinstance(layer, TagCodec):

@@ -165,7 +165,7 @@ def _added(rgb: RGB, change: NDArray[np.float32]) -> RGB:
     if change.shape[:2] != (height, width):
         change = np.asarray(cv2.resize(change, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
     # The package cuts the fractions off instead of rounding them, which darkens the picture by half a level.
-    return np.clip(np.rint(rgb + change), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(rgb + change), 0, 255), np.uint8)
 
 
 def _check(rgb: RGB) -> None:

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ PACKAGE = "trustmark"
 SCHEMA = 1  # BCH_5
 CAPACITY = 61
 _FILES = ("trustmark_Q.yaml", "encoder_Q.ckpt", "decoder_Q.ckpt")
+_WHERE = "the package's folder models/"
 _MAX_FRAMES = 8
 
 CHANCE = sum(math.comb(96, i) for i in range(6)) / 2**35 / 4 / 2
@@ -108,7 +110,7 @@ class TrustMark:
         if self._model is None:
             folder = optional.folder_of(PACKAGE, PACKAGE) / "models"
             if not self._allow and any(not (folder / name).is_file() for name in _FILES):
-                raise optional.no_weights(PACKAGE, ", ".join(_FILES), "the package's folder models/")
+                raise optional.no_weights(PACKAGE, ", ".join(_FILES), _WHERE)
             package = optional.load(PACKAGE, PACKAGE)
             if not self._allow:
                 self._check_digests(folder)
@@ -121,15 +123,15 @@ class TrustMark:
                 )
             # A download that failed leaves the package with None for a model, and no error.
             if getattr(model, "encoder", None) is None or getattr(model, "decoder", None) is None:
-                raise optional.no_weights(PACKAGE, ", ".join(_FILES), "the package's folder models/")
+                raise optional.no_weights(PACKAGE, ", ".join(_FILES), _WHERE)
             self._model = model
         return self._model
 
-    def _check_digests(self, folder: Any) -> None:
+    def _check_digests(self, folder: Path) -> None:
         """A file with another digest than the package expects is one that it would replace from the network."""
         expected = getattr(optional.load(f"{PACKAGE}.trustmark", PACKAGE), "MODEL_CHECKSUMS", {})
         for name in _FILES:
             with (folder / name).open("rb") as stream:
                 found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
             if name in expected and found != expected[name]:
-                raise optional.no_weights(PACKAGE, f"{name} anew (its digest is another)", "the package's folder models/")
+                raise optional.no_weights(PACKAGE, f"{name} anew (it has another digest)", _WHERE)
