@@ -21,7 +21,7 @@ help:
 $(STAMP): pyproject.toml constraints.txt
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "installing (about 2 GB of packages the first time) …"
-	@$(BIN)/pip install -q -c constraints.txt -e '.[generate,postgres,dev]'
+	@$(BIN)/pip install -q -c constraints.txt -e '.[generate,postgres,bench,dev]'
 	@touch $@
 
 # OpenCV's wheel wants libGL in slim containers, and the fault tests want strace. Only root can install them.

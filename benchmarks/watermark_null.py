@@ -2,10 +2,10 @@
 
     python benchmarks/watermark_null.py [DECODES] [SPLIT]
 
-A search decodes only what its pilots promise, three or four times a picture. Here every unmarked picture (photographs of
-the bench's split, text pages, noise, other codecs' and other keys' marks) is decoded in each of its eight orientations
-and under each of the sixteen variants, at the shift that suits the variant best: 128 decodes that a search could have
-made. Prints as JSON how many passed the CRC, the distribution of scores, and how it compares with the p-value's model.
+A search decodes only what its pilots promise, three or four times a picture. Here every unmarked picture (photographs
+of the bench's split, text pages, noise, other codecs' and other keys' marks) is decoded in each of its eight
+orientations and under each of the sixteen variants, at the shift that suits the variant best: 128 decodes that a search
+could have made. Prints as JSON how many passed the CRC, the distribution of scores, and how it compares with the p-value's model.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def main() -> None:
     cv2.setNumThreads(1)
     photos = pictures(split, 1024, 24)  # type: ignore[arg-type]
     others, keyed = [contestant(imwatermark.ALG)], [contestant(ALG, bytes([n]) * 16) for n in range(3)]
-    layout, scores, passed, hits, number = lattice(), [], 0, 0, 0
+    layout, passed, hits, number = lattice(), 0, 0, 0
+    scores: list[float] = []
     kinds: dict[str, int] = {}
     started = time.process_time()
     while len(scores) < wanted:

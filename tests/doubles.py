@@ -100,12 +100,14 @@ class FakeGuard:
 
 def put(codec: Any, picture: RGB, asset_id: AssetId) -> RGB:
     """One picture, marked."""
-    return next(iter(codec.embed([Frame(picture)], asset_id))).rgb
+    made: Frame = next(iter(codec.embed([Frame(picture)], asset_id)))
+    return made.rgb
 
 
 def look(codec: Any, *pictures: RGB) -> Detection:
     """What a codec finds in pictures, taken as the frames of one clip at 25 a second."""
-    return codec.detect(Frame(p, Fraction(i, 25)) for i, p in enumerate(pictures))
+    found: Detection = codec.detect(Frame(p, Fraction(i, 25)) for i, p in enumerate(pictures))
+    return found
 
 
 class FakeCodec:

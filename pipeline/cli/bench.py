@@ -65,7 +65,7 @@ def bench(
     folder: Annotated[Path, typer.Option("--output", "-o", help="Where the report goes, and the run goes on.")] = Path(
         "bench-out"
     ),
-    seed: Annotated[int, typer.Option(min=0)] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Of every random choice; another seed is another run.")] = 1,
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes of one thread each.")] = 1,
     json_: Annotated[bool, typer.Option("--json", help="The report on standard output, nothing else.")] = False,
 ) -> None:

@@ -56,7 +56,7 @@ def embed(
             os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)
-    result = _answer(target, detection, None) | {"seconds": round(time.perf_counter() - started, 4)}
+    result = _answer(target, detection, media.info.kind) | {"seconds": round(time.perf_counter() - started, 4)}
     if json_:
         emit_json(result)
     elif detection.asset_id is None:
@@ -103,7 +103,7 @@ def _detections(opened: Installation, media: MediaFile) -> list[Detection]:
     return found if heard is None else [*found, heard]
 
 
-def _answer(file: Path, detection: Detection, sound: Detection | None) -> dict[str, Any]:
+def _answer(file: Path, detection: Detection, kind: str, sound: Detection | None = None) -> dict[str, Any]:
     from dataclasses import asdict
 
     answer: dict[str, Any] = {
@@ -113,11 +113,12 @@ def _answer(file: Path, detection: Detection, sound: Detection | None) -> dict[s
         "p_value": detection.p_value,
         "geometry": None if detection.geometry is None else asdict(detection.geometry),
         "seconds": round(detection.seconds, 4),
-        "frames": detection.frames,
-        "timing": None if detection.timing is None else asdict(detection.timing),
     }
+    if kind != "image":
+        answer["frames"] = detection.frames
+        answer["timing"] = None if detection.timing is None else asdict(detection.timing)
     if sound is not None:
-        answer["sound"] = {k: v for k, v in _answer(file, sound, None).items() if k not in ("file", "geometry")}
+        answer["sound"] = {k: v for k, v in _answer(file, sound, kind).items() if k not in ("file", "geometry")}
     return answer
 
 
@@ -132,11 +133,12 @@ def detect(
     complete = True
     with installation() as opened:
         for file in files:
-            found = _detections(opened, open_media(file, opened.limits))
+            media = open_media(file, opened.limits)
+            found = _detections(opened, media)
             first, sound = found[0], found[1] if len(found) > 1 else None
             complete = complete and any(d.asset_id is not None for d in found)
             if json_:
-                emit_json(_answer(file, first, sound))
+                emit_json(_answer(file, first, media.info.kind, sound))
                 continue
             out.print(f"{file}: {_in_words(first)}")
             if sound is not None:

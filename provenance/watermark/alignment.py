@@ -66,7 +66,7 @@ def lay(lattice: Lattice, whitened: Plane, to_copy: Homography, *, either_way: b
     spectra = np.asarray(sf.rfft2(tiles_of(np.asarray(plane, np.float32))), np.complex64)
     columns = -(-size[0] // SIDE)
     index = np.arange(len(spectra))
-    centres = np.stack([index % columns, index // columns], axis=1) * float(SIDE) + SIDE / 2
+    centres = np.stack([index % columns, index // columns], axis=1).astype(np.float64) * SIDE + SIDE / 2
     folded = fold_spectra(spectra)
     sync = synchronise(lattice, folded.spectrum)[0]
     if either_way:

@@ -22,7 +22,7 @@ from .audio_grid import BLOCKS_A_VARIANT, RATE, pattern
 from .audio_rate import RateChange
 from .audio_search import Heard, Place, Reading, Searcher, apart
 from .audio_stream import SHORTEST, add, downmix, pieces, windows
-from .base import Detection, Geometry, SoundBlock, Timing
+from .base import Detection, SoundBlock, Timing
 from .variation import CYCLE, EPOCH, first_variant
 
 ALG = "org.filigrana.sound.1"
@@ -103,7 +103,7 @@ class LogSpectralQim:
             asset_id=found,
             score=round(best.decoded.score, 3),
             p_value=p_value(tries, best.decoded.score),
-            geometry=Geometry(),
+            geometry=None,
             seconds=seconds,
             frames=used,
             timing=self._timing(best.place, found, silence),

@@ -114,14 +114,14 @@ def _read(lattice: Lattice, total: _Sum, floor: float, tries: int) -> Hit:
         if best is None or hit.decoded.score > best.decoded.score:
             best = hit
     for together in (_TOGETHER, 1):
-        hit = _drifting(lattice, total, together, tries)
-        if hit is None:
+        drifted = _drifting(lattice, total, together, tries)
+        if drifted is None:
             continue
-        tries = hit.tries
-        if hit.found(floor):
-            return hit
-        if best is None or hit.decoded.score > best.decoded.score:
-            best = hit
+        tries = drifted.tries
+        if drifted.found(floor):
+            return drifted
+        if best is None or drifted.decoded.score > best.decoded.score:
+            best = drifted
     assert best is not None  # noqa: S101 - three plans
     return Hit(best.decoded, best.soft, best.sync, best.to_copy, tries)
 

@@ -59,7 +59,7 @@ class View:
 def view(rgb: RGB, short_side: int = SHORT_SIDE) -> View:
     """The whitened luma with that shorter side; the middle of a very long picture."""
     plane = luma(rgb)
-    size = canonical_size(*plane.shape, short_side)
+    size = canonical_size(plane.shape[0], plane.shape[1], short_side)
     small = resize(plane, size)
     longest = _LONG * short_side
     if max(size) > longest:

@@ -48,9 +48,9 @@ def tag_text(tag: int) -> str:
 @dataclass(frozen=True, slots=True)
 class TagDetection:
     """``tag``: None where no mark was found. ``words``: what was read, mark or not, the likelier first: of the picture
-    and of its mirror image, for a codec that looks at both. ``score``: the codec's own measure of a mark's presence.
+    and of itself turned, for a codec that looks at both. ``score``: the codec's own measure of a mark's presence.
     ``p_value``: the chance that unmarked media scores as high; that says nothing yet about *which* asset, see
-    `nearest`, nor about a tag that was expected, see `agreement`. ``flipped``: ``tag`` is of the mirror image.
+    `nearest`, nor about a tag that was expected, see `agreement`. ``turned``: ``tag`` is of the picture turned by 180 degrees.
     ``seconds``: wall time. ``frames``: how many were averaged."""
 
     tag: int | None
@@ -59,7 +59,7 @@ class TagDetection:
     p_value: float
     seconds: float
     frames: int = 1
-    flipped: bool = False
+    turned: bool = False
 
 
 @runtime_checkable

@@ -133,7 +133,7 @@ def soft_values(lattice: Lattice, folded: Folded, sync: Sync) -> payload.Soft:
     power = _smooth(values * values, 201) + 1e-20
     relative = (1 - rho**2) * noise / _smooth(noise, 201) + rho**2
     out = values * variant.sign * rho / ((1 - rho**2) * np.sqrt(power) * relative)
-    return np.bincount(variant.index, out, payload.CODED_BITS)
+    return np.asarray(np.bincount(variant.index, out, payload.CODED_BITS), np.float64)
 
 
 _EDGES = np.array([0.0, 9.0, 12.0, 15.0, 18.5, 22.0, 40.0])
@@ -147,7 +147,7 @@ def _coherence(lattice: Lattice, aligned: NDArray[np.complex64]) -> NDArray[np.f
         power = float(np.mean(np.abs(aligned[here]) ** 2)) + 1e-20
         rho.append(min(max(float(np.mean(aligned[here].real)) / np.sqrt(power), 0.05), 0.95))
         centres.append(float(lattice.pilot_radius[here].mean()))
-    return np.interp(lattice.value_radius, centres, rho)
+    return np.asarray(np.interp(lattice.value_radius, centres, rho), np.float64)
 
 
 def _smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
@@ -155,4 +155,4 @@ def _smooth(values: NDArray[np.float64], width: int) -> NDArray[np.float64]:
     half = width // 2
     padded = np.concatenate([values[half:0:-1], values, values[-2 : -half - 2 : -1]])
     total = np.concatenate([[0.0], np.cumsum(padded)])
-    return (total[width:] - total[:-width]) / width
+    return np.asarray((total[width:] - total[:-width]) / width, np.float64)

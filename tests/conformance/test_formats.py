@@ -15,7 +15,15 @@ from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import GenerateRequest, Release, SealRequest
 from filigrana.provenance.credentials import read_credentials
 from filigrana.provenance.labels import read_label
-from filigrana.provenance.media import MIME_BY_SUFFIX, Frame, encode_clip, encode_picture, open_media, read_xmp
+from filigrana.provenance.media import (
+    MIME_BY_SUFFIX,
+    Frame,
+    encode_clip,
+    encode_picture,
+    open_media,
+    read_sound,
+    read_xmp,
+)
 from filigrana.tests.doubles import scene
 
 IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
@@ -38,7 +46,7 @@ def source(folder: Path, mime: str) -> Path:
     if mime.startswith("image"):
         path.write_bytes(encode_picture(scene(6), mime))
     elif mime.startswith("video"):
-        sound = open_media(tone(folder / "tone.wav"))
+        sound = read_sound(open_media(tone(folder / "tone.wav")))
         frames = (Frame(np.roll(scene(6, 320, 256), 3 * i, 1), Fraction(i, 12)) for i in range(12))
         encode_clip(frames, path, mime, rate=Fraction(12), sound=sound)
     else:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
@@ -234,6 +235,37 @@ def test_watermark(shell: Shell, photo: Path) -> None:
     assert found["asset_id"] == "0123456789AB"
     assert shell.json("watermark", "detect", photo, code=4)["asset_id"] is None
     assert shell("watermark", "embed", photo, "marked.png", "--id", "not an id").exit_code == 1
+
+
+def test_watermark_of_a_turned_crop_says_so(shell: Shell, photo: Path) -> None:
+    shell.json("watermark", "embed", photo, "marked.png", "--id", "0123456789AB")
+    with Image.open("marked.png") as opened:
+        width, height = opened.size
+        opened.crop((20, 10, width - 40, height - 15)).transpose(Image.Transpose.ROTATE_90).save("turned.png")
+    found = shell.json("watermark", "detect", "turned.png")
+    assert found["asset_id"] == "0123456789AB"
+    assert found["geometry"]["rotation_degrees"] == pytest.approx(90, abs=0.5)
+    assert found["geometry"]["flipped"] is False
+
+
+def test_watermark_of_clips_and_sound(shell: Shell, tmp_path: Path) -> None:
+    from filigrana.tests.unit.test_engine import write_clip, write_samples
+
+    write_clip(tmp_path / "clip.mp4", sound="aac")
+    said = shell.json("watermark", "embed", tmp_path / "clip.mp4", "marked.mp4", "--id", "0123456789AB")
+    assert said["asset_id"] == "0123456789AB"
+    found = shell.json("watermark", "detect", "marked.mp4")
+    assert found["asset_id"] == "0123456789AB"
+    assert set(found) >= MARK | {"timing", "frames", "sound"}
+    rng = np.random.default_rng(2)
+    sound = write_samples(tmp_path / "sound.wav", rng.normal(0, 0.1, 3 * 16_000), 16_000)
+    shell.json("watermark", "embed", sound, "marked.wav", "--id", "0123456789AB")
+    heard = shell.json("watermark", "detect", "marked.wav")
+    assert (heard["asset_id"], heard["geometry"]) == ("0123456789AB", None)
+    assert heard["timing"]["offset"] == pytest.approx(0, abs=0.01)
+    assert shell("watermark", "embed", sound, "marked.png", "--id", "0123456789AB").exit_code == 1
+    silent = write_samples(tmp_path / "silent.wav", np.zeros(32_000), 16_000)
+    assert shell.json("watermark", "embed", silent, "silent.wav", "--id", "0123456789AB", code=4)["asset_id"] is None
 
 
 def test_audit(shell: Shell) -> None:

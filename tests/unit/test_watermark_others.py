@@ -128,7 +128,7 @@ def test_rivagan_reads_its_tag_back(tagged: tuple[np.ndarray, np.ndarray, tags.T
     assert seen.tag == seen.words[0]
     assert tags.agreement(seen, tags.tag_of(ID)).fits
     assert seen.p_value < 0.02
-    assert not seen.flipped
+    assert not seen.turned
     error = np.mean((marked.astype(float) - original) ** 2)
     assert 10 * np.log10(255**2 / error) > 40
 
@@ -139,6 +139,14 @@ def test_the_unmarked_picture_gives_no_tag(tagged: tuple[np.ndarray, np.ndarray,
     assert seen.tag is None
     assert seen.p_value > 0.02
     assert not tags.agreement(seen, tags.tag_of(ID)).fits
+
+
+def test_a_copy_that_stands_on_its_head_gives_the_same_tag(
+    tagged: tuple[np.ndarray, np.ndarray, tags.TagDetection],
+) -> None:
+    seen = rivagan.RivaGan(threads=1).detect([Frame(np.ascontiguousarray(tagged[1][::-1, ::-1]))])
+    assert seen.turned
+    assert (seen.tag, seen.words) == (tagged[2].tag, tagged[2].words)
 
 
 def test_what_the_package_s_own_arithmetic_reads_is_our_tag(
@@ -152,7 +160,7 @@ def test_what_the_package_s_own_arithmetic_reads_is_our_tag(
     assert (read ^ tags.tag_of(ID)).bit_count() <= 2
 
 
-def test_the_mirror_image_is_the_null_of_its_picture() -> None:
+def test_the_turned_picture_is_the_null_of_its_picture() -> None:
     loud, quiet = np.full(32, 9.0), np.full(32, -1.5)
     assert rivagan.presence(loud, quiet) == -rivagan.presence(quiet, loud) == pytest.approx(np.log(6))
     assert rivagan.presence(quiet, quiet) == 0.0
