@@ -50,7 +50,7 @@ class TagDetection:
     """``tag``: None where no mark was found. ``words``: what was read, mark or not, the likelier first: of the picture
     and of itself turned, for a codec that looks at both. ``score``: the codec's own measure of a mark's presence.
     ``p_value``: the chance that unmarked media scores as high; that says nothing yet about *which* asset, see
-    `nearest`, nor about a tag that was expected, see `agreement`. ``turned``: ``tag`` is of the picture turned by 180 degrees.
+    `nearest`, nor about a tag that was expected, see `agreement`. ``turned``: ``tag`` is upside down.
     ``seconds``: wall time. ``frames``: how many were averaged."""
 
     tag: int | None
