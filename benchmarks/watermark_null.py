@@ -5,7 +5,8 @@
 A search decodes only what its pilots promise, three or four times a picture. Here every unmarked picture (photographs
 of the bench's split, text pages, noise, other codecs' and other keys' marks) is decoded in each of its eight
 orientations and under each of the sixteen variants, at the shift that suits the variant best: 128 decodes that a search
-could have made. Prints as JSON how many passed the CRC, the distribution of scores, and how it compares with the p-value's model.
+could have made. Prints as JSON how many passed the CRC, the distribution of scores, and how it compares with the
+p-value's model.
 """
 
 from __future__ import annotations

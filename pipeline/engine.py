@@ -275,7 +275,7 @@ class Engine:
         encoded.path.unlink(missing_ok=True)
         done = run.stage("read back", lambda: finisher.read_back(work / FINISHED, store, stated, tick("read back")))
         name = parts.store.name(intent.asset_id, statement.mime)
-        bindings = [(alg, str(intent.asset_id)) for alg in encoded.bindings]
+        bindings = list(encoded.bindings)
         claims = {
             "asset_id": str(intent.asset_id),
             "sha256": done.sha256,

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import ReadBackError
 from ..provenance.credentials import Credentials, read_credentials
+from ..provenance.identity import AssetId
 from ..provenance.labels import read_label, xmp_packet
 from ..provenance.manifest import AI_SOURCE_TYPES, SOURCE_TYPE_URI, Statement, definition
 from ..provenance.media import (
@@ -36,6 +37,7 @@ from ..provenance.preview import Preview, PreviewMaker
 from ..provenance.signing import Signer, sign_file
 from ..provenance.trust import TrustLists
 from ..provenance.watermark.base import Codec, Detection, SoundCodec
+from ..provenance.watermark.registry import Layer, mark_layers, read_layer
 from .soundtrack import SoundMeter, marked, sound_binding, sound_detection
 
 
@@ -69,15 +71,16 @@ class Finished:
 
 @dataclass(frozen=True)
 class Encoded:
-    """An encoded file that is not signed yet. ``bindings``: the algorithms of the marks that it carries."""
+    """An encoded file that is not signed yet. ``bindings``: (algorithm, value) of each mark that it carries."""
 
     path: Path
-    bindings: tuple[str, ...]
+    bindings: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
 class Finisher:
-    """The tools of finishing. ``tsa``: gives the URL of a time-stamp authority while its block lasts."""
+    """The tools of finishing. ``tsa``: gives the URL of a time-stamp authority while its block lasts.
+    ``layers``: further marks over the default one; ``key``: an organisation's, None for the published one."""
 
     codec: Codec
     sound_codec: SoundCodec
@@ -86,6 +89,8 @@ class Finisher:
     trust: TrustLists
     limits: Limits
     organisation: str
+    layers: tuple[Layer, ...] = ()
+    key: bytes | None = None
 
     def encode(self, material: Material, statement: Statement, work: Path, tick: Callable[[int], None]) -> Encoded:
         """Labels, marks and encodes into ``work``. The label is in the file before anything is signed."""
@@ -106,21 +111,33 @@ class Finisher:
             write_wav(sound, target, material.source.path)
             write_xmp(target, statement.mime, xmp)
             return Encoded(target, self._sound_binding(target, statement, required=meter.must_carry))
-        frames = _counted(self.codec.embed(material.frames, statement.asset_id), tick)
+        ident = statement.asset_id
+        frames = _counted(mark_layers(self.layers, self.codec.embed(material.frames, ident), ident, self.key), tick)
+        own = (self.codec.alg, str(ident))
         if material.kind == "image":
             frame = next(frames, None)
             if frame is None:
                 raise ReadBackError("there is no picture to mark")
             target.write_bytes(encode_picture(frame.rgb, statement.mime, xmp=xmp, keep=material.keep))
-            return Encoded(target, (self.codec.alg,))
+            return Encoded(target, (own, *self._layer_bindings(target, ident)))
         track = None
         if material.sound is not None and material.sound.info.sound is not None:
             track = marked(self.sound_codec, read_sound(material.sound), statement.asset_id)
         encode_clip(frames, target, statement.mime, rate=material.rate or Fraction(25), sound=track)
         write_xmp(target, statement.mime, xmp)
-        return Encoded(target, (self.codec.alg, *self._sound_binding(target, statement, required=False)))
+        heard = self._sound_binding(target, statement, required=False)
+        return Encoded(target, (own, *heard, *self._layer_bindings(target, ident)))
 
-    def _sound_binding(self, encoded: Path, statement: Statement, *, required: bool) -> tuple[str, ...]:
+    def _layer_bindings(self, encoded: Path, asset_id: AssetId) -> tuple[tuple[str, str], ...]:
+        """Second layers are claimed where they read back from the encoded file; a weak one may not, and is left out."""
+        media, found = open_media(encoded, self.limits), []
+        for layer in self.layers:
+            reading = read_layer(layer, media.frames(), asset_id, self.key)
+            if reading.reads:
+                found.append((reading.alg, reading.value))
+        return tuple(found)
+
+    def _sound_binding(self, encoded: Path, statement: Statement, *, required: bool) -> tuple[tuple[str, str], ...]:
         media = open_media(encoded, self.limits)
         return sound_binding(self.sound_codec, media, statement.asset_id, required=required)
 
@@ -159,7 +176,7 @@ class Finisher:
         if label.source_type != SOURCE_TYPE_URI[statement.source_type]:
             raise ReadBackError("the XMP does not carry the source type", code="provenance.readback.metadata")
         claimed = dict(credentials.soft_bindings)
-        if set(claimed) != set(statement.bindings):
+        if claimed != dict(statement.bindings):
             raise ReadBackError("the manifest does not carry the watermarks", code="provenance.readback.watermark")
         detection, preview = None, None
         if media.info.kind != "audio":
@@ -173,9 +190,10 @@ class Finisher:
             preview = maker.preview()
             _check_mark(detection, claimed.get(self.codec.alg), statement)
         heard = sound_detection(self.sound_codec, media)
-        if self.sound_codec.alg in statement.bindings:
+        sound_bound = self.sound_codec.alg in dict(statement.bindings)
+        if sound_bound:
             _check_mark(heard, claimed.get(self.sound_codec.alg), statement)
-        if media.info.kind == "audio" and self.sound_codec.alg in statement.bindings:
+        if media.info.kind == "audio" and sound_bound:
             detection = heard
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()

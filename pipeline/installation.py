@@ -25,7 +25,7 @@ from ..provenance.signing import FileSigner
 from ..provenance.timestamps import loopback_tsa
 from ..provenance.trust import TrustList, TrustLists
 from ..provenance.verify import Verifier
-from ..provenance.watermark.registry import all_codecs, codec, sound_codec
+from ..provenance.watermark.registry import Layer, all_codecs, codec, second_layers, sound_codec
 from ..safety.judge import FrameGuard, TextGuard
 from ..safety.policy import Pack
 from .finish import Finisher
@@ -157,7 +157,12 @@ class Installation:
             trust=self.trust,
             limits=self.limits,
             organisation=self.settings.organisation,
+            layers=tuple(self.layers()),
+            key=self.watermark_key,
         )
+
+    def layers(self) -> list[Layer]:
+        return second_layers(self.settings.watermark_layers, self.watermark_key)
 
     def resolvers(self) -> list[Resolver]:
         """This installation's catalog, where there is one. Looking makes nothing."""
@@ -170,7 +175,13 @@ class Installation:
         keys = [None] if self.watermark_key is None else [self.watermark_key, None]
         codecs = [one for key in keys for one in all_codecs(key)]
         return Verifier(
-            self.trust, codecs, self.resolvers(), self.limits, sound_codecs=[sound_codec(key) for key in keys]
+            self.trust,
+            codecs,
+            self.resolvers(),
+            self.limits,
+            sound_codecs=[sound_codec(key) for key in keys],
+            layers=self.layers(),
+            key=self.watermark_key,
         )
 
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────

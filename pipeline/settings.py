@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     c2pa_claim_trust: list[Path] = Field([], description="PEM files: the official C2PA trust list")
     c2pa_tsa_trust: list[Path] = Field([], description="PEM files: the official C2PA time-stamp trust list")
     watermark_key: SecretStr | None = Field(None, description="an organisation's secret key; default: published key")
+    watermark_layers: list[str] = Field(
+        [], description="further marks over the default one: dwtdctsvd, rivagan, trustmark, videoseal"
+    )
     publish_prompt: bool = Field(False, description="write the prompt's text into released files")
     guard_timeout: float = Field(30.0, gt=0, le=600, description="seconds that a guard may take")
     stage_timeout: float = Field(3600.0, gt=0, description="seconds that any other stage may take")

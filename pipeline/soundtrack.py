@@ -87,14 +87,16 @@ def sound_detection(codec: SoundCodec, media: MediaFile) -> Detection | None:
     return found
 
 
-def sound_binding(codec: SoundCodec, media: MediaFile, asset_id: AssetId, *, required: bool) -> tuple[str, ...]:
-    """The sound mark's algorithm, if it reads back from the encoded sound. Silence and very short sounds cannot carry
-    one: then nothing is claimed, unless it is ``required``. Another asset's mark is an error."""
+def sound_binding(
+    codec: SoundCodec, media: MediaFile, asset_id: AssetId, *, required: bool
+) -> tuple[tuple[str, str], ...]:
+    """The sound mark's algorithm and value, if it reads back from the encoded sound. Silence and very short sounds
+    cannot carry one: then nothing is claimed, unless it is ``required``. Another asset's mark is an error."""
     found = sound_detection(codec, media)
     if found is None:
         return ()
     if found.asset_id == asset_id:
-        return (codec.alg,)
+        return ((codec.alg, str(asset_id)),)
     if found.asset_id is not None:
         raise ReadBackError(
             f"the sound carries the mark of {found.asset_id}",

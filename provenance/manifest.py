@@ -43,7 +43,7 @@ class Model:
 @dataclass(frozen=True)
 class Statement:
     """What is claimed about one asset. ``record`` is the redacted decision record: no prompt text, no person.
-    ``bindings``: the algorithms of the watermarks that carry the asset's id."""
+    ``bindings``: (algorithm, value) of each watermark; the value is the asset's id, or a tag of it."""
 
     asset_id: AssetId
     title: str
@@ -52,7 +52,7 @@ class Statement:
     made_at: dt.datetime
     version: str
     record: dict[str, Any]
-    bindings: tuple[str, ...] = ()
+    bindings: tuple[tuple[str, str], ...] = ()
     model: Model | None = None
     prompt: str | None = None
     ingredients: list[dict[str, Any]] = field(default_factory=list)
@@ -81,8 +81,8 @@ def definition(statement: Statement) -> dict[str, Any]:
     assertions: list[dict[str, Any]] = []
     if statement.bindings:
         actions.append({"action": "c2pa.watermarked.bound", "when": when, "softwareAgent": agent})
-    for alg in statement.bindings:
-        binding = {"alg": alg, "blocks": [{"scope": {}, "value": str(statement.asset_id)}]}
+    for alg, value in statement.bindings:
+        binding = {"alg": alg, "blocks": [{"scope": {}, "value": value}]}
         assertions.append(_assertion("c2pa.soft-binding", binding))
     if ai:
         assertions.append(_assertion("c2pa.ai-disclosure", _disclosure(statement)))

@@ -18,12 +18,14 @@ from .credentials import read_credentials
 from .evidence import Evidence, Status
 from .identity import AssetId
 from .labels import read_label
+from .layered import claimed_layers, found_by_tag
 from .media import Limits, MediaFile, open_media, read_xmp
 from .media.sound import read_sound
 from .preview import Match, Region, compare
 from .resolver import Resolver
 from .trust import TrustLevel, TrustLists
 from .watermark.base import Codec, Detection, SoundBlock, SoundCodec
+from .watermark.registry import Layer
 from .weighing import FindingWord, Observed, claimed_id, weigh
 
 
@@ -77,7 +79,7 @@ class Verifier:
     """Checks files against what it was configured with: trust lists, watermark codecs, resolvers.
 
     ``codecs``: for pictures, in the order in which they are asked; ``sound_codecs``: for sound files and the sound
-    tracks of clips."""
+    tracks of clips; ``layers``: second layers, under ``key``."""
 
     def __init__(
         self,
@@ -86,10 +88,14 @@ class Verifier:
         resolvers: Sequence[Resolver] = (),
         limits: Limits | None = None,
         sound_codecs: Sequence[SoundCodec] = (),
+        layers: Sequence[Layer] = (),
+        key: bytes | None = None,
     ) -> None:
         self._trust, self._codecs, self._resolvers = trust, codecs, resolvers
         self._limits = limits or Limits()
         self._sound_codecs = sound_codecs
+        asked = {codec.alg for codec in codecs}
+        self._layers, self._key = [layer for layer in layers if layer.alg not in asked], key
 
     def verify(self, path: Path) -> Finding:
         """The finding for one file. Bad bytes give `unreadable`, never an exception."""
@@ -128,6 +134,8 @@ class Verifier:
             self._look(media, observed)
             self._listen_along(media, observed)
         self._resolve(media, observed)
+        if media.info.kind != "audio":
+            self._look_deeper(media, observed)
         record = observed.record
         if record is None:
             return observed
@@ -137,7 +145,7 @@ class Verifier:
                 for codec in self._sound_codecs
                 for bound in [self._bound(codec.alg, record.asset_id)]
             )
-        if not observed.exact and media.info.kind != "audio":
+        if not observed.exact and media.info.kind != "audio" and observed.comparison is None:
             preview = next((p for r in self._resolvers if (p := r.preview(record.asset_id))), None)
             if preview is not None:
                 geometry = observed.geometry()
@@ -164,6 +172,21 @@ class Verifier:
             if known is None or detection.asset_id is not None:
                 observed.marks[codec.alg] = detection
             settled = settled or self._resolves(codec.alg, detection)
+
+    def _look_deeper(self, media: MediaFile, observed: Observed) -> None:
+        """Second layers: those that the manifest claims, and a tag where nothing else led anywhere."""
+        evidence, faults = claimed_layers(
+            self._layers, observed.claims, media, claimed_id(observed.credentials), self._key
+        )
+        observed.notes += evidence
+        observed.layer_faults += faults
+        if observed.record is not None:
+            return
+        found = found_by_tag(self._layers, self._resolvers, media)
+        if found is not None:
+            record, resolver, observed.comparison, alg = found
+            observed.record, observed.resolved_by = record, f"tag of {alg}, and its preview"
+            observed.log = resolver.log_evidence(record)
 
     def _listen(self, media: MediaFile, observed: Observed) -> None:
         """Of a sound file. It is read to its end, so that one that breaks off is found out."""

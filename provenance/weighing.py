@@ -39,7 +39,8 @@ class Observed:
 
     ``sound_mark``: what the sound track of a clip carries, None where there is no track or nobody looked;
     ``sound_alg`` is the codec's name. ``has_sound``: the clip has a sound track. ``sound_bound``: the catalog says that
-    the original's sound was marked. ``duration``: seconds of the file. ``notes``: checks that could not be made."""
+    the original's sound was marked. ``duration``: seconds of the file. ``notes``: checks that could not be made,
+    and second layers that read; ``layer_faults``: those that the manifest claims wrongly."""
 
     credentials: Credentials
     marks: dict[str, Detection] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class Observed:
     sound_bound: bool = False
     duration: float | None = None
     notes: list[Evidence] = field(default_factory=list)
+    layer_faults: list[str] = field(default_factory=list)
 
     @property
     def picture_mark(self) -> Detection | None:
@@ -269,4 +271,4 @@ def _mark_contradictions(seen: Observed) -> list[str]:
     step = seen.synchrony()
     if step is not None and not step.ok:
         found.append(step.words)
-    return found
+    return found + seen.layer_faults

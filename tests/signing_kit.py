@@ -69,7 +69,7 @@ def statement(mime: str = "image/jpeg", source_type: SourceType = "generated", *
         "source_type": source_type,
         "made_at": dt.datetime(2026, 11, 22, tzinfo=dt.UTC),
         "version": "0.1.0",
-        "bindings": ("org.filigrana.dft.1",),
+        "bindings": (("org.filigrana.dft.1", str(ID)),),
         "record": {"policy": {"id": "newsroom", "version": "1.0.0", "digest": "0" * 64}, "verdict": "allow"},
         "model": Model("double", "1", "sha256:00", "00", "MIT", "procedural"),
     }

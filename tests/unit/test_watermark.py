@@ -39,7 +39,7 @@ def test_mark_reads_back_and_is_hard_to_see(marked: tuple[np.ndarray, np.ndarray
     detection = look(DwtDctSvd(), picture)
     assert detection.asset_id == ID
     assert detection.p_value < 1e-8
-    assert detection.geometry is not None
+    assert detection.geometry is None, "the method cannot tell"
     assert psnr(original, picture) > 40
 
 
