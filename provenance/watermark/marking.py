@@ -49,7 +49,7 @@ def check_frame(frame: RGB) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """``thumb``: what the scene looked like when it was measured. ``pattern``: (h, w) of the frame, tile x gain."""
+    """``thumb``: what the scene looked like when it was measured. ``pattern``: (h, w) of the frame, the repeated tile."""
 
     thumb: Plane
     variant: int
@@ -126,9 +126,11 @@ def _measure(
 def _apply(rgb: RGB, scene: _Scene, seen: Visibility) -> RGB:
     """Adds pattern x mask x gain, strip by strip, rounded once."""
     height, width = rgb.shape[:2]
-    gain = gain_for(scene.psnr, float(np.mean(seen.mask * seen.mask)), scene.roughness)
     spread = [float(c) for c in colour(scene.roughness)]
-    mask = np.asarray(cv2.resize(seen.mask * np.float32(gain), (width, height), interpolation=cv2.INTER_LINEAR))
+    mask = np.asarray(cv2.resize(seen.mask, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    # Of every third px each way: exact enough, and a tenth of the work.
+    energy = float(np.mean(np.square(scene.pattern[::3, ::3] * mask[::3, ::3])))
+    mask *= np.float32(gain_for(scene.psnr, energy, scene.roughness))
     out = np.empty_like(rgb)
     for top in range(0, height, _STRIP):
         rows = slice(top, min(top + _STRIP, height))
