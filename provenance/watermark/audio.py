@@ -32,7 +32,7 @@ NULL_MEAN, NULL_DEVIATION = 10.0, 0.21
 """Of a normal distribution that lies above the scores of unmarked sound (speech, music, effects, noise, tones, other
 keys' marks) from its median on: there, half of the readings score above 9.7, a tenth above 10.15, a hundredth above
 10.4, and the best of two thousand 10.7. Marked sound scores from 10 to 20."""
-_LISTED, _LISTED_ABOVE = 64, 10.65
+_LISTED, _LISTED_ABOVE = payload.LIST, payload.ABOVE_NOISE
 """`payload.decode` asks so many words for their CRC where the best one scores above this."""
 
 

@@ -31,7 +31,7 @@ from .marking import MIN_SIDE, mark_frames
 from .variation import first_variant
 
 ALG = "org.filigrana.dft.1"
-FLOOR = 10.6
+FLOOR = 10.2
 """A decode counts only above this score. It adds a factor to the CRC's bound: see `p_value`."""
 _NULL_MODE, _NULL_SCALE = 10.045, 0.13
 """Gumbel distribution of the score of one decode of unmarked pictures: the decoder takes the best of 2^96 words, so its
@@ -100,11 +100,12 @@ def p_value(score: float, tries: int, passed: bool) -> float:
     """The chance that unmarked media gives such a result in that many decodes.
 
     Of one decode the score reaches ``score`` with the chance S of a Gumbel tail. For a miss that is all, over the
-    tries. For a hit the CRC-32 has to pass by accident as well, and up to `payload.LIST` words are asked: the bound
-    is tries x 64 x 2^-32 x S."""
+    tries. For a hit the CRC-32 has to pass by accident as well, and where the score stands out up to `payload.LIST`
+    words are asked: the bound is tries x words x 2^-32 x S."""
     tail = float(-np.expm1(-np.exp(-(score - _NULL_MODE) / _NULL_SCALE)))
     if passed:
-        return min(1.0, max(tries, 1) * payload.LIST * 2.0**-32 * tail)
+        words = payload.LIST if score >= payload.ABOVE_NOISE else 1
+        return min(1.0, max(tries, 1) * words * 2.0**-32 * tail)
     return float(-np.expm1(max(tries, 1) * np.log1p(-min(tail, 1 - 1e-16))))
 
 

@@ -49,7 +49,8 @@ def check_frame(frame: RGB) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """``thumb``: what the scene looked like when it was measured. ``pattern``: (h, w) of the frame, the repeated tile."""
+    """``thumb``: what the scene looked like when it was measured. ``pattern``: (h, w) of the frame, the
+    repeated tile."""
 
     thumb: Plane
     variant: int

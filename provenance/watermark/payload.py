@@ -136,7 +136,7 @@ def list_viterbi(soft: Soft, size: int) -> list[Bits]:
 
 LIST = 64
 """Words that are tried by their CRC when the most likely one fails it and is better than noise."""
-_ABOVE_NOISE = 10.65
+ABOVE_NOISE = 10.65
 """99 % of noise scores lower, so that the list costs time and false positives on 1 % of unmarked pictures only."""
 
 
@@ -153,7 +153,7 @@ def decode(soft: Soft) -> Decoded:
         return Decoded(None, 0, 0.0)
     unit = clean / rms
     best = _check(viterbi(unit), unit)
-    if best.asset_id is None and best.score >= _ABOVE_NOISE:
+    if best.asset_id is None and best.score >= ABOVE_NOISE:
         for info in list_viterbi(unit, LIST)[1:]:
             other = _check(info, unit)
             if other.asset_id is not None:

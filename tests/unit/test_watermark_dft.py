@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 
@@ -156,7 +157,8 @@ def test_p_values_fall_with_the_score_and_rise_with_the_tries() -> None:
     scores = np.linspace(9, 20, 50)
     for passed in (False, True):
         values = [p_value(s, 4, passed) for s in scores]
-        assert values == sorted(values, reverse=True)
+        # Above noise a list of words is asked: there the chance steps up once.
+        assert sum(b > a for a, b in itertools.pairwise(values)) <= passed
         assert all(0 <= v <= 1 for v in values)
         assert p_value(11.0, 40, passed) > p_value(11.0, 4, passed)
     assert p_value(FLOOR, 20, True) < 1e-8
