@@ -122,17 +122,22 @@ def _shifted(sync: Sync) -> Homography:
     return np.array([[1.0, 0.0, sync.shift[1]], [0.0, 1.0, sync.shift[0]], [0.0, 0.0, 1.0]])
 
 
-def search(lattice: Lattice, seen: View, floor: float, tries: int = 0, *, tilts: bool = False) -> Hit | None:
-    """Over every scale, angle, aspect and mirror image; with ``tilts`` over perspective too, which takes longest."""
+STAGES = ("upright", "squeezed", "tilted")
+
+
+def search(
+    lattice: Lattice, seen: View, floor: float, tries: int = 0, stages: tuple[str, ...] = STAGES
+) -> Hit | None:
+    """Over every scale, angle and mirror image; then over aspects, and then over perspective, which takes longest."""
     spectrum = power_spectrum(seen.plane)
     best: Hit | None = None
-    for stage in ("upright", "squeezed", "tilted") if tilts else ("upright", "squeezed"):
+    for stage in stages:
         if stage == "tilted":
             candidates = tilted(lattice, seen.plane, 8)
         else:
             aspects = ASPECTS[:1] if stage == "upright" else ASPECTS[1:]
             candidates = refine(lattice, spectrum, coarse(lattice, spectrum, aspects, 12))
-        for candidate in _distinct(candidates)[:4]:
+        for candidate in _distinct(candidates)[: 4 if stage == "upright" else 3]:
             hit = _try(lattice, seen, candidate, tries)
             if hit is None:
                 continue

@@ -25,7 +25,7 @@ from . import payload
 from .base import Detection, Geometry
 from .canonical import SHORT_SIDE
 from .clips import detect_clip
-from .detecting import Hit, search, view, whole
+from .detecting import STAGES, Hit, View, search, view, whole
 from .lattice import SIDE, lattice
 from .marking import MIN_SIDE, mark_frames
 from .variation import first_variant
@@ -70,12 +70,12 @@ class Dft:
         best = whole(self._lattice, seen, FLOOR)
         if best.found(FLOOR):
             return best
-        views = [seen]
+        views: list[tuple[View, tuple[str, ...]]] = [(seen, STAGES)]
         if min(frame.rgb.shape[:2]) > SHORT_SIDE * 1.3:
             # A marked picture that is a small part of a large one keeps its high frequencies only at full size.
-            views.append(view(frame.rgb, min(_LARGE, min(frame.rgb.shape[:2]))))
-        for current in views:
-            hit = search(self._lattice, current, FLOOR, best.tries, tilts=current is seen)
+            views.append((view(frame.rgb, min(_LARGE, min(frame.rgb.shape[:2]))), STAGES[:1]))
+        for current, stages in views:
+            hit = search(self._lattice, current, FLOOR, best.tries, stages)
             if hit is not None and hit.found(FLOOR):
                 return hit
             if hit is not None and hit.decoded.score > best.decoded.score:
