@@ -25,6 +25,7 @@ from ..provenance.media import (
     Limits,
     MediaFile,
     MediaInfo,
+    SoundMeter,
     encode_clip,
     encode_picture,
     open_media,
@@ -38,7 +39,7 @@ from ..provenance.signing import Signer, sign_file
 from ..provenance.trust import TrustLists
 from ..provenance.watermark.base import Codec, Detection, SoundCodec
 from ..provenance.watermark.registry import Layer, mark_layers, read_layer
-from .soundtrack import SoundMeter, marked, sound_binding, sound_detection
+from .soundtrack import marked, sound_binding, sound_detection
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,10 @@ class Finisher:
             prompt=statement.prompt,
         )
         target = work / "encoded"
+        meter = SoundMeter()
         if material.kind == "audio":
             if material.source is None:
                 raise ReadBackError("there is no sound to seal")
-            meter = SoundMeter()
             sound = marked(self.sound_codec, meter.watch(read_sound(material.source)), statement.asset_id)
             write_wav(sound, target, material.source.path)
             write_xmp(target, statement.mime, xmp)
@@ -122,10 +123,10 @@ class Finisher:
             return Encoded(target, (own, *self._layer_bindings(target, ident)))
         track = None
         if material.sound is not None and material.sound.info.sound is not None:
-            track = marked(self.sound_codec, read_sound(material.sound), statement.asset_id)
+            track = marked(self.sound_codec, meter.watch(read_sound(material.sound)), statement.asset_id)
         encode_clip(frames, target, statement.mime, rate=material.rate or Fraction(25), sound=track)
         write_xmp(target, statement.mime, xmp)
-        heard = self._sound_binding(target, statement, required=False)
+        heard = self._sound_binding(target, statement, required=meter.must_carry)
         return Encoded(target, (own, *heard, *self._layer_bindings(target, ident)))
 
     def _layer_bindings(self, encoded: Path, asset_id: AssetId) -> tuple[tuple[str, str], ...]:

@@ -60,6 +60,16 @@ class Settings(BaseSettings):
         10.0, gt=0, le=1000, description="declared watts of one busy core, for the energy estimate"
     )
 
+    @field_validator("watermark_key")
+    @classmethod
+    def _a_real_key(cls, key: SecretStr | None) -> SecretStr | None:
+        """Empty is unset, as an environment file often has it; what can be guessed is no key."""
+        if key is None or not key.get_secret_value():
+            return None
+        if len(key.get_secret_value()) < 16:
+            raise ValueError("a watermark key has at least 16 characters")
+        return key
+
     @field_validator("tsa_url")
     @classmethod
     def _http(cls, url: str | None) -> str | None:

@@ -19,7 +19,7 @@ from .evidence import Evidence, Status
 from .identity import AssetId
 from .labels import read_label
 from .layered import claimed_layers, found_by_tag
-from .media import Limits, MediaFile, open_media, read_xmp
+from .media import Limits, MediaFile, SoundMeter, open_media, read_xmp
 from .media.sound import read_sound
 from .preview import Match, Region, compare
 from .resolver import Resolver
@@ -210,7 +210,10 @@ class Verifier:
                 break
             observed.sound_alg = codec.alg
             if observed.has_sound:
-                observed.sound_mark = self._heard(codec, read_sound(media), observed) or observed.sound_mark
+                meter = SoundMeter()
+                heard = self._heard(codec, meter.watch(read_sound(media)), observed)
+                observed.sound_mark = heard or observed.sound_mark
+                observed.sound_loud = observed.sound_loud or meter.must_carry
 
     def _heard(self, codec: SoundCodec, blocks: Iterator[SoundBlock], observed: Observed) -> Detection | None:
         try:

@@ -38,7 +38,8 @@ class Observed:
     """What the checks saw. ``marks``: what each codec detected, by alg; of a sound file what the sound codecs did.
 
     ``sound_mark``: what the sound track of a clip carries, None where there is no track or nobody looked;
-    ``sound_alg`` is the codec's name. ``has_sound``: the clip has a sound track. ``sound_bound``: the catalog says that
+    ``sound_alg`` is the codec's name. ``has_sound``: the clip has a sound track,
+    ``sound_loud`` one that could carry a mark. ``sound_bound``: the catalog says that
     the original's sound was marked. ``duration``: seconds of the file. ``notes``: checks that could not be made,
     and second layers that read; ``layer_faults``: those that the manifest claims wrongly."""
 
@@ -54,6 +55,7 @@ class Observed:
     sound_mark: Detection | None = None
     sound_alg: str | None = None
     has_sound: bool = False
+    sound_loud: bool = False
     sound_bound: bool = False
     duration: float | None = None
     notes: list[Evidence] = field(default_factory=list)
@@ -174,11 +176,40 @@ def _recovered(seen: Observed, record: AssetRecord) -> tuple[FindingWord, list[E
         return _sound_alone(seen, record)
     if seen.comparison is None:
         return "unmarked", [Evidence("preview", "absent", "there is no stored preview to compare with")]
+    if seen.kind == "video" and _longer(seen, record):
+        lengths = f"{seen.duration:.1f} s, the original {record.duration:.1f} s"
+        return "altered", [Evidence("preview", "fail", f"the copy is longer than the original: {lengths}")]
+    if seen.comparison.match == "different" and _cut_of_a_clip(seen, record):
+        text = "this is a cut of a clip, and no stored picture of the original falls into it: nothing was compared"
+        return "unmarked", [Evidence("preview", "absent", text)]
     if seen.comparison.match == "different":
         return "contradicted", []
+    if _sound_added(seen):
+        return "altered", []
     if seen.comparison.match == "edited" or _out_of_step(seen) or _sound_replaced(seen):
         return "altered", []
     return "recovered", []
+
+
+def _longer(seen: Observed, record: AssetRecord) -> bool:
+    if seen.duration is None or record.duration is None:
+        return False
+    return seen.duration > record.duration * (1 + _LONGER) + 0.5
+
+
+def _cut_of_a_clip(seen: Observed, record: AssetRecord) -> bool:
+    """One picture, or a part, of a clip: the few stored pictures may all lie elsewhere."""
+    if record.media != "video":
+        return False
+    if seen.kind == "image":
+        return True
+    return None not in (seen.duration, record.duration) and seen.duration < 0.9 * record.duration  # type: ignore[operator]
+
+
+def _sound_added(seen: Observed) -> bool:
+    """Sound that could carry a mark and does not, on a clip whose original had none that could."""
+    heard = seen.has_sound and seen.sound_mark is not None and seen.sound_mark.asset_id is None
+    return seen.kind == "video" and heard and seen.sound_loud and not seen.sound_expected
 
 
 def _sound_alone(seen: Observed, record: AssetRecord) -> tuple[FindingWord, list[Evidence]]:
@@ -189,7 +220,7 @@ def _sound_alone(seen: Observed, record: AssetRecord) -> tuple[FindingWord, list
     if seen.duration is None or record.duration is None:
         return "unmarked", [Evidence("preview", "absent", f"{unheard}, and its length is not known")]
     lengths = f"{seen.duration:.1f} s of the original's {record.duration:.1f} s"
-    if seen.duration > record.duration * (1 + _LONGER) + 0.5:
+    if _longer(seen, record):
         return "altered", [Evidence("preview", "fail", f"longer than the original: {lengths}; {unheard}")]
     if seen.log is None or not seen.log.ok:
         return "recovered", []
@@ -222,6 +253,10 @@ def _sound_replaced(seen: Observed) -> bool:
 
 
 def _muted(seen: Observed) -> list[Evidence]:
+    if _sound_added(seen) and seen.record is not None:
+        return [Evidence("sound", "fail", "the sound track is not the original's, which had no sound to speak of")]
+    if seen.kind == "video" and seen.sound_mark is not None and seen.sound_mark.asset_id is not None:
+        return [Evidence("sound", "warn", "the sound carries the mark; what one hears was not compared")]
     if seen.kind != "video" or not seen.sound_expected:
         return []
     if not seen.has_sound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -87,20 +88,29 @@ def _write(opened: Installation, media: MediaFile, part: Path, mime: str, ident:
 
 
 def _detections(opened: Installation, media: MediaFile) -> list[Detection]:
-    """The best of the pictures' codecs, then the sound's, as far as the file has either."""
+    """The best of the pictures' codecs, then the sound's, as far as the file has either. An organisation's key
+    is tried first."""
     from ...provenance.watermark.registry import all_codecs, sound_codec
     from ..soundtrack import sound_detection
 
-    key, found = opened.watermark_key, []
+    keys = [None] if opened.watermark_key is None else [opened.watermark_key, None]
+    found: list[Detection] = []
     if media.info.kind != "audio":
-        seen: list[Detection] = []
-        for one in all_codecs(key):
-            seen.append(one.detect(media.frames()))
-            if seen[-1].asset_id is not None:
-                break
-        found.append(max(seen, key=lambda d: (d.asset_id is not None, d.score)))
-    heard = sound_detection(sound_codec(key), media)
-    return found if heard is None else [*found, heard]
+        found.append(_best(one.detect(media.frames()) for key in keys for one in all_codecs(key)))
+    if media.info.sound is not None:
+        heard = (sound_detection(sound_codec(key), media) for key in keys)
+        found.append(_best(one for one in heard if one is not None))
+    return found
+
+
+def _best(detections: Iterable[Detection]) -> Detection:
+    """The first that found a mark, else the one that came nearest."""
+    seen: list[Detection] = []
+    for detection in detections:
+        seen.append(detection)
+        if detection.asset_id is not None:
+            return detection
+    return max(seen, key=lambda d: d.score)
 
 
 def _answer(file: Path, detection: Detection, kind: str, sound: Detection | None = None) -> dict[str, Any]:
@@ -127,14 +137,21 @@ def detect(
     files: Annotated[list[Path], typer.Argument(help="Pictures, clips and sounds.")], json_: JSON = False
 ) -> None:
     """Looks for a mark. Exit codes: 0 found in every file, 4 none in at least one, 1 error."""
+    from ...errors import MediaError
     from ...provenance.media import open_media
-    from .output import emit_json, out
+    from .output import emit_json, fail, out
 
-    complete = True
+    complete, unreadable = True, False
     with installation() as opened:
         for file in files:
-            media = open_media(file, opened.limits)
-            found = _detections(opened, media)
+            try:
+                media = open_media(file, opened.limits)
+                found = _detections(opened, media)
+            except MediaError as error:
+                # The other files are still looked at; the exit code says that one was not.
+                unreadable = True
+                fail(error)
+                continue
             first, sound = found[0], found[1] if len(found) > 1 else None
             complete = complete and any(d.asset_id is not None for d in found)
             if json_:
@@ -143,7 +160,7 @@ def detect(
             out.print(f"{file}: {_in_words(first)}")
             if sound is not None:
                 out.print(f"{file}, sound: {_in_words(sound)}")
-    raise typer.Exit(0 if complete else 4)
+    raise typer.Exit(1 if unreadable else 0 if complete else 4)
 
 
 def _in_words(detection: Detection) -> str:

@@ -5,6 +5,7 @@ never by the name, pixels, bytes and seconds are capped before anything is decod
 """
 
 from .files import MediaFile, open_media, sniff
+from .meter import SoundMeter
 from .sound import read_sound, write_wav
 from .values import MIME_BY_SUFFIX, Frame, Kind, Limits, MediaInfo, SoundBlock, SoundInfo, kind_of_mime
 from .write import encode_clip, encode_picture, encode_sound
@@ -19,6 +20,7 @@ __all__ = [
     "MediaInfo",
     "SoundBlock",
     "SoundInfo",
+    "SoundMeter",
     "encode_clip",
     "encode_picture",
     "encode_sound",

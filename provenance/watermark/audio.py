@@ -22,7 +22,7 @@ from .audio_grid import BLOCKS_A_VARIANT, RATE, pattern
 from .audio_rate import RateChange
 from .audio_search import Heard, Place, Reading, Searcher, apart
 from .audio_stream import SHORTEST, add, downmix, pieces, windows
-from .base import Detection, SoundBlock, Timing
+from .base import Detection, SoundBlock, Timing, alg_for
 from .variation import CYCLE, EPOCH, first_variant
 
 ALG = "org.filigrana.sound.1"
@@ -40,9 +40,9 @@ class LogSpectralQim:
     """Sound codec by quantisation index modulation of log-spectral differences. ``key``: None for the published
     detection key."""
 
-    alg = ALG
 
     def __init__(self, key: bytes | None = None) -> None:
+        self.alg = alg_for(ALG, key)
         self._key = key
         self._pattern = pattern(key)
         self._searcher: Searcher | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +17,12 @@ RGB = NDArray[np.uint8]  # (height, width, 3), 0..255, sRGB
 
 PUBLISHED_KEY = b"filigrana: the published detection key, version 1"
 """Everybody's verifier reads everybody's mark with this key; so a mark alone proves nothing until it resolves."""
+
+
+def alg_for(alg: str, key: bytes | None) -> str:
+    """The name under which a codec's marks are claimed: with an organisation's key it says which key, so that whoever
+    has another one, or none, does not take an unreadable mark for a missing one."""
+    return alg if key is None else f"{alg}.k{hashlib.sha256(b'filigrana key id 1' + key).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,4 +102,5 @@ __all__ = [
     "SoundBlock",
     "SoundCodec",
     "Timing",
+    "alg_for",
 ]

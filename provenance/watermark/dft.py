@@ -22,7 +22,7 @@ import numpy as np
 from ..identity import AssetId
 from ..media.values import Frame
 from . import payload
-from .base import Detection, Geometry
+from .base import Detection, Geometry, alg_for
 from .canonical import SHORT_SIDE
 from .clips import detect_clip
 from .detecting import STAGES, Hit, View, search, view, whole
@@ -42,9 +42,9 @@ _LARGE = 2 * SHORT_SIDE
 class Dft:
     """Codec port. ``key``: None for the published detection key, else an organisation's secret."""
 
-    alg = ALG
 
     def __init__(self, key: bytes | None = None) -> None:
+        self.alg = alg_for(ALG, key)
         self._key = key
         self._lattice = lattice(key)
 

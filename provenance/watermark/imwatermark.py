@@ -34,7 +34,7 @@ from ...errors import WatermarkError
 from ..identity import AssetId
 from ..media.values import Frame
 from . import payload
-from .base import PUBLISHED_KEY, RGB, Detection
+from .base import PUBLISHED_KEY, RGB, Detection, alg_for
 
 ALG = "org.filigrana.dwtdctsvd.1"
 STEP = 36.0
@@ -102,9 +102,9 @@ def _approximation(u: NDArray[np.uint8]) -> NDArray[np.float64]:
 class DwtDctSvd:
     """Codec port over dwtDctSvd. ``key``: whitens the coded bits; None means the published key."""
 
-    alg = ALG
 
     def __init__(self, key: bytes | None = None) -> None:
+        self.alg = alg_for(ALG, key)
         seed = b"filigrana dwtdctsvd 1\0" + (PUBLISHED_KEY if key is None else key)
         stream = np.unpackbits(np.frombuffer(hashlib.shake_256(seed).digest(payload.CODED_BITS // 8), np.uint8))
         self._whitening = 1.0 - 2.0 * stream

@@ -9,7 +9,7 @@ from ...errors import WatermarkError
 from ..identity import AssetId
 from ..media.values import Frame
 from . import dft, imwatermark
-from .base import Codec, SoundCodec
+from .base import Codec, SoundCodec, alg_for
 from .tags import TagCodec, agreement, tag_of, tag_text
 
 DEFAULT = dft.ALG
@@ -19,7 +19,7 @@ _CODECS: dict[str, type[Codec]] = {dft.ALG: dft.Dft, imwatermark.ALG: imwatermar
 
 def codec(alg: str = DEFAULT, key: bytes | None = None) -> Codec:
     """The codec of that name. ``key``: None for the published detection key."""
-    make = _CODECS.get(alg)
+    make = next((known for name, known in _CODECS.items() if alg in (name, alg_for(name, key))), None)
     if make is None:
         raise WatermarkError(f"there is no watermark codec {alg!r}", hint=f"Known: {', '.join(_CODECS)}")
     return make(key)  # type: ignore[call-arg]
