@@ -66,8 +66,8 @@ class Settings(BaseSettings):
         """Empty is unset, as an environment file often has it; what can be guessed is no key."""
         if key is None or not key.get_secret_value():
             return None
-        if len(key.get_secret_value()) < 16:
-            raise ValueError("a watermark key has at least 16 characters")
+        if len(key.get_secret_value()) < 8:
+            raise ValueError("a watermark key has at least 8 characters, and should have 32")
         return key
 
     @field_validator("tsa_url")

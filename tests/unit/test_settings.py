@@ -44,7 +44,7 @@ def test_a_mistake_in_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_watermark_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FILIGRANA_WATERMARK_KEY", "hunter2")
+    monkeypatch.setenv("FILIGRANA_WATERMARK_KEY", "hunter2hunter2")
     assert "hunter2" not in repr(load_settings())
     assert "hunter2" not in str(load_settings().model_dump())
 
@@ -56,3 +56,16 @@ def test_energy_grows_with_work_and_names_its_method() -> None:
     assert total
     assert spent.joules > 0
     assert spent.method.startswith(("estimate: ", "rapl", "nvml"))
+
+
+@pytest.mark.parametrize("value", ["", "a key of some length"])
+def test_an_empty_watermark_key_is_none_and_a_real_one_is_kept(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("FILIGRANA_WATERMARK_KEY", value)
+    key = load_settings().watermark_key
+    assert (key.get_secret_value() if key else "") == value
+
+
+def test_a_watermark_key_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FILIGRANA_WATERMARK_KEY", "abc")
+    with pytest.raises(SettingsError):
+        load_settings()

@@ -276,8 +276,8 @@ def mark(asset_id: AssetId | None) -> dict[str, Detection]:
 class Row:
     """As much of a catalog row as weighing looks at."""
 
-    def __init__(self, asset_id: AssetId = ID, duration: float | None = None) -> None:
-        self.asset_id, self.duration = asset_id, duration
+    def __init__(self, asset_id: AssetId = ID, duration: float | None = None, media: str = "image") -> None:
+        self.asset_id, self.duration, self.media = asset_id, duration, media
 
 
 GOOD = LogEvidence(True, 3, 4, "proven")
@@ -331,6 +331,55 @@ def test_rules_of_weighing(observed: Observed, expected: str) -> None:
     finding, _, evidence = weigh(observed)
     assert finding == expected
     assert evidence
+
+
+def clip_copy(match: str, **changes: Any) -> Observed:
+    """A copy of a ten-second clip without its credentials."""
+    fields: dict[str, Any] = {
+        "credentials": Credentials("absent"),
+        "record": Row(duration=10.0, media="video"),
+        "log": GOOD,
+        "comparison": comparison(match),
+        "kind": "video",
+        "duration": 10.0,
+    }
+    return seen("absent", **(fields | changes))
+
+
+@pytest.mark.parametrize(
+    ("observed", "expected", "word"),
+    [
+        (clip_copy("same"), "recovered", ""),
+        (clip_copy("same", duration=10.4), "recovered", ""),
+        (clip_copy("same", duration=13.0), "altered", "longer than the original"),
+        (clip_copy("different"), "contradicted", ""),
+        (clip_copy("different", duration=2.0), "unmarked", "nothing was compared"),
+        (clip_copy("different", kind="image", duration=None), "unmarked", "nothing was compared"),
+        (clip_copy("same", duration=2.0), "recovered", ""),
+        (clip_copy("same", has_sound=True, sound_loud=True, sound_mark=Detection(None, 9.0, 1.0, None, 0.1)), "altered", "no sound to speak of"),
+        (clip_copy("same", has_sound=True, sound_mark=Detection(None, 9.0, 1.0, None, 0.1)), "recovered", ""),
+    ],
+)  # fmt: skip
+def test_rules_of_weighing_clips(observed: Observed, expected: str, word: str) -> None:
+    finding, _, evidence = weigh(observed)
+    assert finding == expected
+    assert word in str(evidence)
+
+
+def test_a_release_under_an_organisation_s_key_is_not_accused_by_others(
+    make_engine: Callable[..., Engine], installation: Installation, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    from filigrana.provenance.watermark.dft import Dft
+
+    secret = b"an organisation's own key"
+    engine = make_engine(finisher=lambda: replace(installation.finisher(), codec=Dft(secret), key=secret))
+    released = engine.generate(GenerateRequest("a red boat"))
+    assert isinstance(released, Release)
+    for codecs in ([Dft()], [Dft(b"another organisation's key")], [Dft(secret), Dft()]):
+        assert Verifier(installation.trust, codecs, installation.resolvers()).verify(released.file).finding == "verified"
+    assert len({Dft().alg, Dft(secret).alg, Dft(b"another organisation's key").alg}) == 3
 
 
 NAKED = Credentials("absent")
