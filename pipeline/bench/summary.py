@@ -239,7 +239,7 @@ def summarise(results: Sequence[Result], codecs: Sequence[str]) -> Result:
     out["video"] = _video(video) if video else None
     out["sound"] = _sound(sound) if sound else None
     out["bars"] = bars(out, codecs[0])
-    out["met"] = all(bar["met"] for bar in out["bars"])
+    out["met"] = bool(out["bars"]) and all(bar["met"] for bar in out["bars"])
     return out
 
 
