@@ -87,5 +87,5 @@ def measure_sound(index: int, split: Split, seed: int) -> dict[str, Any]:
         found = codec.detect(_blocks(samples, rate))
         wrong = found.asset_id is not None and found.asset_id != asset_id
         out[name] = {"exact": found.asset_id == asset_id, "wrong": wrong, "score": round(float(found.score), 3)}
-    about = {"kind": sound.kind, "source": sound.source, "licence": sound.licence, "rate": sound.rate}
+    about = {"family": sound.kind, "source": sound.source, "licence": sound.licence, "rate": sound.rate}
     return {"sound": sound.name, **about, "snr": round(float(snr), 2), "attacks": out}

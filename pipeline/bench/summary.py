@@ -219,7 +219,7 @@ def _sound(results: Sequence[Result]) -> Result:
         "snr_mean": round(float(np.mean([r["snr"] for r in results])), 2),
         "snr_min": round(float(min(r["snr"] for r in results)), 2),
         "attacks": {n: rate([r["attacks"][n] for r in results if n in r["attacks"]], SOUND_BARS.get(n)) for n in names},
-        "sounds": [{k: r[k] for k in ("sound", "kind", "source", "licence", "snr")} for r in results],
+        "sounds": [{k: r[k] for k in ("sound", "family", "source", "licence", "snr")} for r in results],
     }
 
 

@@ -529,6 +529,20 @@ def test_a_version_without_a_codec_for_sound_says_so_in_the_report(
     assert report["met"] is False
 
 
+def test_sounds_are_marked_attacked_and_judged(few: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from filigrana.pipeline.bench import sounding
+    from filigrana.pipeline.bench.sounds import Sound
+
+    samples = np.random.default_rng(4).normal(0, 0.1, (4 * 16_000, 1)).astype(np.float32)
+    noise = Sound("noise", "effects", "made here", "CC0-1.0", "f" * 64, 16_000, samples)
+    monkeypatch.setattr(sounding, "_sounds", lambda: (noise,))
+    monkeypatch.setattr(sounding, "attacks", lambda: {"noise 20 dB": lambda x, rate, _rng: (x, rate)})
+    chosen = _settings(tmp_path, sections=("sound",))
+    report = build(chosen, runner.run(chosen, tmp_path, jobs=0, find=_find))
+    assert report["sound"]["attacks"]["noise 20 dB"]["rate"] == 1.0
+    assert [bar["met"] for bar in report["bars"]] == [True]
+
+
 def test_removal_tells_what_it_cost_and_which_of_two_marks_is_read(
     few: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
