@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from ...errors import FiligranaError
@@ -133,6 +134,19 @@ def stale(value: dict[str, Any], settings: BenchSettings) -> bool:
     return False
 
 
+def _end_with_parent() -> None:
+    """In a worker: a run that was killed must not leave it working for nobody."""
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
 def _results(todo: list[Unit], settings: BenchSettings, jobs: int, find: Find) -> Iterator[dict[str, Any]]:
     if jobs < 1:
         for unit in todo:
@@ -145,7 +159,7 @@ def _results(todo: list[Unit], settings: BenchSettings, jobs: int, find: Find) -
         with suppress(FiligranaError):  # each unit says it again
             generated(settings.generated, settings.cache, settings.seed)
     # Spawned, not forked: a forked child inherits OpenCV's and torch's threads in whatever state they are.
-    with _one_thread(), ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with _one_thread(), ProcessPoolExecutor(jobs, get_context("spawn"), _end_with_parent) as pool:
         waiting: set[Future[dict[str, Any]]] = set()
         rest = iter(todo)
         try:

@@ -32,7 +32,7 @@ def embed(
     import os
     import time
 
-    from ...errors import MediaError
+    from ...errors import InputError, MediaError
     from ...provenance.identity import AssetId
     from ...provenance.media import kind_of_mime, open_media
     from ..api import mime_for
@@ -41,6 +41,8 @@ def embed(
 
     ident, mime = AssetId.parse(asset_id), mime_for(target)
     check_target(target)
+    if target.exists() and source.exists() and target.samefile(source):
+        raise InputError("a file cannot be marked in place", code="input.target", hint="Write to another file.")
     with installation() as opened:
         media = open_media(source, opened.limits)
         if media.info.kind != kind_of_mime(mime):
@@ -62,6 +64,8 @@ def embed(
         emit_json(result)
     elif detection.asset_id is None:
         out.print(f"{target}: written, but no mark reads back (silence, or too short a sound)")
+    elif detection.asset_id != ident:
+        out.print(f"{target}: written, but another mark reads back: {detection.asset_id}. Mark its original instead.")
     else:
         out.print(f"{target}: marked with {ident}, reads back with score {detection.score:.1f}")
     raise typer.Exit(0 if detection.asset_id == ident else 4)

@@ -8,7 +8,7 @@ from .files import MediaFile, open_media, sniff
 from .meter import SoundMeter
 from .sound import read_sound, write_wav
 from .values import MIME_BY_SUFFIX, Frame, Kind, Limits, MediaInfo, SoundBlock, SoundInfo, kind_of_mime
-from .write import encode_clip, encode_picture, encode_sound
+from .write import encode_clip, encode_picture
 from .xmp import read_xmp, write_xmp
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "SoundMeter",
     "encode_clip",
     "encode_picture",
-    "encode_sound",
     "kind_of_mime",
     "open_media",
     "read_sound",

@@ -95,13 +95,3 @@ def encode_clip(
     if count == 0:
         raise MediaError("there is no frame to encode", code="input.media.empty")
     return count
-
-
-def encode_sound(source: Path, target: Path) -> None:
-    """Copies a WAV file without its metadata chunks: only `fmt `, `fact` and `data` are kept."""
-    from .xmp import riff_chunks, write_riff
-
-    keep = [(name, data) for name, data in riff_chunks(source) if name in (b"fmt ", b"fact", b"data")]
-    if not any(name == b"data" for name, _ in keep):
-        raise MediaError(f"{source.name} has no samples", code="input.media.damaged")
-    write_riff(target, keep, source)

@@ -71,7 +71,6 @@ class _Timeline:
 
     first: int
     phase: float
-    score: float
 
     def variant(self, time: float) -> int:
         return (self.first + int((time + self.phase) // float(EPOCH))) % VARIANTS
@@ -95,7 +94,7 @@ def _read(lattice: Lattice, total: _Sum, floor: float, tries: int) -> Hit:
     still picture keeps what its first frame showed."""
     scores, firsts = _timelines(total)
     best: Hit | None = None
-    plans = [_Timeline(f, float(_PHASES[scores[f].argmax()]), float(scores[f].max())) for f in firsts]
+    plans = [_Timeline(f, float(_PHASES[scores[f].argmax()])) for f in firsts]
     still = np.stack(total.votes).sum(axis=0)
     for plan in [*plans, None]:
         chosen: dict[int, Folded] = {}

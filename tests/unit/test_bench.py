@@ -447,6 +447,37 @@ def test_worker_processes_give_what_this_process_gives(tmp_path: Path, monkeypat
     assert [r["key"] for r in there] == [unit.key for unit in todo]
 
 
+def test_workers_end_with_a_run_that_was_killed(tmp_path: Path) -> None:
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    import psutil  # type: ignore[import-untyped]
+
+    program = tmp_path / "run.py"
+    program.write_text(
+        "import time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from multiprocessing import get_context\n"
+        "from filigrana.pipeline.bench.runner import _end_with_parent\n"
+        "if __name__ == '__main__':\n"
+        "    with ProcessPoolExecutor(1, get_context('spawn'), _end_with_parent) as pool:\n"
+        "        pool.submit(time.sleep, 120).result()\n"
+    )
+    run = subprocess.Popen([sys.executable, str(program)])
+    deadline = time.monotonic() + 60
+    workers: list[psutil.Process] = []
+    while not workers and time.monotonic() < deadline:
+        workers = [p for p in psutil.Process(run.pid).children() if "spawn_main" in " ".join(p.cmdline())]
+        time.sleep(0.1)
+    time.sleep(3)  # the worker imports this package before it can watch its parent
+    assert workers
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    assert psutil.wait_procs(workers, timeout=30)[1] == []
+
+
 def test_a_unit_that_could_not_be_measured_is_told_and_tried_again(few: None, tmp_path: Path) -> None:
     def refusing(_name: str) -> Port:
         raise FiligranaError("not today", code="bench.peer", hint="pip install it")

@@ -235,6 +235,9 @@ def test_watermark(shell: Shell, photo: Path) -> None:
     assert found["asset_id"] == "0123456789AB"
     assert shell.json("watermark", "detect", photo, code=4)["asset_id"] is None
     assert shell("watermark", "embed", photo, "marked.png", "--id", "not an id").exit_code == 1
+    before = photo.read_bytes()
+    assert shell("watermark", "embed", photo, photo, "--id", "0123456789AB").exit_code == 1
+    assert photo.read_bytes() == before, "a file is never marked in place"
 
 
 def test_watermark_of_a_turned_crop_says_so(shell: Shell, photo: Path) -> None:
@@ -265,7 +268,7 @@ def test_watermark_of_clips_and_sound(shell: Shell, tmp_path: Path) -> None:
     assert heard["timing"]["offset"] == pytest.approx(0, abs=0.01)
     assert shell("watermark", "embed", sound, "marked.png", "--id", "0123456789AB").exit_code == 1
     silent = write_samples(tmp_path / "silent.wav", np.zeros(32_000), 16_000)
-    assert shell.json("watermark", "embed", silent, "silent.wav", "--id", "0123456789AB", code=4)["asset_id"] is None
+    assert shell.json("watermark", "embed", silent, "unmarked.wav", "--id", "0123456789AB", code=4)["asset_id"] is None
 
 
 def test_audit(shell: Shell) -> None:
