@@ -2,7 +2,8 @@
 
 SQLite: WAL, ``synchronous=FULL`` (a commit that was acknowledged survives a power cut), foreign keys,
 recursive triggers (without them INSERT OR REPLACE deletes past the append-only triggers), secure delete (a
-destroyed key is overwritten). PostgreSQL: through psycopg, READ COMMITTED. Nothing else is supported.
+destroyed key is overwritten). PostgreSQL: through psycopg, READ COMMITTED, never synchronous_commit=off. Nothing
+else is supported.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from .tables import Base
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest schema revision; a test compares it with the migrations."""
 BUSY_SECONDS = 30
 _MIGRATION_LOCK = 0x66696C69_6D696772  # "filimigr"
@@ -41,13 +42,15 @@ def connect(url: str | URL) -> Engine:
         raise SettingsError("the database is not given as a URL such as sqlite:///audit.db") from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
-        return create_engine(
+        engine = create_engine(
             parsed.set(drivername="postgresql+psycopg"),
             isolation_level="READ COMMITTED",
             pool_size=8,
             max_overflow=24,
             pool_timeout=BUSY_SECONDS,
         )
+        event.listen(engine, "connect", _on_postgresql_connect)
+        return engine
     if backend != "sqlite":
         raise SettingsError("the audit database is SQLite or PostgreSQL")
     if not parsed.database or parsed.database == ":memory:":
@@ -186,6 +189,16 @@ def _on_sqlite_connect(connection: Any, _record: Any) -> None:
         raise SettingsError("the audit database's file system does not support SQLite's WAL")
     for pragma in ("synchronous=FULL", "foreign_keys=ON", "recursive_triggers=ON", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _on_postgresql_connect(connection: Any, _record: Any) -> None:
+    """Waits end, and a commit that was acknowledged is on disk, whatever the server's own settings are."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
+        cursor.execute("SHOW synchronous_commit")
+        if cursor.fetchone()[0] == "off":
+            cursor.execute("SET synchronous_commit = on")
+    connection.commit()
 
 
 def _on_sqlite_begin(connection: Connection) -> None:

@@ -15,19 +15,22 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    Column,
     DateTime,
     Dialect,
     Double,
     ForeignKey,
+    Identity,
     Integer,
     LargeBinary,
     MetaData,
     String,
+    Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 APPEND_ONLY = ("log_entries", "log_tiles", "log_checkpoints")
@@ -115,6 +118,26 @@ class LogCheckpoint(Base):
     verifier_key: Mapped[str] = mapped_column(String(512), primary_key=True)
     note: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
+QUEUE = MetaData()
+"""Tables of PostgreSQL alone: how processes hand entries to the one that commits (:mod:`.log.leader`)."""
+
+LOG_QUEUE = Table(
+    "log_queue",
+    QUEUE,
+    Column("place", BigInteger, Identity(always=True), primary_key=True),
+    Column("handover", BigInteger, nullable=False, unique=True),
+    Column("leaves", ARRAY(LargeBinary), nullable=False),
+    prefixes=["UNLOGGED"],
+)
+LOG_HANDOVERS = Table(
+    "log_handovers",
+    QUEUE,
+    Column("handover", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("committed_at", DateTime(timezone=True), nullable=False),
+)
 
 
 class Intent(Base):

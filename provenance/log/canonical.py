@@ -6,13 +6,18 @@ Pure, no IO. What an entry may be:
 - values: null, booleans, strings of valid Unicode, integers within ±(2**53 - 1), finite floats, lists,
   mappings;
 - at most 16 levels deep, and its canonical form smaller than 60 KiB (C2SP tlog-tiles holds 64 KiB an entry).
+
+Nearly every entry is plain ASCII with ordinary numbers. For those, the standard library's encoder in C writes
+the very bytes of RFC 8785, in a quarter of the time; :func:`_ordinary` says which they are, and everything
+else goes through `rfc8785`. A property test holds the two against each other.
 """
 
 from __future__ import annotations
 
 import json
+import json.encoder
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import rfc8785
@@ -31,10 +36,14 @@ def encode(entry: Mapping[str, Any]) -> bytes:
     kind = entry.get("type")
     if not isinstance(kind, str) or not kind:
         raise EntryError('a log entry needs a non-empty string under "type"')
-    try:
-        leaf = rfc8785.dumps(_plain(entry, 1))
-    except rfc8785.CanonicalizationError as error:
-        raise EntryError(f"the log entry cannot be written as canonical JSON: {error}") from None
+    leaf = _ascii(entry) if _ordinary(entry, 1) else None
+    if leaf is None:
+        try:
+            leaf = rfc8785.dumps(_plain(entry, 1))
+        except rfc8785.CanonicalizationError as error:
+            raise EntryError(f"the log entry cannot be written as canonical JSON: {error}") from None
+        except UnicodeEncodeError:  # a lone surrogate in a key
+            raise EntryError("a key of the log entry is not valid Unicode") from None
     if len(leaf) >= MAX_LEAF_BYTES:
         raise EntryError(f"the log entry has {len(leaf)} bytes; {MAX_LEAF_BYTES - 1} are the most")
     return leaf
@@ -50,6 +59,56 @@ def decode(leaf: bytes) -> dict[str, Any]:
     if not same:
         raise TamperError("a log entry is not canonical JSON")
     return dict(entry)
+
+
+def _no_default(value: object) -> object:
+    raise TypeError(type(value).__name__)
+
+
+def _encoder() -> Callable[[Any], str]:
+    """Python's JSON encoder with sorted keys and no spaces; its C part is made once, not for each entry."""
+    make: Any = getattr(json.encoder, "c_make_encoder", None)  # there is none where there is no C part
+    if make is None:
+        return json.JSONEncoder(ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":")).encode
+    parts = make(None, _no_default, json.encoder.encode_basestring, None, ":", ",", True, False, False)
+    return lambda entry: "".join(parts(entry, 0))
+
+
+_encode_ascii = _encoder()
+
+
+def _ascii(entry: Any) -> bytes | None:
+    """The canonical form of an ordinary entry; None when it has characters beyond ASCII.
+
+    Those sort by UTF-16 units in RFC 8785 and by code points in Python, and may be lone surrogates.
+    """
+    text = _encode_ascii(entry)
+    return text.encode("ascii") if text.isascii() else None
+
+
+def _ordinary(value: Any, depth: int) -> bool:
+    """Whether Python's JSON encoder writes ``value`` as RFC 8785 does (ASCII assumed). False is never wrong."""
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return True
+    if kind is dict:
+        if depth > MAX_DEPTH:
+            return False
+        deeper = depth + 1
+        for key, item in value.items():
+            if type(key) is not str:
+                return False
+            if type(item) is not str and not _ordinary(item, deeper):
+                return False
+        return True
+    if kind is int:
+        return bool(-_SAFE_INTEGER <= value <= _SAFE_INTEGER)
+    if kind is float:
+        # Where ECMAScript and Python write the same shortest digits without an exponent; 1.0 is 1 over there.
+        return bool(1e-4 <= abs(value) < 1e15) and not value.is_integer()
+    if kind is list or kind is tuple:
+        return depth <= MAX_DEPTH and all(_ordinary(item, depth + 1) for item in value)
+    return False
 
 
 def _plain(value: Any, depth: int) -> Any:

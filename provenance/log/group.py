@@ -18,12 +18,12 @@ MAX_BATCH_BYTES = 4 << 20
 
 
 class _Waiting:
-    """One leaf in the queue, and its caller."""
+    """The leaves of one caller in the queue: one, or some that stay together."""
 
-    __slots__ = ("error", "index", "leads", "leaf", "wake")
+    __slots__ = ("error", "index", "leads", "leaves", "wake")
 
-    def __init__(self, leaf: bytes) -> None:
-        self.leaf = leaf
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        self.leaves = leaves
         self.index = -1
         self.error: BaseException | None = None
         self.leads = False
@@ -41,11 +41,12 @@ class GroupCommit:
         self._lock = threading.Lock()
         self._led = False
 
-    def submit(self, leaf: bytes) -> int:
-        """The index of ``leaf``, once it is committed. Raises LogError, for this caller, when the batch
-        failed.
+    def submit(self, leaves: Sequence[bytes]) -> int:
+        """The index of the first of ``leaves``, once they are committed; the others follow it.
+
+        Raises LogError, for this caller, when the batch failed.
         """
-        me = _Waiting(leaf)
+        me = _Waiting(leaves)
         with self._lock:
             self._queue.append(me)
             if not self._led:
@@ -68,9 +69,10 @@ class GroupCommit:
         """Writes one batch, ``me`` first in it, and passes the lead on, whatever happens."""
         batch = self._take()
         try:
-            first = self._write([item.leaf for item in batch])
-            for offset, item in enumerate(batch):
-                item.index = first + offset
+            index = self._write([leaf for item in batch for leaf in item.leaves])
+            for item in batch:
+                item.index = index
+                index += len(item.leaves)
         except Exception as error:  # noqa: BLE001 - each waiting thread raises it
             for item in batch:
                 item.error = error
@@ -86,11 +88,13 @@ class GroupCommit:
 
     def _take(self) -> list[_Waiting]:
         with self._lock:
-            batch = [self._queue.popleft()]
-            size = len(batch[0].leaf)
-            while self._queue and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
-                size += len(self._queue[0].leaf)
-                batch.append(self._queue.popleft())
+            batch: list[_Waiting] = []
+            count = size = 0
+            while self._queue and count < MAX_BATCH and size < MAX_BATCH_BYTES:
+                item = self._queue.popleft()
+                count += len(item.leaves)
+                size += sum(map(len, item.leaves))
+                batch.append(item)
         return batch
 
     def _pass_on(self) -> None:

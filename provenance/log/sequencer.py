@@ -1,8 +1,9 @@
 """The audit log on a database: append, read, prove, checkpoint, verify. One order for all who write.
 
 Who assigns an index holds a lock until its transaction ends, so that indexes are dense and rows appear in
-order: on SQLite the database's write lock (BEGIN IMMEDIATE), on PostgreSQL an advisory lock of the
-transaction. Several processes may write to one database. An index is returned only after the commit.
+order: on SQLite the database's write lock (BEGIN IMMEDIATE), on PostgreSQL an advisory lock. Several processes
+may write to one database (on PostgreSQL their appends share commits: :mod:`.leader`). An index is returned only
+after the commit.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from ...errors import LogError
+from ...errors import EntryError, LogError
 from ..database import connect, migrate, reason, writer
 from ..tables import now
 from . import canonical
 from .audit import LogReport, verify_log
 from .checkpoints import Checkpoints
 from .group import GroupCommit
+from .leader import Leader
 from .merkle import inclusion_proof, verify_inclusion
 from .note import VerifierKey
 from .proof import LogProof
@@ -33,7 +35,8 @@ from .rows import Row, insert_entries, insert_tiles, leaf_at, leaves, size_of
 from .signer import LogSigner
 from .tiles import Tail, TileReader
 
-_LOCK = text("SELECT pg_advisory_xact_lock(7380959347062927205)")  # "filigrae" as 8 bytes
+_APPEND = "SELECT filigrana_append(%s::bytea[])"
+_TOGETHER = 1024  # entries of one `extend` that are committed at once
 
 
 class LogTransaction:
@@ -45,7 +48,6 @@ class LogTransaction:
     def __init__(self, session: Session, log: AuditLog) -> None:
         self.session = session
         self._log = log
-        self._locked = session.get_bind().dialect.name == "sqlite"
         self._tail: Tail | None = None
 
     def append(self, entry: Mapping[str, Any]) -> int:
@@ -56,17 +58,14 @@ class LogTransaction:
 
     def _append(self, leaves: Sequence[bytes]) -> int:
         connection = self.session.connection()
-        if not self._locked:
-            connection.execute(_LOCK)
-            self._locked = True
-        size = size_of(connection)
-        tail = self._tail or self._log._tail
-        if tail.size != size:  # another process wrote, or a savepoint was rolled back
-            tail = Tail.load(connection, size)
+        if connection.dialect.name == "postgresql":
+            return int(connection.exec_driver_sql(_APPEND, (list(leaves),)).scalar_one())
+        tail = Tail.current(connection, self._tail or self._log._tail)
+        size = tail.size
         created = now()
-        rows = [Row(size + at, leaf, sha256(b"\x00" + leaf).digest()) for at, leaf in enumerate(leaves)]
-        insert_entries(connection, rows, created)
-        self._tail, filled = tail.grow([row.leaf_hash for row in rows])
+        hashes = [sha256(b"\x00" + leaf).digest() for leaf in leaves]
+        insert_entries(connection, list(map(Row, range(size, size + len(leaves)), leaves, hashes)), created)
+        self._tail, filled = tail.grow(hashes)
         insert_tiles(connection, filled)
         return size
 
@@ -97,11 +96,11 @@ class AuditLog:
         self._writer = writer(self.engine)
         self._checkpoints = Checkpoints(self.engine, signer, guard_path, self.keys)
         self._tail = Tail()
-        self._tail_lock = threading.Lock()
         # SQLite lets one write at a time: waiting here is fair and cheap, waiting in SQLite is polling.
         self._turn = threading.Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
         self._thread = threading.local()
-        self._group = GroupCommit(self._commit_batch)
+        leader = Leader(self._writer)
+        self._group = GroupCommit(leader.commit if self.engine.dialect.name == "postgresql" else self._commit_batch)
 
     def append(self, entry: Mapping[str, Any]) -> int:
         """Writes ``entry`` and returns its index, after the commit; concurrent calls share commits.
@@ -110,7 +109,19 @@ class AuditLog:
         then, unless the connection was lost during the commit).
         """
         self._not_nested()
-        return self._group.submit(canonical.encode(entry))
+        return self._group.submit((canonical.encode(entry),))
+
+    def extend(self, entries: Iterable[Mapping[str, Any]]) -> range:
+        """Writes many entries in order and returns their indexes; as :meth:`append`, with fewer commits.
+
+        At most 1,024, which are committed together or not at all (EntryError for more).
+        """
+        self._not_nested()
+        leaves = [canonical.encode(entry) for entry in entries]
+        if len(leaves) > _TOGETHER:
+            raise EntryError(f"{len(leaves)} entries at once; {_TOGETHER} are the most")
+        first = self._group.submit(leaves) if leaves else self.size()
+        return range(first, first + len(leaves))
 
     @contextmanager
     def transaction(self) -> Iterator[LogTransaction]:
@@ -239,11 +250,9 @@ class AuditLog:
             )
 
     def _remember(self, tail: Tail | None) -> None:
-        """After a commit. Only a hint: a tail of another size than the database's is read from the rows."""
+        """After a commit. Only a hint: see :meth:`.tiles.Tail.current`."""
         if tail is not None:
-            with self._tail_lock:
-                if tail.size > self._tail.size:
-                    self._tail = tail
+            self._tail = tail
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

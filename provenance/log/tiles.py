@@ -18,6 +18,7 @@ from .merkle import EMPTY_ROOT, HASH_BYTES, complete_root, node_hash, root_at
 WIDTH = 256
 HEIGHT = 8
 
+_LAST = text("SELECT seq, leaf_hash FROM log_entries ORDER BY seq DESC LIMIT 1")
 _LEAVES = text("SELECT seq, leaf_hash FROM log_entries WHERE seq >= :low AND seq < :high ORDER BY seq")
 _ROOTS = text(
     "SELECT tile_index, root FROM log_tiles "
@@ -39,11 +40,12 @@ class Tile:
 @dataclass(frozen=True, slots=True)
 class Tail:
     """The edge of a tree of ``size`` leaves: for each tile level, the hashes (< 256) past its last full
-    tile.
+    tile. ``last``: the hash of the last leaf.
     """
 
     size: int = 0
     pending: tuple[tuple[bytes, ...], ...] = ()
+    last: bytes = b""
 
     def grow(self, leaf_hashes: Sequence[bytes]) -> tuple[Tail, list[Tile]]:
         """The edge after these leaves, and the tiles that they filled."""
@@ -63,7 +65,8 @@ class Tail:
                 filled.append(Tile(level, index, node, b"".join(row)))
                 row.clear()
                 level += 1
-        return Tail(self.size + len(leaf_hashes), tuple(tuple(row) for row in levels)), filled
+        last = leaf_hashes[-1] if leaf_hashes else self.last
+        return Tail(self.size + len(leaf_hashes), tuple(tuple(row) for row in levels), last), filled
 
     def root(self) -> bytes:
         """The root of the whole tree."""
@@ -82,6 +85,17 @@ class Tail:
         return result
 
     @classmethod
+    def current(cls, connection: Connection, known: Tail) -> Tail:
+        """The edge as it is now: ``known``, unless the rows say otherwise (another process wrote, a commit was
+        taken back, the database was restored to an earlier day).
+        """
+        found = connection.execute(_LAST).first()
+        if found is None:
+            return cls()
+        size, last = int(found[0]) + 1, found[1]
+        return known if (known.size, known.last) == (size, last) else cls.load(connection, size)
+
+    @classmethod
     def load(cls, connection: Connection, size: int) -> Tail:
         """The edge at ``size``, from the rows. Raises TamperError when rows are missing or malformed."""
         tiles = TileReader(connection, size)
@@ -91,7 +105,8 @@ class Tail:
             count = size >> (HEIGHT * level)
             rows.append(tiles.hashes(level, count // WIDTH) if count % WIDTH else ())
             level += 1
-        return cls(size, tuple(rows))
+        last = tiles.hashes(0, (size - 1) // WIDTH)[-1] if size else b""
+        return cls(size, tuple(rows), last)
 
 
 @dataclass(slots=True)

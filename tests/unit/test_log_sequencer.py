@@ -211,9 +211,9 @@ def test_a_failed_batch_fails_for_each_of_its_callers_and_only_for_them() -> Non
 
     group = GroupCommit(write)
     with ThreadPoolExecutor(8) as pool:
-        first = pool.submit(group.submit, b"a")
+        first = pool.submit(group.submit, [b"a"])
         entered.wait(10)
-        others = [pool.submit(group.submit, b"b") for _ in range(5)]
+        others = [pool.submit(group.submit, [b"b"]) for _ in range(5)]
         while len(group._queue) < 5:
             pass
         release.set()
@@ -221,7 +221,7 @@ def test_a_failed_batch_fails_for_each_of_its_callers_and_only_for_them() -> Non
         for other in others:
             with pytest.raises(LogError, match="full"):
                 other.result(10)
-        assert pool.submit(group.submit, b"c").result(10) == 1
+        assert pool.submit(group.submit, [b"c"]).result(10) == 1
     assert batches == [1, 5, 1]
 
 
