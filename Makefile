@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export OMP_WAIT_POLICY = PASSIVE
 export HF_HUB_OFFLINE = 1
 
-.PHONY: help demo test lint bench fault conformance system clean
+.PHONY: help demo test lint bench hammer fault conformance system clean
 
 help:
 	@echo "make demo         the main job: a prompt to a signed, marked, logged picture, and what verify says of copies"
@@ -17,6 +17,7 @@ help:
 	@echo "make fault        only the tests that break things on purpose"
 	@echo "make conformance  only the tests against other people's rules"
 	@echo "make bench        times and memory by stage"
+	@echo "make hammer       writers and readers on one log, every proof checked"
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
@@ -54,6 +55,9 @@ conformance: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/stages.py
+
+hammer: $(STAMP)
+	$(BIN)/python benchmarks/log_hammer.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) demo-out build *.egg-info

@@ -12,6 +12,8 @@ under its public name only after the commit of its release; a process that dies 
 
 from __future__ import annotations
 
+import datetime as dt
+import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ from ..provenance.identity import AssetId
 from ..provenance.manifest import Statement
 from ..provenance.media import Frame, kind_of_mime, open_media
 from ..provenance.preview import Preview
+from ..provenance.record import redacted
 from ..safety.decision import Decision, Verdict
 from ..safety.judge import check_text
 from .energy import Energy, EnergyMeter
@@ -118,6 +121,10 @@ class Engine:
                 return self._stop(run, intent, stopped.decision)
             digest = run.stage("digest", lambda: pixel_digest(made.frames))
             energy = meter.spent()
+            replayable = {**chosen, "pixel_digest": digest, "model": asked["model"]}
+            facts = self._facts(
+                run, intent, "generate", "generated", asked["policy"], energy, {"pixels": digest}, replayable
+            )
             statement = Statement(
                 asset_id=intent.asset_id,
                 title=f"{intent.asset_id}",
@@ -132,11 +139,11 @@ class Engine:
                     "policy": asked["policy"],
                     "verdict": max(judged.verdict, decision.verdict).word,
                     "energy": energy.as_dict(),
+                    **redacted(facts),
                 },
             )
             material = Material(made.kind, made.frames, made.rate, made.sound)
-            replayable = {**chosen, "pixel_digest": digest, "model": asked["model"]}
-            return self._finish(run, intent, work, material, statement, judged, decision, energy, replayable)
+            return self._finish(run, intent, work, material, statement, judged, decision, energy, replayable, facts)
 
     # ── seal ─────────────────────────────────────────────────────────────────────────────────────────────────
     def seal(self, request: SealRequest, progress: Progress = no_progress) -> Outcome:
@@ -177,6 +184,9 @@ class Engine:
                 rgb, keep = media.picture()
                 frames = (Frame(rgb),)
             energy = meter.spent()
+            facts = self._facts(
+                run, intent, "seal", request.source_type, asked["policy"], energy, {"source_sha256": source}, {}
+            )
             statement = Statement(
                 asset_id=intent.asset_id,
                 title=f"{intent.asset_id}",
@@ -189,11 +199,12 @@ class Engine:
                     "verdict": decision.verdict.word,
                     "energy": energy.as_dict(),
                     "source": {"sha256": source},
+                    **redacted(facts),
                 },
             )
             material = Material(media.info.kind, frames, media.info.rate, media, keep, media)
             return self._finish(
-                run, intent, work, material, statement, None, decision, energy, {"source_sha256": source}
+                run, intent, work, material, statement, None, decision, energy, {"source_sha256": source}, facts
             )
 
     # ── what both share ──────────────────────────────────────────────────────────────────────────────────────
@@ -219,6 +230,37 @@ class Engine:
                 failure = StageError(f"the request failed: {type(error).__name__}", code="engine.unexpected")
                 self._fail(identity, failure)
                 raise failure from error
+
+    def _facts(
+        self,
+        run: Run,
+        intent: OpenIntent,
+        kind: str,
+        source_type: str,
+        policy: dict[str, str],
+        energy: Energy,
+        inputs: dict[str, str],
+        sampling: dict[str, Any],
+    ) -> dict[str, Any]:
+        """What the decision record says of the time before signing. ``inputs``: digests of what the guards saw."""
+        return {
+            "asset_id": str(intent.asset_id),
+            "intent": str(intent.id),
+            "kind": kind,
+            "actor": intent.actor,
+            "source_type": source_type,
+            "time": self._now(),
+            "policy": policy,
+            "commitments": intent.commitments,
+            "decisions": list(run.decisions),
+            "approved_by": [],  # of people: none had to; a machine's verdict is in the decisions
+            "inputs": inputs,
+            "sampling": sampling,
+            "energy": energy.as_dict(),
+        }
+
+    def _now(self) -> str:
+        return self.parts.clock().astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _released(self, intent: UUID) -> bool:
         """Whether the release stands in the log. Where that cannot be read, it may: nothing is thrown away then."""
@@ -262,6 +304,7 @@ class Engine:
         decision: Decision,
         energy: Energy,
         replayable: dict[str, Any],
+        facts: dict[str, Any],
     ) -> Release:
         parts = self.parts
         finisher = parts.finisher()
@@ -309,6 +352,7 @@ class Engine:
                 bindings=bindings,
                 preview=_preview_row(done.preview),
                 entry=claims,
+                account=(facts, claims | _outcome(done, self._now())),
             ),
             timed=False,
         )
@@ -349,6 +393,17 @@ def _record(intent: OpenIntent, done: Finished, statement: Statement, index: int
         log_index=index,
         public_name=name,
     )
+
+
+def _outcome(done: Finished, time: str) -> dict[str, Any]:
+    """What the decision record says of the released file, beside the claims of its log entry."""
+    return {
+        "time": time,
+        "manifest_sha256": hashlib.sha256(done.store).hexdigest(),
+        "signer": done.credentials.signer,
+        "timestamp": done.credentials.time,
+        "watermark": None if done.detection is None else {"score": f"{done.detection.score:.3f}"},
+    }
 
 
 def _preview_row(preview: Preview | None) -> PreviewImage | None:

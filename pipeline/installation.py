@@ -104,11 +104,16 @@ class Installation:
             return (self.keys.folder / "log.key").exists()
         return (self.folder / "audit.db").exists() and (self.keys.folder / "log.key").exists()
 
+    @property
+    def guard_path(self) -> Path:
+        """Remembers the last signed checkpoint, outside the database."""
+        return self.folder / "checkpoint.guard"
+
     @cached_property
     def log(self) -> AuditLog:
         self.ensure_keys()
         signer = Ed25519LogSigner.load(self.keys.folder / "log.key")
-        return AuditLog(self.settings.database_url, signer=signer, guard_path=self.folder / "checkpoint.guard")
+        return AuditLog(self.settings.database_url, signer=signer, guard_path=self.guard_path)
 
     @cached_property
     def ledger(self) -> Ledger:

@@ -19,9 +19,10 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ..errors import LogError, ReleaseError
 from ..provenance.catalog import AssetRecord, Catalog, PreviewImage
-from ..provenance.database import reason, session
+from ..provenance.database import reason, reclaim, session
 from ..provenance.identity import AssetId
 from ..provenance.log.sequencer import AuditLog, LogTransaction
+from ..provenance.record import note_digest, signed_record
 from ..provenance.tables import Intent
 from ..provenance.vault import Vault
 
@@ -39,7 +40,12 @@ _FROM = {
 class OpenIntent:
     id: UUID
     asset_id: AssetId
-    prompt_commitment: str | None
+    actor: str
+    commitments: dict[str, str]
+
+    @property
+    def prompt_commitment(self) -> str | None:
+        return self.commitments.get("prompt")
 
 
 class Ledger:
@@ -58,18 +64,22 @@ class Ledger:
                 with self._writing() as transaction:
                     asset_id = Catalog(transaction.session).draw_asset_id()
                     vault = Vault(transaction.session)
+                    actor = vault.actor(subject)
                     row = {**request, "node": self.node}
                     transaction.session.add(
                         Intent(id=intent_id, asset_id=asset_id.value, kind=kind, state="open", request=row)
                     )
                     transaction.session.flush()
-                    for name, text in texts.items():
-                        vault.seal_text(subject, text, kind=name, intent_id=intent_id)
-                    commitments = {name: vault.commit_text(text) for name, text in texts.items()}
+                    commitments = {
+                        name: vault.seal_text(subject, text, kind=name, intent_id=intent_id).commitment
+                        for name, text in texts.items()
+                    }
                     transaction.append(
-                        self._entry("intent", intent_id, kind=kind, request=request, commitments=commitments)
+                        self._entry(
+                            "intent", intent_id, kind=kind, actor=actor, request=request, commitments=commitments
+                        )
                     )
-                return OpenIntent(intent_id, asset_id, commitments.get("prompt"))
+                return OpenIntent(intent_id, asset_id, actor, commitments)
             except IntegrityError:
                 if attempt == 2:
                     raise LogError("no free asset id could be reserved") from None
@@ -78,9 +88,7 @@ class Ledger:
     def keep_text(self, intent: UUID, subject: str, kind: str, text: str) -> str:
         """Keeps one more text of the request, encrypted. Returns its commitment."""
         with _reported("log.write"), session(self.log.engine, write=True) as opened:
-            vault = Vault(opened)
-            vault.seal_text(subject, text, kind=kind, intent_id=intent)
-            return vault.commit_text(text)
+            return Vault(opened).seal_text(subject, text, kind=kind, intent_id=intent).commitment
 
     def decided(self, intent: UUID, decision: dict[str, Any]) -> None:
         with self._writing() as transaction:
@@ -107,17 +115,43 @@ class Ledger:
         bindings: list[tuple[str, str]],
         preview: PreviewImage | None,
         entry: dict[str, Any],
+        account: tuple[dict[str, Any], dict[str, Any]],
     ) -> int:
-        """The release: state, catalog rows and log entry at once. Returns the entry's index. ``record``: makes the
-        catalog row from that index."""
+        """The release: state, catalog rows, decision record and log entry at once. Returns the entry's index.
+
+        ``record``: makes the catalog row from that index. ``account``: the two parts of the decision record."""
+        note = signed_record(*account, self.log.signer)
+        entry = {**entry, "record": note_digest(note)}
         try:
             with self._writing() as transaction:
                 self._advance(transaction, intent, "released", None)
                 index = transaction.append(self._entry("release", intent, **entry))
-                Catalog(transaction.session).add(record(index), manifests=manifests, bindings=bindings, preview=preview)
+                Catalog(transaction.session).add(
+                    record(index), manifests=manifests, bindings=bindings, preview=preview, decision_record=note
+                )
         except IntegrityError as error:
             raise ReleaseError("this asset was released before", code="release.twice") from error
         return index
+
+    def erase(self, subject: str) -> tuple[int, dict[str, Any]]:
+        """Destroys the subject's key, and records that. Returns the entry and its index."""
+        with self._writing() as transaction:
+            entry = {**Vault(transaction.session).erase(subject), "time": self._time()}
+            index = transaction.append(entry)
+        reclaim(self.log.engine)
+        return index, entry
+
+    def expire(self, before: dt.datetime, policy: dict[str, str]) -> tuple[int, dict[str, Any]] | None:
+        """Deletes the texts from before that time, and records that; None when there are none. ``policy``: which
+        pack's retention period this is."""
+        with self._writing() as transaction:
+            found = Vault(transaction.session).expire(before)
+            if found is None:
+                return None
+            entry = {**found, "time": self._time(), "policy": policy}
+            index = transaction.append(entry)
+        reclaim(self.log.engine)
+        return index, entry
 
     def state(self, intent: UUID) -> str | None:
         with _reported("log.read"), session(self.log.engine) as opened:
@@ -145,8 +179,10 @@ class Ledger:
             row.result = result
 
     def _entry(self, type_: str, intent: UUID, **fields: Any) -> dict[str, Any]:
-        time = self._clock().astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return {"type": type_, "time": time, "intent": str(intent), **fields}
+        return {"type": type_, "time": self._time(), "intent": str(intent), **fields}
+
+    def _time(self) -> str:
+        return self._clock().astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     @contextmanager
     def _writing(self) -> Iterator[LogTransaction]:

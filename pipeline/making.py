@@ -46,7 +46,7 @@ def judge_prompt(
                 code="input.rewrite",
                 hint="Ask again, and accept the digest that is offered now.",
             )
-        parts.ledger.decided(intent.id, decision.record() | {"accepted": rewrite.digest})
+        _decided(parts, run, intent, decision.record() | {"accepted": rewrite.digest})
         prompt = rewrite.prompt
         parts.ledger.keep_text(intent.id, request.subject, "rewritten_prompt", prompt)
         decision = run.stage("judge prompt", lambda: judge(rewrite.prompt))
@@ -54,10 +54,15 @@ def judge_prompt(
         negative = run.stage("judge prompt", lambda: judge(request.negative_prompt or ""))
         if negative.verdict > decision.verdict:
             decision = negative
-    parts.ledger.decided(intent.id, decision.record())
+    _decided(parts, run, intent, decision.record())
     if decision.verdict is not Verdict.ALLOW:
         raise Stopped(decision)
     return decision, prompt
+
+
+def _decided(parts: Parts, run: Run, intent: OpenIntent, record: dict[str, Any]) -> None:
+    parts.ledger.decided(intent.id, record)
+    run.decisions.append(record)
 
 
 def generate_best(parts: Parts, run: Run, sampling: Sampling, best_of: int) -> tuple[Generated, dict[str, Any]]:
@@ -108,7 +113,7 @@ def judge_frames(
         return judged.decision()
 
     decision = run.stage("judge output", judge)
-    parts.ledger.decided(intent.id, decision.record())
+    _decided(parts, run, intent, decision.record())
     if decision.verdict is not Verdict.ALLOW:
         raise Stopped(decision)
     return decision
@@ -117,7 +122,7 @@ def judge_frames(
 def judge_only_sound(parts: Parts, run: Run, intent: OpenIntent) -> Decision:
     """Sound without pictures, which no guard hears: what the pack says of that."""
     decision = run.stage("judge output", lambda: judge_sound(parts.pack))
-    parts.ledger.decided(intent.id, decision.record())
+    _decided(parts, run, intent, decision.record())
     if decision.verdict is not Verdict.ALLOW:
         raise Stopped(decision)
     return decision

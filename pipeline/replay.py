@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, KeyStoreError
 from ..provenance.catalog import Catalog
 from ..provenance.database import session
 from ..provenance.identity import AssetId
@@ -70,6 +70,12 @@ def replay(log: AuditLog, generator: Generator, asset_id: AssetId, progress: Ste
         vault = Vault(opened)
         texts = {kind: vault.open_text(ident) for kind, ident in vault.texts_of_intent(row.id).items()}
         recorded, asked = dict(row.result["sampling"]), dict(row.request)
+    if "prompt" not in texts:
+        raise KeyStoreError(
+            "the prompt of this asset is no longer kept: its retention period is over",
+            code="provenance.erased",
+            hint="",
+        )
     prompt = clean(texts.get("rewritten_prompt") or texts["prompt"])
     guidance, size = asked.get("guidance"), asked.get("size")
     sampling = Sampling(

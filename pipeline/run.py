@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..errors import FiligranaError
 from .request import Progress
@@ -23,11 +23,13 @@ class StageError(FiligranaError):
 
 @dataclass
 class Run:
-    """``stages``: seconds by stage, in the order in which they ran. ``timeout``: seconds that one stage may take."""
+    """``stages``: seconds by stage, in the order in which they ran. ``timeout``: seconds that one stage may take.
+    ``decisions``: what was decided so far, as it stands in the log."""
 
     progress: Progress
     timeout: float
     stages: dict[str, float] = field(default_factory=dict)
+    decisions: list[dict[str, Any]] = field(default_factory=list)
 
     def stage(self, name: str, work: Callable[[], T], *, timed: bool = True) -> T:
         """Runs one stage. ``timed``: give up after the time-out; only for stages whose late end changes nothing

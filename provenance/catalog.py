@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from ..errors import ProvenanceError
 from .identity import AssetId
-from .tables import Asset, Binding, Intent, Manifest, Preview
+from .tables import Asset, Binding, DecisionRecord, Intent, Manifest, Preview
 
 _DRAWS = 32
 
@@ -82,8 +82,10 @@ class Catalog:
         manifests: Mapping[str, bytes] | None = None,
         bindings: Iterable[tuple[str, str]] = (),
         preview: PreviewImage | None = None,
+        decision_record: str | None = None,
     ) -> None:
         """Adds an asset. ``manifests``: C2PA manifest stores by label. ``bindings``: ``(alg, value)`` pairs.
+        ``decision_record``: the signed note of :mod:`.record`.
 
         Constraints are checked at the flush: an id, a file hash or an intent twice is sqlalchemy's
         IntegrityError.
@@ -121,6 +123,8 @@ class Catalog:
                     height=preview.height,
                 )
             )
+        if decision_record is not None:
+            self._session.add(DecisionRecord(asset_id=asset_id, note=decision_record))
         self._session.flush()
 
     def by_asset_id(self, asset_id: AssetId) -> AssetRecord | None:
@@ -162,6 +166,11 @@ class Catalog:
         """The asset's soft bindings as ``(alg, value)``."""
         query = select(Binding).where(Binding.asset_id == asset_id.value).order_by(Binding.id)
         return tuple((row.alg, row.value) for row in self._session.scalars(query))
+
+    def decision_record(self, asset_id: AssetId) -> str | None:
+        """The asset's signed decision record; None for releases from before there were any."""
+        row = self._session.get(DecisionRecord, asset_id.value)
+        return None if row is None else row.note
 
     def preview(self, asset_id: AssetId) -> PreviewImage | None:
         """The asset's preview, if one was kept."""

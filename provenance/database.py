@@ -9,6 +9,7 @@ else is supported.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,11 +28,13 @@ from .tables import Base
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest schema revision; a test compares it with the migrations."""
 BUSY_SECONDS = 30
 _MIGRATION_LOCK = 0x66696C69_6D696772  # "filimigr"
 _BEGIN = "filigrana_begin"
+_ALEMBIC = threading.Lock()
+"""Alembic keeps the migration that runs in module globals: one at a time in a process."""
 
 
 def connect(url: str | URL) -> Engine:
@@ -101,7 +104,7 @@ def migrate(engine: Engine, revision: str = "head") -> None:
         from alembic import command
         from alembic.util.exc import CommandError
 
-        with _migrating(engine) as config:
+        with _ALEMBIC, _migrating(engine) as config:
             try:
                 command.upgrade(config, revision)
             except CommandError as error:
@@ -121,17 +124,24 @@ def downgrade(engine: Engine, revision: str = "base") -> None:
         exists = inspect(connection).has_table("log_entries")
         if exists and connection.execute(text("SELECT 1 FROM log_entries LIMIT 1")).first():
             raise LogError("the log has entries: it is not dropped", hint="Export it, and start a new database.")
-    with _migrating(engine) as config:
+    with _ALEMBIC, _migrating(engine) as config:
         command.downgrade(config, revision)
 
 
 def reclaim(engine: Engine) -> None:
-    """After a key was destroyed: on SQLite, empties the write-ahead log, which still holds the old page."""
+    """After a key was destroyed: removes what the database still holds of it.
+
+    On SQLite, empties the write-ahead log, which still has the old page. On PostgreSQL, vacuums the two tables
+    (where this role may); its own write-ahead log, replicas and backups keep the page for as long as they are kept.
+    """
     if engine.dialect.name == "sqlite":
         with engine.connect() as connection:
             raw = connection.connection.driver_connection
             if raw is not None:
                 raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return
+    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.exec_driver_sql("VACUUM subject_keys, sealed_texts")
 
 
 def reason(error: SQLAlchemyError) -> str:

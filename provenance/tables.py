@@ -218,6 +218,16 @@ class Preview(Base):
     height: Mapped[int] = mapped_column(Integer)
 
 
+class DecisionRecord(Base):
+    """The signed account of a release, from the verdict on its prompt to its file: see :mod:`.record`."""
+
+    __tablename__ = "decision_records"
+
+    asset_id: Mapped[int] = mapped_column(ForeignKey("assets.asset_id"), primary_key=True, autoincrement=False)
+    note: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
 class TenantKey(Base):
     """A key for text commitments (HMAC-SHA256, 32 bytes). The youngest of a tenant is in use."""
 
@@ -230,7 +240,7 @@ class TenantKey(Base):
 
 
 class SubjectKey(Base):
-    """The AES-256 key of one subject's texts; destroying it sets NULL, and is itself a log entry."""
+    """The AES-256 key of one subject's texts. Erasing the subject leaves a row without key and name in its place."""
 
     __tablename__ = "subject_keys"
     __table_args__ = (CheckConstraint("(key IS NULL) = (destroyed_at IS NOT NULL)", name="destroyed"),)

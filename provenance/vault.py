@@ -1,21 +1,23 @@
 """What must be kept but not told: keyed commitments to texts, and texts under keys that can be destroyed.
 
-A commitment is HMAC-SHA256 under a tenant's key: the log carries it, and who holds the key can show later
-that a given text is the one meant. A sealed text is AES-256-GCM under its subject's key; destroying that key
-makes all of the subject's texts unreadable at once, in backups too, and is itself a log entry.
+A sealed text is AES-256-GCM under its subject's key. Its commitment, which the log carries, is HMAC-SHA256 under
+a tenant's key over a random salt and the text; the salt lies sealed beside the text. While the text is kept, who
+holds the keys can show that a given text is the one meant. Once the subject's key is destroyed nobody can, not
+even by guessing: text and salt become unreadable at once, in backups too. Destroying a key is itself a log entry.
 """
 
 from __future__ import annotations
 
 import hmac
 import secrets
+from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from ..errors import InputError, KeyStoreError, TamperError
@@ -23,6 +25,15 @@ from .tables import SealedText, SubjectKey, TenantKey, now
 
 DEFAULT_TENANT = "default"
 _SCHEME = "hmac-sha256"
+_SALTED = "hmac-sha256.salted"
+_SALT_BYTES = 16
+
+
+class Sealed(NamedTuple):
+    """A text that was sealed: its id in the database, and the commitment to it that may be told."""
+
+    id: UUID
+    commitment: str
 
 
 class Vault:
@@ -38,19 +49,43 @@ class Vault:
         """``hmac-sha256:<key id>:<64 hex digits>`` under the tenant's current key, which is made at first
         use.
 
-        The text counts as it stands, in UTF-8: no normalisation, so that one commitment means one text.
+        Without a salt: equal texts have equal commitments, and who has the key can test a guess. For what is sealed,
+        :meth:`seal_text` commits with one. The text counts as it stands, in UTF-8: no normalisation.
         """
         key = self._current_key() or self.rotate()
-        return _commitment(key, text)
+        return _commitment(_SCHEME, key, text.encode())
 
     def check(self, text: str, commitment: str) -> bool:
-        """Whether ``commitment`` is to ``text``. Raises KeyStoreError when its key is not here."""
+        """Whether ``commitment`` is to ``text``.
+
+        Raises KeyStoreError when its key is not here, or (``provenance.erased``) when it was to a text whose subject
+        was erased.
+        """
         scheme, _, rest = commitment.partition(":")
         key_id, _, _ = rest.partition(":")
-        key = self._session.get(TenantKey, key_id) if scheme == _SCHEME else None
+        key = self._session.get(TenantKey, key_id) if scheme in (_SCHEME, _SALTED) else None
         if key is None:
             raise KeyStoreError("the key of this commitment is not in the database", hint="")
-        return hmac.compare_digest(_commitment(key, text).encode(), commitment.encode())
+        if scheme == _SCHEME:
+            return hmac.compare_digest(_commitment(_SCHEME, key, text.encode()).encode(), commitment.encode())
+        row = self._session.scalar(select(SealedText).where(SealedText.commitment == commitment).limit(1))
+        if row is None:
+            raise KeyStoreError("the text of this commitment is no longer kept", code="provenance.erased", hint="")
+        salt, kept = self._opened(row)
+        mine = _commitment(_SALTED, key, salt + text.encode())
+        return kept == text and hmac.compare_digest(mine.encode(), commitment.encode())
+
+    def actor(self, subject: str) -> str:
+        """The name under which the log knows the subject: ``actor:<32 hex digits>``, the same for all its requests.
+
+        It hangs on the subject's key (made at first use): once that is destroyed, nobody can tell whose it was.
+        """
+        return "actor:" + hmac.new(self._key_for(subject), b"filigrana.actor.v1", sha256).hexdigest()[:32]
+
+    def known_actor(self, subject: str) -> str | None:
+        """As :meth:`actor`, without making a key: None for who was never here, or was erased."""
+        held = self._session.get(SubjectKey, subject)
+        return None if held is None or held.key is None else self.actor(subject)
 
     def rotate(self) -> TenantKey:
         """A new current key for the tenant; the old ones stay, to check old commitments with."""
@@ -59,15 +94,13 @@ class Vault:
         self._session.flush()
         return key
 
-    def seal_text(self, subject: str, text: str, *, kind: str = "prompt", intent_id: UUID | None = None) -> UUID:
-        """Keeps ``text`` encrypted under ``subject``'s key (made at first use). Returns the sealed text's id.
-
-        Raises KeyStoreError when the subject was erased: nothing is collected again under that name.
-        """
-        key = self._subject_key(subject, create=True)
-        identity, nonce = uuid4(), secrets.token_bytes(12)
-        commitment = self.commit_text(text)
-        bound = _bound(identity, subject, kind, commitment)
+    def seal_text(self, subject: str, text: str, *, kind: str = "prompt", intent_id: UUID | None = None) -> Sealed:
+        """Keeps ``text`` encrypted under ``subject``'s key (made at first use)."""
+        key = self._key_for(subject)
+        tenant = self._current_key() or self.rotate()
+        identity, nonce, salt = uuid4(), secrets.token_bytes(12), secrets.token_bytes(_SALT_BYTES)
+        commitment = _commitment(_SALTED, tenant, salt + text.encode())
+        bound = _bound(identity, kind, commitment)
         self._session.add(
             SealedText(
                 id=identity,
@@ -75,12 +108,12 @@ class Vault:
                 intent_id=intent_id,
                 kind=kind,
                 nonce=nonce,
-                ciphertext=AESGCM(key).encrypt(nonce, text.encode(), bound),
+                ciphertext=AESGCM(key).encrypt(nonce, salt + text.encode(), bound),
                 commitment=commitment,
             )
         )
         self._session.flush()
-        return identity
+        return Sealed(identity, commitment)
 
     def open_text(self, identity: UUID) -> str:
         """The sealed text. Raises InputError when there is none, KeyStoreError (``provenance.erased``) when
@@ -88,12 +121,22 @@ class Vault:
         row = self._session.get(SealedText, identity)
         if row is None:
             raise InputError("there is no such sealed text")
-        key = self._subject_key(row.subject, create=False)
-        bound = _bound(row.id, row.subject, row.kind, row.commitment)
+        return self._opened(row)[1]
+
+    def _opened(self, row: SealedText) -> tuple[bytes, str]:
+        """Salt and text. Texts that the first release sealed have no salt, and their subject's name in what binds
+        them."""
+        held = self._session.get(SubjectKey, row.subject, populate_existing=True)
+        if held is None or held.key is None:
+            raise KeyStoreError("the key of these texts was destroyed", code="provenance.erased", hint="")
+        salted = row.commitment.startswith(f"{_SALTED}:")
+        bound = _bound(row.id, row.kind, row.commitment, None if salted else row.subject)
         try:
-            return AESGCM(key).decrypt(row.nonce, row.ciphertext, bound).decode()
+            plain = AESGCM(held.key).decrypt(row.nonce, row.ciphertext, bound)
         except InvalidTag:
             raise TamperError("a sealed text was changed", hint="") from None
+        salt, text = (plain[:_SALT_BYTES], plain[_SALT_BYTES:]) if salted else (b"", plain)
+        return salt, text.decode()
 
     def texts_of_intent(self, intent_id: UUID) -> dict[str, UUID]:
         """The sealed texts of a request: kind -> id."""
@@ -101,43 +144,68 @@ class Vault:
         return {row.kind: row.id for row in found}
 
     def erase(self, subject: str) -> dict[str, Any]:
-        """Destroys the subject's key and returns the entry that the caller must append in the same
+        """Destroys the subject's key and name, and returns the entry that the caller must append in the same
         transaction.
 
-        The entry names the subject by commitment only. After the commit, :func:`.database.reclaim` removes
-        the key from SQLite's write-ahead log. Raises InputError for an unknown subject.
+        The entry names the subject as the log knows it (:meth:`actor`), which from then on leads to nobody. Should
+        the subject come back, it gets a new key and another name. After the commit, :func:`.database.reclaim` removes
+        the rest of the key. Raises InputError for an unknown subject.
         """
         self._session.flush()
-        changed = self._session.execute(
-            update(SubjectKey)
-            .where(SubjectKey.subject == subject, SubjectKey.key.is_not(None))
-            .values(key=None, destroyed_at=now())
-            .returning(SubjectKey.subject)
-        ).all()
-        if not changed:
-            raise InputError("there is nothing to erase for this subject", hint="")
-        count = self._session.scalar(select(func.count()).select_from(SealedText).where(SealedText.subject == subject))
-        return {"type": "erase", "subject": self.commit_text(subject), "texts": int(count or 0)}
+        held = self._session.get(SubjectKey, subject, with_for_update=True, populate_existing=True)
+        if held is None or held.key is None:
+            raise InputError("there is nothing to erase for this subject", code="input.subject", hint="")
+        actor = self.actor(subject)
+        nobody = SubjectKey(subject=f"erased:{uuid4().hex}", key=None, destroyed_at=now())
+        self._session.add(nobody)
+        self._session.flush()
+        moved = self._session.execute(
+            update(SealedText).where(SealedText.subject == subject).values(subject=nobody.subject)
+        )
+        self._session.delete(held)
+        self._session.flush()
+        return {"type": "erase", "actor": actor, "texts": int(getattr(moved, "rowcount", 0))}
+
+    def expire(self, before: datetime) -> dict[str, Any] | None:
+        """Deletes the texts that were sealed before ``before`` (aware), and keys that then have none.
+
+        Returns the entry that the caller must append in the same transaction; None when there was nothing to delete.
+        """
+        self._session.flush()
+        gone = self._session.execute(delete(SealedText).where(SealedText.created_at < before))
+        count = int(getattr(gone, "rowcount", 0))
+        if count == 0:
+            return None
+        used = select(SealedText.subject)
+        self._session.execute(delete(SubjectKey).where(SubjectKey.subject.not_in(used), SubjectKey.created_at < before))
+        return {"type": "expire", "before": before.astimezone(UTC).isoformat(timespec="seconds"), "texts": count}
+
+    def kept_before(self, before: datetime) -> int:
+        """How many texts :meth:`expire` would delete."""
+        query = select(func.count()).select_from(SealedText).where(SealedText.created_at < before)
+        return int(self._session.scalar(query) or 0)
 
     def _current_key(self) -> TenantKey | None:
         query = select(TenantKey).where(TenantKey.tenant == self._tenant)
         return self._session.scalar(query.order_by(TenantKey.created_at.desc(), TenantKey.id).limit(1))
 
-    def _subject_key(self, subject: str, *, create: bool) -> bytes:
+    def _key_for(self, subject: str) -> bytes:
         row = self._session.get(SubjectKey, subject, populate_existing=True)
-        if row is None and create:
+        if row is None:
             row = SubjectKey(subject=subject, key=secrets.token_bytes(32))
             self._session.add(row)
             self._session.flush()
-        if row is None or row.key is None:
+        if row.key is None:  # erased by the first release, which kept the name
             raise KeyStoreError("the key of these texts was destroyed", code="provenance.erased", hint="")
         return row.key
 
 
-def _commitment(key: TenantKey, text: str) -> str:
-    return f"{_SCHEME}:{key.id}:{hmac.new(key.key, text.encode(), sha256).hexdigest()}"
+def _commitment(scheme: str, key: TenantKey, data: bytes) -> str:
+    return f"{scheme}:{key.id}:{hmac.new(key.key, data, sha256).hexdigest()}"
 
 
-def _bound(identity: UUID, subject: str, kind: str, commitment: str) -> bytes:
-    """What the ciphertext is tied to: it cannot be moved to another row, subject or commitment."""
-    return "\x00".join(("filigrana.text.v1", identity.hex, subject, kind, commitment)).encode()
+def _bound(identity: UUID, kind: str, commitment: str, subject: str | None = None) -> bytes:
+    """What the ciphertext is tied to: it cannot be moved to another row, kind or commitment."""
+    owner = () if subject is None else (subject,)
+    version = "filigrana.text.v2" if subject is None else "filigrana.text.v1"
+    return "\x00".join((version, identity.hex, *owner, kind, commitment)).encode()

@@ -111,6 +111,7 @@ class _Document(_Strict):
     max_prompt_chars: Annotated[int, Field(ge=1, le=20_000)] = 4_000
     requires: Requires
     unjudged_sound: Literal["allow", "review", "block"] = "review"
+    retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     lists: dict[str, list[str]] = {}
     rules: Annotated[list[Rule], Field(min_length=1)]
 

@@ -8,10 +8,15 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.markup import escape
 
-from ...errors import InputError
+from ...errors import InputError, TamperError
+from . import audit_data, witness
 from .state import installation
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: look, verify, prove, export.")
+app.add_typer(witness.app, name="witness")
+app.command("erase")(audit_data.erase)
+app.command("retain")(audit_data.retain)
+app.command("doctor")(audit_data.doctor)
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 OUT = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
 
@@ -23,42 +28,134 @@ def show(
     json_: JSON = False,
 ) -> None:
     """Shows log entries: the latest, one by index, or all of one asset."""
-    from .output import emit_json, out
+    with installation() as opened:
+        for index, entry in _chosen(opened.log, what, limit):
+            _print_entry(index, entry, json_, whole=what is not None)
+
+
+@app.command()
+def search(
+    asset: Annotated[str | None, typer.Option(help="Everything about this asset, from its request on.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="intent, decision, result, release, refused, …")] = None,
+    verdict: Annotated[str | None, typer.Option(help="allow, rewrite, review or block.")] = None,
+    code: Annotated[str | None, typer.Option(help="A stable code, such as prompt.gore.")] = None,
+    policy: Annotated[str | None, typer.Option(help="A pack's id, or its digest's first 8 digits or more.")] = None,
+    model: Annotated[str | None, typer.Option(help="A generator's or guard's name, or its digest's beginning.")] = None,
+    actor: Annotated[str | None, typer.Option(help="A subject's name, or actor:… as the log has it.")] = None,
+    intent: Annotated[str | None, typer.Option(help="A request's id.")] = None,
+    since: Annotated[str | None, typer.Option(help="From this time on: 2026-11-22, 2026-11-22T20:00Z.")] = None,
+    until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Stop after so many.")] = 1000,
+    json_: JSON = False,
+) -> None:
+    """Finds entries that say all of what is given, oldest first. Exit codes: 0 found, 4 none."""
+    from itertools import islice
+
+    from ...provenance.log.search import Query, parse_time
+    from .output import out
 
     with installation() as opened:
-        log = opened.log
-        for index, entry in _chosen(log, what, limit):
-            if json_:
-                emit_json({"index": index, "entry": entry})
-                continue
-            words = [str(entry[key]) for key in ("kind", "asset_id", "code", "mime") if entry.get(key)]
-            if entry["type"] == "decision":
-                words += [entry["decision"]["side"], entry["decision"]["verdict"], entry["decision"]["code"]]
-            out.print(
-                f"[bold]{index:>6}[/bold]  {entry.get('time', ''):<24}  {entry['type']:<10} "
-                f"[dim]{entry.get('intent', '')[:8]}[/dim]  {escape(' '.join(words))}"
-            )
-            if what is not None:
-                out.print_json(data=entry)
+        if asset is not None:
+            intent = _intent_of(opened.log, asset)
+        query = Query(
+            type=type_,
+            verdict=verdict,
+            code=code,
+            policy=policy,
+            model=model,
+            intent=intent,
+            actor=None if actor is None else _actor(opened.log, actor),
+            since=None if since is None else parse_time(since),
+            until=None if until is None else parse_time(until),
+        )
+        count = 0
+        for count, (index, entry) in enumerate(islice(opened.log.search(query), limit), 1):  # noqa: B007
+            _print_entry(index, entry, json_)
+    if not count and not json_:
+        out.print("nothing in the log says all of that")
+    raise typer.Exit(0 if count else 4)
+
+
+@app.command()
+def tail(
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the latest entries first.")] = 10,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones until Ctrl-C.")] = False,
+    json_: JSON = False,
+) -> None:
+    """Shows the end of the log, and with --follow what is written from now on."""
+    import contextlib
+    import time
+
+    with installation() as opened, contextlib.suppress(KeyboardInterrupt):  # which is how one leaves
+        size = opened.log.size()
+        at = max(0, size - lines)
+        while True:
+            for index, entry in opened.log.entries(at, size):
+                _print_entry(index, entry, json_)
+            if not follow:
+                return
+            at = size
+            while (size := opened.log.size()) <= at:
+                time.sleep(0.3)
+
+
+def _print_entry(index: int, entry: dict[str, Any], json_: bool, *, whole: bool = False) -> None:
+    from .output import emit_json, out
+
+    if json_:
+        emit_json({"index": index, "entry": entry})
+        return
+    words = [str(entry[key]) for key in ("kind", "asset_id", "code", "mime", "texts") if entry.get(key)]
+    if entry["type"] == "decision":
+        words += [entry["decision"]["side"], entry["decision"]["verdict"], entry["decision"]["code"]]
+    out.print(
+        f"[bold]{index:>6}[/bold]  {escape(str(entry.get('time', ''))):<24}  {escape(entry['type']):<10} "
+        f"[dim]{escape(str(entry.get('intent', ''))[:8])}[/dim]  {escape(' '.join(words))}"
+    )
+    if whole:
+        out.print_json(data=entry)
 
 
 def _chosen(log: Any, what: str | None, limit: int) -> Any:
-    from ...provenance.catalog import Catalog
-    from ...provenance.database import session
-    from ...provenance.identity import AssetId
+    from ...provenance.log.search import Query
 
     size = log.size()
     if what is None:
         return log.entries(max(0, size - limit), size)
     if what.isdecimal() and len(what) < 12:
         return [(int(what), log.entry(int(what)))]
-    ident = AssetId.parse(what)
+    return log.search(Query(intent=_intent_of(log, what)))
+
+
+def _intent_of(log: Any, asset: str) -> str:
+    """The request that released this asset."""
+    from ...provenance.catalog import Catalog
+    from ...provenance.database import session
+    from ...provenance.identity import AssetId
+
+    ident = AssetId.parse(asset)
     with session(log.engine) as rows:
         record = Catalog(rows).by_asset_id(ident)
-    if record is None:
+    if record is None or record.intent_id is None:
         raise _unknown(ident)
-    intent = str(record.intent_id)
-    return [(i, e) for i, e in log.entries() if e.get("intent") == intent]
+    return str(record.intent_id)
+
+
+def _actor(log: Any, name: str) -> str:
+    from ...provenance.database import session
+    from ...provenance.vault import Vault
+
+    if name.startswith("actor:"):
+        return name
+    with session(log.engine) as rows:
+        actor = Vault(rows).known_actor(name)
+    if actor is None:
+        raise InputError(
+            "nobody of that name asked for anything here, or was erased",
+            code="input.subject",
+            hint="Entries of a subject that was erased are found by the actor:… of its `erase` entry.",
+        )
+    return actor
 
 
 def _unknown(ident: object) -> InputError:
@@ -152,17 +249,31 @@ def prove(asset: Annotated[str, typer.Argument(help="An asset id.")], output: OU
 
 
 @app.command()
-def export(output: OUT, json_: JSON = False) -> None:
-    """Writes every entry as JSON Lines, and the signed checkpoint over them."""
+def export(
+    output: OUT,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="jsonl or parquet; default: by the file's name.")
+    ] = None,
+    json_: JSON = False,
+) -> None:
+    """Writes every entry as JSON Lines or Parquet, and the signed checkpoint over them."""
+    from ...provenance.log.tables_out import write_parquet
     from ..store import check_target
-    from .output import emit_json, out
+    from .output import emit_json, out, progress_bars
 
+    wanted = format_ or ("parquet" if output.suffix.lower() == ".parquet" else "jsonl")
+    if wanted not in ("jsonl", "parquet"):
+        raise InputError(f"entries are not exported as {wanted}", code="input.format", hint="jsonl or parquet.")
     check_target(output)
     partial = output.with_name(f".{output.name}.part")
-    with installation() as opened:
+    with installation() as opened, progress_bars(json_) as tell:
         try:
-            with partial.open("w", encoding="utf-8") as stream:
-                count = opened.log.export(stream)
+            if wanted == "parquet":
+                count = write_parquet(opened.log, partial, lambda done, total: tell("export", done, total))
+            else:
+                with partial.open("w", encoding="utf-8") as stream:
+                    count = opened.log.export(stream)
+            tell("export", 1, 1)
             partial.replace(output)
         finally:
             partial.unlink(missing_ok=True)
@@ -170,6 +281,47 @@ def export(output: OUT, json_: JSON = False) -> None:
         emit_json({"file": str(output), "entries": count})
     else:
         out.print(f"{output}: {count} entries")
+
+
+@app.command()
+def record(
+    asset: Annotated[str, typer.Argument(help="An asset id.")],
+    output: Annotated[Optional[Path], typer.Option("--output", "-o", help="Write the signed record here.")] = None,  # noqa: UP045
+    json_: JSON = False,
+) -> None:
+    """Shows an asset's decision record: who decided what by which policy, guards and models, and what came of it.
+
+    It is checked first: signed with the log's key, and the very one that the log's release entry names.
+    """
+    from ...provenance.catalog import Catalog
+    from ...provenance.database import session
+    from ...provenance.identity import AssetId
+    from ...provenance.record import note_digest, open_record
+    from ..store import check_target
+    from .output import emit_json, out
+
+    ident = AssetId.parse(asset)
+    if output is not None:
+        check_target(output)
+    with installation() as opened:
+        with session(opened.log.engine) as rows:
+            found = Catalog(rows).by_asset_id(ident)
+            note = Catalog(rows).decision_record(ident)
+        if found is None or found.log_index is None:
+            raise _unknown(ident)
+        if note is None:
+            raise InputError("this asset was released before there were decision records", code="input.no_record")
+        said = open_record(note, opened.log.keys)
+        if opened.log.entry(found.log_index).get("record") != note_digest(note):
+            raise TamperError("the decision record is not the one that the log names")
+    if output is not None:
+        output.write_text(note, "utf-8")
+    if json_:
+        emit_json({"asset_id": str(ident), "index": found.log_index, "record": said, "note": note})
+    elif output is not None:
+        out.print(f"{output}: the signed record of {ident}")
+    else:
+        out.print_json(data=said)
 
 
 @app.command()

@@ -99,17 +99,21 @@ class _Pinned:
             self.at[checkpoint.size].append((name, checkpoint.root))
 
     def compare(self, size: int, root: bytes, found: _Findings) -> None:
-        for name, expected in self.at.pop(size, ()):
-            if root == expected:
-                self.agreed = size
-                self.count += 1
+        here = self.at.pop(size, [])
+        good = [name for name, expected in here if expected == root]
+        for name in (name for name, expected in here if expected != root):
+            if good:
+                what = f"has another root than {good[0]}: two histories were shown (a split view), which part"
             else:
-                found.span(
-                    self.agreed,
-                    size,
-                    f"{name} was signed over {size} entries, and these are not they: history was rewritten "
-                    f"somewhere from entry {self.agreed} to {size - 1}",
-                )
+                what = "is not over these: history was rewritten"
+            found.span(
+                self.agreed,
+                size,
+                f"{name}, signed over {size} entries, {what} somewhere from entry {self.agreed} to {size - 1}",
+            )
+        if good:
+            self.agreed = size
+            self.count += len(good)
 
 
 def verify_log(

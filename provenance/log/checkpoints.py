@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,6 +104,11 @@ class Checkpoints:
         if checkpoint.size <= index:
             raise LogError(f"no checkpoint covers entry {index} yet", code="log.index")
         return checkpoint, note
+
+    def has_signed(self, key: VerifierKey) -> bool:
+        """Whether a note of this key is stored."""
+        with self._reading() as connection:
+            return connection.execute(_LATEST, {"key": str(key)}).first() is not None
 
     def latest_note(self) -> str | None:
         """The stored note over the most entries, whoever signed it; not verified."""
@@ -207,7 +212,14 @@ class Checkpoints:
             except OSError as error:
                 raise LogError(f"the guard cannot be locked: {error.strerror}", code="log.guard") from error
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                except OSError as error:
+                    raise LogError(f"the guard cannot be locked: {error.strerror}", code="log.guard") from error
                 yield
             finally:
-                os.close(descriptor)
+                # The lock first: a close that fails would keep it. Nothing was written, so nothing can be lost.
+                with suppress(OSError):
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+                with suppress(OSError):
+                    os.close(descriptor)

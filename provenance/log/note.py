@@ -1,4 +1,4 @@
-"""Signed notes and checkpoints (c2sp.org/signed-note, c2sp.org/tlog-checkpoint) with Ed25519 keys.
+"""Signed notes and checkpoints (c2sp.org/signed-note, c2sp.org/tlog-checkpoint).
 
 Pure, no IO. A checkpoint is the log's signed tree head::
 
@@ -7,6 +7,7 @@ Pure, no IO. A checkpoint is the log's signed tree head::
     CsUYapGG...                root hash, base64
 
     — example.com/log Az3g...  signature over the text above the blank line
+    — witness.example/w1 jWb.. a cosignature, see :mod:`.cosignature`
 
 A malformed text raises LogError (``log.note``), a signature that does not hold TamperError.
 """
@@ -20,13 +21,21 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Protocol
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from ...errors import LogError, TamperError
 from .merkle import HASH_BYTES
+from .signatures import (
+    COSIGNATURES,
+    ED25519,
+    ED25519_COSIGNATURE,
+    MAX_NAME_BYTES,
+    MLDSA44_COSIGNATURE,
+    PUBLIC_KEY_BYTES,
+    check,
+    ed25519_message,
+    mldsa44_message,
+    split_time,
+)
 
-ED25519 = 0x01  # signature type byte of the specification
 MAX_NOTE_BYTES = 1 << 20
 MAX_SIGNATURES = 64
 _MAX_SIZE = 2**63 - 1
@@ -48,23 +57,31 @@ class NoteSigner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
-    """A key that notes are checked with. Its text, ``name+keyid+base64``, is what auditors exchange."""
+    """A key that notes are checked with. Its text, ``name+keyid+base64``, is what auditors exchange.
+
+    ``kind``: the signature type, see :mod:`.signatures`; logs have 0x01 or 0x06, witnesses 0x04 or 0x06.
+    """
 
     name: str
     public_key: bytes
+    kind: int = ED25519
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        if len(self.public_key) != 32:
-            raise _malformed("an Ed25519 public key has 32 bytes")
+        if self.kind not in PUBLIC_KEY_BYTES:
+            raise _malformed(f"keys of the signature type {self.kind:#04x} are not known")
+        if len(self.public_key) != PUBLIC_KEY_BYTES[self.kind]:
+            raise _malformed(f"a public key of this type has {PUBLIC_KEY_BYTES[self.kind]} bytes")
+        if self.kind == MLDSA44_COSIGNATURE and len(self.name.encode()) > MAX_NAME_BYTES:
+            raise _malformed("the name of an ML-DSA-44 key has at most 255 bytes")
 
     @property
     def key_id(self) -> bytes:
         """4 bytes: ``SHA-256(name || 0x0A || type || public key)[:4]``."""
-        return sha256(self.name.encode() + b"\n" + bytes([ED25519]) + self.public_key).digest()[:4]
+        return sha256(self.name.encode() + b"\n" + bytes([self.kind]) + self.public_key).digest()[:4]
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.key_id.hex()}+{_b64(bytes([ED25519]) + self.public_key)}"
+        return f"{self.name}+{self.key_id.hex()}+{_b64(bytes([self.kind]) + self.public_key)}"
 
     @classmethod
     def parse(cls, text: str) -> VerifierKey:
@@ -72,9 +89,9 @@ class VerifierKey:
         if len(parts) != 3:
             raise _malformed("a verifier key reads name+id+base64")
         blob = _unb64(parts[2])
-        if len(blob) != 33 or blob[0] != ED25519:
-            raise _malformed("only Ed25519 verifier keys are known")
-        key = cls(parts[0], blob[1:])
+        if not blob:
+            raise _malformed("the verifier key is empty")
+        key = cls(parts[0], blob[1:], blob[0])
         if key.key_id.hex() != parts[1]:
             raise _malformed("the verifier key does not match its id")
         return key
@@ -83,12 +100,31 @@ class VerifierKey:
     def of(cls, signer: NoteSigner) -> VerifierKey:
         return cls(signer.name, signer.public_key)
 
-    def verify(self, message: bytes, signature: bytes) -> None:
-        """Raises TamperError unless ``signature`` is this key's over ``message``."""
+    def verify(self, message: bytes, signature: bytes) -> int | None:
+        """The time of a cosignature in POSIX seconds (0: it states none); None when this type has no time.
+
+        ``message``: the text of the note. Raises TamperError unless ``signature`` is this key's over it,
+        LogError (``log.mldsa``) where ML-DSA-44 cannot be checked.
+        """
+        time = None
+        if self.kind in COSIGNATURES:
+            time, signature = split_time(self.kind, signature)
+            message = self.cosigned_message(message, time)
+        if not check(self.kind, self.public_key, signature, message):
+            raise TamperError(f"the signature of {self.name} does not hold")
+        return time
+
+    def cosigned_message(self, text: bytes, time: int) -> bytes:
+        """What this cosigner signs at ``time`` for the note over ``text``. Raises TamperError when an ML-DSA-44
+        key is asked about a text that is no checkpoint: it signs nothing else.
+        """
+        if self.kind == ED25519_COSIGNATURE:
+            return ed25519_message(text, time)
         try:
-            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
-        except (InvalidSignature, ValueError):
-            raise TamperError(f"the signature of {self.name} does not hold") from None
+            head = Checkpoint.parse_text(text.decode())
+            return mldsa44_message(self.name, time, head.origin, head.size, head.root)
+        except (LogError, UnicodeDecodeError):
+            raise TamperError(f"{self.name} cannot have cosigned this: it is no checkpoint") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +213,18 @@ class Checkpoint:
     def open(cls, note: str, keys: Iterable[VerifierKey]) -> Checkpoint:
         """The checkpoint of ``note``, signed by one of ``keys`` whose name is its origin (else
         TamperError).
+
+        An Ed25519 cosignature is a witness's word, never the log's. ML-DSA-44 leaves extension lines
+        unsigned: a checkpoint that has some needs an Ed25519 signature.
         """
         parsed = Note.parse(note)
         signed_by = parsed.verified_by(keys)
         checkpoint = cls.parse_text(parsed.text)
-        if all(key.name != checkpoint.origin for key in signed_by):
+        kinds = {key.kind for key in signed_by if key.name == checkpoint.origin} - {ED25519_COSIGNATURE}
+        if not kinds:
             raise TamperError("the checkpoint names another log than the key that signed it")
+        if checkpoint.extensions and ED25519 not in kinds:
+            raise TamperError("nobody signed the extension lines of the checkpoint")
         return checkpoint
 
     def sign(self, signer: NoteSigner) -> str:

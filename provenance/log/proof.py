@@ -9,7 +9,7 @@ account::
     <base64 hash>              the inclusion proof, from the leaf's sibling up
     ...
 
-    <the signed checkpoint, verbatim>
+    <the signed checkpoint, verbatim, with its cosignatures>
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...errors import LogError, TamperError
+from .cosignature import WitnessPolicy
 from .merkle import HASH_BYTES, leaf_hash, verify_inclusion
 from .note import Checkpoint, VerifierKey, _b64, _decimal, _unb64
 
@@ -61,10 +62,13 @@ class LogProof:
             raise _malformed("a proof has at most 63 hashes of 32 bytes")
         return cls(index, hashes, checkpoint, extra)
 
-    def verify(self, keys: Iterable[VerifierKey], leaf: bytes | None = None) -> Checkpoint:
+    def verify(
+        self, keys: Iterable[VerifierKey], leaf: bytes | None = None, *, witnesses: WitnessPolicy | None = None
+    ) -> Checkpoint:
         """The checkpoint under which the entry ``leaf`` (canonical bytes; default: ``extra``) is logged.
 
-        Raises TamperError when the signature, the tree or the entry does not match.
+        ``keys``: the log's. ``witnesses``: who must have cosigned that checkpoint, and how many of them.
+        Raises TamperError when the signature, the tree or the entry does not match, or witnesses are missing.
         """
         entry = leaf if leaf is not None else self.extra
         if entry is None:
@@ -72,6 +76,8 @@ class LogProof:
         if leaf is not None and self.extra is not None and leaf != self.extra:
             raise TamperError("the proof carries another entry than the one given")
         checkpoint = Checkpoint.open(self.checkpoint, keys)
+        if witnesses is not None:
+            witnesses.check(self.checkpoint)
         verify_inclusion(leaf_hash(entry), self.index, checkpoint.size, self.hashes, checkpoint.root)
         return checkpoint
 

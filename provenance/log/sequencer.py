@@ -28,10 +28,11 @@ from .audit import LogReport, verify_log
 from .checkpoints import Checkpoints
 from .group import GroupCommit
 from .leader import Leader
-from .merkle import inclusion_proof, verify_inclusion
-from .note import VerifierKey
+from .merkle import consistency_proof, inclusion_proof, verify_inclusion
+from .note import Checkpoint, VerifierKey
 from .proof import LogProof
 from .rows import Row, insert_entries, insert_tiles, leaf_at, leaves, size_of
+from .search import Query, search
 from .signer import LogSigner
 from .tiles import Tail, TileReader
 
@@ -87,6 +88,7 @@ class AuditLog:
         guard_path: Path | None = None,
         keys: Iterable[str] = (),
     ) -> None:
+        self._signer = signer
         self._owned = not isinstance(database, Engine)
         self.engine = database if isinstance(database, Engine) else connect(database)
         migrate(self.engine)
@@ -140,11 +142,23 @@ class AuditLog:
                 transaction = LogTransaction(session, self)
                 yield transaction
                 session.flush()
-                with self._writing():
-                    session.commit()
+                try:
+                    with self._writing():
+                        session.commit()
+                except LogError:
+                    # SQLite may keep the transaction open after a failed COMMIT, and the pool would not know.
+                    session.invalidate()
+                    raise
                 self._remember(transaction._tail)
             finally:
                 self._thread.inside = False
+
+    @property
+    def signer(self) -> LogSigner:
+        """The log's key. Raises LogError when this log was opened without one."""
+        if self._signer is None:
+            raise LogError("there is no log key to sign with", code="log.signer")
+        return self._signer
 
     def size(self) -> int:
         """The number of entries."""
@@ -172,6 +186,15 @@ class AuditLog:
             for row in leaves(connection, start, size if stop is None else min(stop, size)):
                 yield row.seq, canonical.decode(row.leaf)
 
+    def search(self, query: Query, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+        """``(index, entry)`` of those in ``[start, stop)`` that match, in order and in constant memory."""
+        with self._reading() as connection:
+            yield from search(connection, query, start, stop)
+
+    def has_checkpoint(self, key: VerifierKey) -> bool:
+        """Whether a checkpoint signed with this key is stored."""
+        return self._checkpoints.has_signed(key)
+
     def checkpoint(self) -> str:
         """The signed head of the log as of now. Refuses (TamperError) a tree inconsistent with the last
         signed.
@@ -198,6 +221,16 @@ class AuditLog:
         verify_inclusion(sha256(b"\x00" + leaf).digest(), index, checkpoint.size, path, checkpoint.root)
         return str(LogProof(index, tuple(path), note, leaf if embed_entry else None))
 
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        """The proof (RFC 6962, 2.1.2) that the tree of ``new`` entries adds to that of ``old``: for witnesses.
+
+        Empty when ``old`` is 0 or equals ``new``. Raises LogError unless ``old <= new <=`` the log's size.
+        """
+        with self._reading() as connection:
+            if not 0 <= old <= new <= size_of(connection):
+                raise LogError(f"the log has no proof from {old} to {new} entries", code="log.index")
+            return consistency_proof(old, new, TileReader(connection, new).node)
+
     def verify(self, checkpoints: Iterable[str] = (), progress: Callable[[int, int], None] | None = None) -> LogReport:
         """Recomputes the whole log, in constant memory, against itself, its guard and outside
         ``checkpoints``.
@@ -216,16 +249,32 @@ class AuditLog:
 
         Returns the number of entries. ``entry`` stands as its canonical bytes, so the hash can be recomputed.
         """
-        note = self.checkpoint() if self._checkpoints.can_sign else self._checkpoints.latest_note()
+        note, size = self.head()
         count = 0
         with self._reading() as connection:
-            for row in leaves(connection, 0, size_of(connection)):
+            for row in leaves(connection, 0, size):
                 entry = row.leaf.decode("utf-8")
                 stream.write(f'{{"index":{row.seq},"leaf_hash":"{row.leaf_hash.hex()}","entry":{entry}}}\n')
                 count += 1
         if note is not None:
             stream.write(json.dumps({"checkpoint": note}, ensure_ascii=False) + "\n")
         return count
+
+    def head(self) -> tuple[str | None, int]:
+        """A checkpoint for what is about to be read, and how many entries to read: those that it covers.
+
+        Without a key, the latest stored one (or None), and all entries.
+        """
+        if not self._checkpoints.can_sign:
+            return self._checkpoints.latest_note(), self.size()
+        note = self.checkpoint()
+        return note, Checkpoint.open(note, self.keys).size
+
+    def rows(self, start: int, stop: int) -> Iterator[tuple[int, bytes, bytes, dict[str, Any]]]:
+        """``(index, leaf hash, leaf, entry)`` in order. Raises TamperError at a row that is none."""
+        with self._reading() as connection:
+            for row in leaves(connection, start, stop):
+                yield row.seq, row.leaf_hash, row.leaf, canonical.decode(row.leaf)
 
     def close(self) -> None:
         """Closes the connections, if this log opened them."""

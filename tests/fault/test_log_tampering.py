@@ -89,22 +89,23 @@ def flipped(data: bytes, at: int, bit: int = 0) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 def test_every_byte_of_every_entry_and_hash(log: AuditLog) -> None:
-    fill(log, 12 if log.engine.dialect.name == "sqlite" else 4)
+    with log.transaction() as transaction:
+        for number in range(200 if log.engine.dialect.name == "sqlite" else 4):
+            transaction.append({"n": number, "type": "e"})
     log.checkpoint()
     with intruder(log) as intruding:
         rows = intruding.connection.execute(text("SELECT seq, leaf, leaf_hash FROM log_entries")).all()
         for seq, leaf, leaf_hash in rows:
             for column, data in (("leaf", leaf), ("leaf_hash", leaf_hash)):
                 for at in range(len(data)):
-                    with intruding.undone():
-                        intruding.run(
-                            f"UPDATE log_entries SET {column} = :data WHERE seq = :seq",
-                            data=flipped(data, at, at % 8),
-                            seq=seq,
-                        )
-                        report = intruding.look()
-                        assert (report.ok, report.first_bad) == (False, seq)
+                    change = f"UPDATE log_entries SET {column} = :data WHERE seq = :seq"
+                    intruding.run(change, data=flipped(data, at, at % 8), seq=seq)
+                    report = intruding.look()
+                    assert (report.ok, report.first_bad) == (False, seq)
+                    assert report.problems[0] == f"entry {seq} does not match its hash"
+                    intruding.run(change, data=data, seq=seq)
         assert intruding.look().ok
 
 
@@ -221,6 +222,44 @@ def test_entries_swapped_moved_or_slipped_in(log: AuditLog) -> None:
             assert intruding.look(note).first_bad == 298, "which an outside checkpoint does not accept"
 
 
+def test_every_row_gone_moved_or_followed_by_another(sqlite_url: str, signer: Ed25519LogSigner) -> None:
+    """200 entries, no full tile: what a hash does not show, the signed head does."""
+    unlike = "the stored checkpoint over 200 entries does not fit them: something changed from entry 0 to 199"
+    forged = canonical.encode({"type": "slipped in"})
+    with AuditLog(sqlite_url, signer=signer) as log:
+        fill(log, 200)
+        note = log.checkpoint()
+        with intruder(log) as intruding:
+            for seq in range(200):
+                with intruding.undone():
+                    intruding.run("DELETE FROM log_entries WHERE seq = :seq", seq=seq)
+                    report = intruding.look()
+                    expected = "a stored checkpoint is over 200 entries; the log has 199"
+                    assert (f"entry {seq} is missing" if seq < 199 else expected) in report.problems
+                    assert report.first_bad == seq
+                with intruding.undone():
+                    for old, new in ((seq, -1), ((seq + 1) % 200, seq), (-1, (seq + 1) % 200)):
+                        intruding.run("UPDATE log_entries SET seq = :new WHERE seq = :old", old=old, new=new)
+                    assert intruding.look().problems == (unlike,)
+                with intruding.undone():  # slipped in before this one; the rest moves up
+                    intruding.run("UPDATE log_entries SET seq = -seq - 2 WHERE seq >= :seq", seq=seq)
+                    intruding.run("UPDATE log_entries SET seq = -seq - 1 WHERE seq < 0")
+                    intruding.run(
+                        "INSERT INTO log_entries SELECT :seq, :leaf, :hash, created_at FROM log_entries WHERE seq = 200",
+                        seq=seq,
+                        leaf=forged,
+                        hash=sha256(b"\x00" + forged).digest(),
+                    )
+                    assert intruding.look().problems == (unlike,)
+                    intruding.run("DELETE FROM log_checkpoints")
+                    report = intruding.look(note)
+                    assert (report.ok, report.entries) == (False, 201)
+                    assert (
+                        "outside checkpoint 1, signed over 200 entries, is not over these: history was rewritten" in report.problems[0]
+                    )
+            assert intruding.look(note).ok
+
+
 def test_text_where_bytes_belong(sqlite_url: str) -> None:
     """SQLite stores any type in any column."""
     with AuditLog(sqlite_url) as log:
@@ -275,6 +314,8 @@ def test_a_rewritten_history_is_caught_by_an_outside_checkpoint_and_only_by_it(
     for notes, first_bad in ((outside[:1], None), (outside[1:2], 0), (outside[2:], 0), (outside, 100)):
         report = log.verify(notes)
         assert (report.ok, report.first_bad) == (first_bad is None, first_bad)
+        if first_bad is not None:
+            assert f"history was rewritten somewhere from entry {first_bad} to" in report.problems[0]
 
 
 def test_the_guard_neither_signs_nor_accepts_a_rewritten_history(
@@ -284,12 +325,15 @@ def test_the_guard_neither_signs_nor_accepts_a_rewritten_history(
         fill(log, 20)
         log.checkpoint()
         rewrite(log, 10, signer)
-        assert log.verify().first_bad == 0
+        report = log.verify()
+        assert report.first_bad == 0
+        assert "the guard's checkpoint, signed over 20 entries, is not over these: history was rewritten" in report.problems[0]
+        words = "the first 20 entries of the log are not those that were signed"
         for attempt in (log.checkpoint, lambda: log.adopt_guard((tmp_path / "guard").read_text())):
-            with pytest.raises(TamperError):
+            with pytest.raises(TamperError, match=words):
                 attempt()
         fill(log, 1)
-        with pytest.raises(TamperError):
+        with pytest.raises(TamperError, match=words):
             log.checkpoint()
 
 
@@ -305,8 +349,13 @@ def test_a_split_view_does_not_fit_one_log(sqlite_url: str, tmp_path: Path, sign
         notes = one.checkpoint(), two.checkpoint()
         assert one.verify(notes[:1]).ok
         assert two.verify(notes[1:]).ok
-        assert not one.verify(notes).ok
-        assert not two.verify(notes).ok
+        for log, mine, other in ((one, 1, 2), (two, 2, 1)):
+            report = log.verify(notes)
+            assert (report.ok, report.first_bad, len(report.problems)) == (False, 0, 1)
+            assert report.problems[0] == (
+                f"outside checkpoint {other}, signed over 20 entries, has another root than outside checkpoint {mine}: "
+                "two histories were shown (a split view), which part somewhere from entry 0 to 19"
+            )
 
 
 def test_a_checkpoint_that_cannot_be_read_is_not_ignored(log: AuditLog, tmp_path: Path) -> None:

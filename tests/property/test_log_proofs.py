@@ -14,7 +14,7 @@ from filigrana.errors import EntryError, TamperError
 from filigrana.provenance.log import canonical, merkle
 from filigrana.provenance.log.tiles import Tail
 
-MANY = 64
+MANY = 129
 HASHES = [merkle.leaf_hash(str(index).encode()) for index in range(MANY)]
 
 
@@ -40,11 +40,14 @@ def node(level: int, index: int) -> bytes:
 
 
 def refused(check: Any, *arguments: Any) -> None:
-    with pytest.raises(TamperError):
+    try:  # pytest.raises says the same and takes longer than the check
         check(*arguments)
+    except TamperError:
+        return
+    pytest.fail("a wrong proof was accepted")
 
 
-def test_every_root_up_to_64() -> None:
+def test_every_root_up_to_129() -> None:
     tree = merkle.CompactRange()
     for size in range(MANY + 1):
         assert merkle.root_at(size, node) == tree.root() == merkle.root_of(HASHES[:size]) == ROOTS[size]
@@ -52,7 +55,7 @@ def test_every_root_up_to_64() -> None:
             tree.push(HASHES[size])
 
 
-def test_every_inclusion_proof_up_to_64() -> None:
+def test_every_inclusion_proof_up_to_129() -> None:
     for size in range(1, MANY + 1):
         for index in range(size):
             proof = merkle.inclusion_proof(index, size, node)
@@ -65,7 +68,7 @@ def test_every_inclusion_proof_up_to_64() -> None:
                     refused(merkle.verify_inclusion, HASHES[index], other, size, proof, ROOTS[size])
 
 
-def test_every_consistency_proof_up_to_64() -> None:
+def test_every_consistency_proof_up_to_129() -> None:
     for new in range(MANY + 1):
         for old in range(new + 1):
             proof = merkle.consistency_proof(old, new, node)

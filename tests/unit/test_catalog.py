@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import update
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from filigrana.errors import InputError, KeyStoreError, ProvenanceError, TamperError
@@ -15,7 +18,7 @@ from filigrana.provenance.catalog import AssetRecord, Catalog, PreviewImage
 from filigrana.provenance.database import reclaim, session
 from filigrana.provenance.identity import AssetId
 from filigrana.provenance.log.sequencer import AuditLog
-from filigrana.provenance.tables import Intent, SealedText, SubjectKey
+from filigrana.provenance.tables import Intent, SealedText, SubjectKey, TenantKey, now
 from filigrana.provenance.vault import Vault
 
 
@@ -131,9 +134,11 @@ def test_a_sealed_text_opens_until_its_subject_is_erased(log: AuditLog) -> None:
         transaction.session.add(intent)
         transaction.session.flush()
         vault = Vault(transaction.session)
-        mine = vault.seal_text("alice", "a red sailboat é", intent_id=intent.id)
-        theirs = vault.seal_text("bob", "a blue sailboat")
-        transaction.append({"type": "intent", "prompt": vault.commit_text("a red sailboat é")})
+        mine, commitment = vault.seal_text("alice", "a red sailboat é", intent_id=intent.id)
+        theirs, _ = vault.seal_text("bob", "a blue sailboat")
+        transaction.append({"type": "intent", "prompt": commitment})
+        assert vault.check("a red sailboat é", commitment)
+        assert not vault.check("a blue sailboat", commitment)
         assert vault.texts_of_intent(intent.id) == {"prompt": mine}
     root = log.root()
     with session(log.engine) as reading:
@@ -150,10 +155,13 @@ def test_a_sealed_text_opens_until_its_subject_is_erased(log: AuditLog) -> None:
         with pytest.raises(KeyStoreError) as caught:
             vault.open_text(mine)
         assert caught.value.code == "provenance.erased"
-        with pytest.raises(KeyStoreError):
-            vault.seal_text("alice", "again")
+        with pytest.raises(KeyStoreError) as caught:
+            vault.check("a red sailboat é", commitment)
+        assert caught.value.code == "provenance.erased"
         with pytest.raises(InputError):
             vault.erase("alice")
+        again, _ = vault.seal_text("alice", "a new request")
+        assert vault.open_text(again) == "a new request"
         assert vault.open_text(theirs) == "a blue sailboat"
     report = log.verify()
     assert report.ok
@@ -175,10 +183,69 @@ def test_a_destroyed_key_is_nowhere_in_the_files(sqlite_url: str) -> None:
     assert not any(key in file.read_bytes() for file in files if file.exists())
 
 
+def test_after_erasure_no_key_and_no_guess_leads_back_to_the_text(log: AuditLog) -> None:
+    """Short prompts can be guessed. What is left in the database must not tell whether a guess was right."""
+    with log.transaction() as transaction:
+        vault = Vault(transaction.session)
+        _, first = vault.seal_text("alice", "a red sailboat")
+        _, second = vault.seal_text("alice", "a red sailboat")
+        assert first != second
+        transaction.append(vault.erase("alice"))
+    with session(log.engine) as reading:
+        key = reading.scalars(select(TenantKey)).one()
+        rows = reading.scalars(select(SealedText)).all()
+        left = [key.key, *(part for row in rows for part in (row.nonce, row.ciphertext, row.id.bytes))]
+        salts = [b"", *left, *(part[at : at + 16] for part in left for at in range(len(part)))]
+        guesses = {hmac.new(key.key, salt + b"a red sailboat", "sha256").hexdigest() for salt in salts}
+        assert not guesses & {first.split(":")[2], second.split(":")[2]}
+        assert not [row for row in rows if "alice" in row.subject]
+        assert not [row for row in reading.scalars(select(SubjectKey)) if row.key is not None]
+
+
+def test_texts_expire_and_their_keys_with_them(log: AuditLog) -> None:
+    with log.transaction() as transaction:
+        vault = Vault(transaction.session)
+        old, _ = vault.seal_text("alice", "old")
+        transaction.session.execute(update(SealedText).values(created_at=now() - timedelta(days=400)))
+        new, _ = vault.seal_text("bob", "new")
+        limit = now() - timedelta(days=365)
+        assert vault.kept_before(limit) == 1
+        entry = vault.expire(limit)
+        assert entry is not None
+        assert (entry["type"], entry["texts"]) == ("expire", 1)
+        transaction.append(entry)
+        assert vault.expire(limit) is None
+        with pytest.raises(InputError):
+            vault.open_text(old)
+        assert vault.open_text(new) == "new"
+        assert [row.subject for row in transaction.session.scalars(select(SubjectKey))] == ["bob"]
+
+
+def test_a_text_sealed_by_the_first_release_still_opens_and_still_refuses_after_its_erasure(log: AuditLog) -> None:
+    with log.transaction() as transaction:
+        vault = Vault(transaction.session)
+        identity, nonce, key = uuid4(), bytes(12), bytes(range(32))
+        commitment = vault.commit_text("a red sailboat")
+        bound = "\x00".join(("filigrana.text.v1", identity.hex, "alice", "prompt", commitment)).encode()
+        transaction.session.add(SubjectKey(subject="alice", key=key))
+        transaction.session.add(SubjectKey(subject="eve", key=None, destroyed_at=now()))
+        transaction.session.flush()
+        sealed = AESGCM(key).encrypt(nonce, b"a red sailboat", bound)
+        transaction.session.add(
+            SealedText(
+                id=identity, subject="alice", kind="prompt", nonce=nonce, ciphertext=sealed, commitment=commitment
+            )
+        )
+        transaction.session.flush()
+        assert vault.open_text(identity) == "a red sailboat"
+        with pytest.raises(KeyStoreError):
+            vault.seal_text("eve", "again")
+
+
 def test_a_sealed_text_cannot_be_moved_or_changed(log: AuditLog) -> None:
     with log.transaction() as transaction:
         vault = Vault(transaction.session)
-        identity = vault.seal_text("alice", "a red sailboat")
+        identity, _ = vault.seal_text("alice", "a red sailboat")
         for change in (
             {"kind": "note"},
             {"commitment": "x"},

@@ -1,0 +1,96 @@
+"""`filigrana audit erase`, `retain` and `doctor`: what is kept of people, for how long, and whether the log is sound."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from ...errors import InputError
+from .state import installation
+
+JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
+
+
+def erase(
+    subject: Annotated[str, typer.Argument(help="The subject's name, as requests gave it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: it cannot be undone.")] = False,
+    json_: JSON = False,
+) -> None:
+    """Destroys a subject's key: its prompts become unreadable for good, everywhere. Every proof stays valid.
+
+    The erasure is itself an entry. Released files stay, and carry commitments that nobody can test any more.
+    """
+    from .output import emit_json, out
+
+    if not yes and (json_ or not typer.confirm(f"Destroy the key of {subject!r}? Its texts can never be read again.")):
+        raise InputError("nothing was erased", code="input.confirm", hint="Give --yes.")
+    with installation() as opened:
+        index, entry = opened.ledger.erase(subject)
+    if json_:
+        emit_json({"index": index, "actor": entry["actor"], "texts": entry["texts"]})
+    else:
+        out.print(f"erased: {entry['texts']} texts; the log says so in entry {index}, as {escape(entry['actor'])}")
+
+
+def retain(
+    days: Annotated[int | None, typer.Option(min=1, help="Instead of the policy's retention period.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many texts would go.")] = False,
+    json_: JSON = False,
+) -> None:
+    """Deletes prompts that were kept for longer than the policy says (`retention_days`); run it daily.
+
+    The deletion is itself an entry. Entries of the log are never deleted.
+    """
+    from ...provenance.database import session
+    from ...provenance.vault import Vault
+    from .output import emit_json, out
+
+    with installation() as opened:
+        period = days or opened.pack.document.retention_days
+        if period is None:
+            raise InputError(
+                f"the policy {opened.pack.ref.id} names no retention period",
+                code="input.retention",
+                hint="Give --days, or set retention_days in the pack.",
+            )
+        before = opened.clock() - dt.timedelta(days=period)
+        index = None
+        if dry_run:
+            with session(opened.log.engine) as rows:
+                count = Vault(rows).kept_before(before)
+        else:
+            ref = opened.pack.ref
+            policy = {"id": ref.id, "version": ref.version, "digest": ref.digest}
+            done = opened.ledger.expire(before, policy)
+            index, count = (None, 0) if done is None else (done[0], int(done[1]["texts"]))
+    if json_:
+        emit_json({"days": period, "texts": count, "index": index, "dry_run": dry_run})
+    elif dry_run:
+        out.print(f"{count} texts are older than {period} days")
+    else:
+        out.print(f"{count} texts deleted" + ("" if index is None else f"; the log says so in entry {index}"))
+
+
+def doctor(json_: JSON = False) -> None:
+    """Checks what the log's promises rest on, by trying what must be refused. Exit codes: 0 sound, 1 not."""
+    from ...provenance.log.health import examine
+    from .output import emit_json, out
+
+    with installation() as opened:
+        checks = examine(opened.log, opened.guard_path)
+    sound = all(check.ok for check in checks)
+    if json_:
+        emit_json(
+            {
+                "sound": sound,
+                "checks": [{"name": c.name, "ok": c.ok, "warning": c.warning, "detail": c.detail} for c in checks],
+            }
+        )
+    else:
+        for check in checks:
+            sign = "[red]✗[/red]" if not check.ok else "[yellow]![/yellow]" if check.warning else "[green]✓[/green]"
+            out.print(f"{sign} {check.name:<32} {escape(check.detail)}")
+    raise typer.Exit(0 if sound else 1)
