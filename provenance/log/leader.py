@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Engine
@@ -44,8 +44,11 @@ class Leader:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
 
-    def commit(self, leaves: Sequence[bytes]) -> int:
-        """The index of the first leaf, after the commit. Raises LogError: then none is in, or it says so."""
+    def commit(self, leaves: Sequence[bytes], waiting: Callable[[], None]) -> int:
+        """The index of the first leaf, after the commit. Raises LogError: then none is in, or it says so.
+        ``waiting``: see :class:`.group.GroupCommit`.
+        """
+        waiting()
         handover = secrets.randbits(63)
         deadline = time.monotonic() + 2 * BUSY_SECONDS
         pause = 0.02

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +22,6 @@ from sqlalchemy.orm import Session
 
 from ...errors import EntryError, LogError
 from ..database import connect, migrate, reason, writer
-from ..tables import now
 from . import canonical
 from .audit import LogReport, verify_log
 from .checkpoints import Checkpoints
@@ -31,9 +30,10 @@ from .leader import Leader
 from .merkle import consistency_proof, inclusion_proof, verify_inclusion
 from .note import Checkpoint, VerifierKey
 from .proof import LogProof
-from .rows import Row, insert_entries, insert_tiles, leaf_at, leaves, size_of
+from .rows import leaf_at, leaves, size_of
 from .search import Query, search
 from .signer import LogSigner
+from .single import Single
 from .tiles import Tail, TileReader
 
 _APPEND = "SELECT filigrana_append(%s::bytea[])"
@@ -61,14 +61,8 @@ class LogTransaction:
         connection = self.session.connection()
         if connection.dialect.name == "postgresql":
             return int(connection.exec_driver_sql(_APPEND, (list(leaves),)).scalar_one())
-        tail = Tail.current(connection, self._tail or self._log._tail)
-        size = tail.size
-        created = now()
-        hashes = [sha256(b"\x00" + leaf).digest() for leaf in leaves]
-        insert_entries(connection, list(map(Row, range(size, size + len(leaves)), leaves, hashes)), created)
-        self._tail, filled = tail.grow(hashes)
-        insert_tiles(connection, filled)
-        return size
+        first, self._tail = self._log._single.append(connection, leaves, self._tail)
+        return first
 
 
 class AuditLog:
@@ -97,12 +91,11 @@ class AuditLog:
             self.keys = (VerifierKey.of(signer), *self.keys)
         self._writer = writer(self.engine)
         self._checkpoints = Checkpoints(self.engine, signer, guard_path, self.keys)
-        self._tail = Tail()
-        # SQLite lets one write at a time: waiting here is fair and cheap, waiting in SQLite is polling.
-        self._turn = threading.Lock() if self.engine.dialect.name == "sqlite" else nullcontext()
+        self._single = Single(self._writer)
+        postgres = self.engine.dialect.name == "postgresql"
+        self._turn: AbstractContextManager[object] = nullcontext() if postgres else self._single.turn
         self._thread = threading.local()
-        leader = Leader(self._writer)
-        self._group = GroupCommit(leader.commit if self.engine.dialect.name == "postgresql" else self._commit_batch)
+        self._group = GroupCommit(Leader(self._writer).commit if postgres else self._single.commit)
 
     def append(self, entry: Mapping[str, Any]) -> int:
         """Writes ``entry`` and returns its index, after the commit; concurrent calls share commits.
@@ -149,7 +142,8 @@ class AuditLog:
                     # SQLite may keep the transaction open after a failed COMMIT, and the pool would not know.
                     session.invalidate()
                     raise
-                self._remember(transaction._tail)
+                if transaction._tail is not None:
+                    self._single.remember(transaction._tail)
             finally:
                 self._thread.inside = False
 
@@ -287,21 +281,12 @@ class AuditLog:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _commit_batch(self, leaves: Sequence[bytes]) -> int:
-        with self._writing(), self.transaction() as transaction:
-            return transaction._append(leaves)
-
     def _not_nested(self) -> None:
         """A thread that holds a transaction would wait for itself."""
         if getattr(self._thread, "inside", False):
             raise LogError(
                 "inside a transaction of the log, only append to the transaction", code="log.nested", hint=""
             )
-
-    def _remember(self, tail: Tail | None) -> None:
-        """After a commit. Only a hint: see :meth:`.tiles.Tail.current`."""
-        if tail is not None:
-            self._tail = tail
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from .merkle import EMPTY_ROOT, HASH_BYTES, complete_root, node_hash, root_at
 WIDTH = 256
 HEIGHT = 8
 
-_LAST = text("SELECT seq, leaf_hash FROM log_entries ORDER BY seq DESC LIMIT 1")
+_LAST = "SELECT seq, leaf_hash FROM log_entries ORDER BY seq DESC LIMIT 1"
 _LEAVES = text("SELECT seq, leaf_hash FROM log_entries WHERE seq >= :low AND seq < :high ORDER BY seq")
 _ROOTS = text(
     "SELECT tile_index, root FROM log_tiles "
@@ -89,7 +89,7 @@ class Tail:
         """The edge as it is now: ``known``, unless the rows say otherwise (another process wrote, a commit was
         taken back, the database was restored to an earlier day).
         """
-        found = connection.execute(_LAST).first()
+        found = connection.exec_driver_sql(_LAST).first()
         if found is None:
             return cls()
         size, last = int(found[0]) + 1, found[1]

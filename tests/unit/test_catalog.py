@@ -206,7 +206,8 @@ def test_texts_expire_and_their_keys_with_them(log: AuditLog) -> None:
     with log.transaction() as transaction:
         vault = Vault(transaction.session)
         old, _ = vault.seal_text("alice", "old")
-        transaction.session.execute(update(SealedText).values(created_at=now() - timedelta(days=400)))
+        for table in (SealedText, SubjectKey):
+            transaction.session.execute(update(table).values(created_at=now() - timedelta(days=400)))
         new, _ = vault.seal_text("bob", "new")
         limit = now() - timedelta(days=365)
         assert vault.kept_before(limit) == 1

@@ -199,7 +199,7 @@ def test_a_failed_batch_fails_for_each_of_its_callers_and_only_for_them() -> Non
     entered, release = threading.Event(), threading.Event()
     batches: list[int] = []
 
-    def write(leaves: Any) -> int:
+    def write(leaves: Any, waiting: Any) -> int:
         batches.append(len(leaves))
         if len(batches) == 1:
             entered.set()
