@@ -246,11 +246,19 @@ def processes(target: Callable[..., None], *args: Any) -> int:
     return total
 
 
-def eight_processes(fresh: Callable[[], Any], seconds: float) -> dict[str, float]:
+def eight_processes(fresh: Callable[[], Any], seconds: float, flush_ms: float = 0.0) -> dict[str, float]:
+    """``flush_ms``: a slower disk, imitated by the server's own commit_delay (waits before each flush)."""
     import psycopg
+
+    def slowed(url: str) -> None:
+        with psycopg.connect(_plain(url), autocommit=True) as connection:
+            name = make_url(url).database
+            connection.execute(f"ALTER DATABASE {name} SET commit_delay = {round(flush_ms * 1000)}")
+            connection.execute(f"ALTER DATABASE {name} SET commit_siblings = 0")
 
     result: dict[str, float] = {}
     with fresh() as url:
+        slowed(url)
         AuditLog(url).close()
         result["ours"] = processes(ours, url, seconds) / seconds
         with AuditLog(url) as log:
@@ -258,6 +266,7 @@ def eight_processes(fresh: Callable[[], Any], seconds: float) -> dict[str, float
             assert report.ok, report.problems
     for how in ("advisory lock", "select for update", "serializable"):
         with fresh() as url:
+            slowed(url)
             with psycopg.connect(_plain(url)) as connection:
                 connection.execute("CREATE TABLE usual (seq bigint PRIMARY KEY, leaf bytea)")
                 connection.execute("CREATE TABLE usual_head (one int)")
@@ -394,7 +403,10 @@ def main() -> None:
             note("postgresql one thread, 256 a commit", batch_share(url, plain_postgres, options.seconds))
         with fresh() as url:
             note("postgresql 64 threads", throughput(url, plain_postgres, options.seconds))
-        note("postgresql 8 processes of 8 threads, appends a second", eight_processes(fresh, options.seconds))
+        eight = "postgresql 8 processes of 8 threads, appends a second"
+        note(eight, eight_processes(fresh, options.seconds))
+        slow = eight_processes(fresh, options.seconds, options.flush_ms)
+        note(f"{eight}, flushes of {options.flush_ms:g} ms", slow)
         with fresh() as url:
             note("postgresql large", large(url, folder, options.entries))
     if options.json:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ...errors import LogError
@@ -43,6 +43,12 @@ class Leader:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._held: Connection | None = None  # kept: a check-out costs as much as an append
+
+    def close(self) -> None:
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def commit(self, leaves: Sequence[bytes], waiting: Callable[[], None]) -> int:
         """The index of the first leaf, after the commit. Raises LogError: then none is in, or it says so.
@@ -71,27 +77,35 @@ class Leader:
             pause = min(1.0, pause * 2)
 
     def _attempt(self, handover: int, leaves: list[bytes], *, again: bool) -> int:
-        with self._engine.connect() as connection:
-            driver: Any = connection.connection.driver_connection
-            failure = connection.dialect.loaded_dbapi.Error
-            queued = again
-            try:
-                if not again:
-                    first = driver.execute(_HAND_OVER, (handover, leaves)).fetchone()[0]
-                    if first is not None:
-                        return int(first)
-                    queued = True
-                return int(driver.execute(_TURN, (handover, leaves if again else None)).fetchone()[0])
-            except failure as error:
-                sure = not driver.closed and (not queued or self._withdrawn(driver, handover, failure, error))
-                connection.invalidate()
-                if not sure:
-                    raise _UnsureError from error
-                what = str(error).split("\n", 1)[0] or type(error).__name__
-                raise LogError(f"the audit log cannot be written: {what}", code="log.write") from error
-            except BaseException:
-                connection.invalidate()  # ends the session, and with it the lock and the transaction
-                raise
+        if self._held is None:
+            self._held = self._engine.connect()
+        connection = self._held
+        driver: Any = connection.connection.driver_connection
+        failure = connection.dialect.loaded_dbapi.Error
+        queued = again
+        try:
+            if not again:
+                first = driver.execute(_HAND_OVER, (handover, leaves)).fetchone()[0]
+                if first is not None:
+                    return int(first)
+                queued = True
+            return int(driver.execute(_TURN, (handover, leaves if again else None)).fetchone()[0])
+        except failure as error:
+            sure = not driver.closed and (not queued or self._withdrawn(driver, handover, failure, error))
+            self._drop(connection)
+            if not sure:
+                raise _UnsureError from error
+            what = str(error).split("\n", 1)[0] or type(error).__name__
+            raise LogError(f"the audit log cannot be written: {what}", code="log.write") from error
+        except BaseException:
+            self._drop(connection)
+            raise
+
+    def _drop(self, connection: Connection) -> None:
+        """Ends the session, and with it its locks and its transaction."""
+        self._held = None
+        connection.invalidate()
+        connection.close()
 
     def _withdrawn(self, driver: Any, handover: int, failure: type[Exception], error: Exception) -> bool:
         """Takes the leaves out of the queue, so that no later leader writes what the caller is refused."""

@@ -95,7 +95,8 @@ class AuditLog:
         postgres = self.engine.dialect.name == "postgresql"
         self._turn: AbstractContextManager[object] = nullcontext() if postgres else self._single.turn
         self._thread = threading.local()
-        self._group = GroupCommit(Leader(self._writer).commit if postgres else self._single.commit)
+        self._leader = Leader(self._writer)
+        self._group = GroupCommit(self._leader.commit if postgres else self._single.commit)
 
     def append(self, entry: Mapping[str, Any]) -> int:
         """Writes ``entry`` and returns its index, after the commit; concurrent calls share commits.
@@ -271,7 +272,8 @@ class AuditLog:
                 yield row.seq, row.leaf_hash, row.leaf, canonical.decode(row.leaf)
 
     def close(self) -> None:
-        """Closes the connections, if this log opened them."""
+        """Closes the connections that this log opened."""
+        self._leader.close()
         if self._owned:
             self.engine.dispose()
 
