@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, text
 
@@ -20,7 +20,7 @@ CHUNK = 2048
 
 _INSERT = "INSERT INTO log_entries (seq, leaf, leaf_hash, created_at) VALUES (?, ?, ?, '{}')"
 _SIZE = text("SELECT max(seq) FROM log_entries")
-_CHUNK = text("SELECT seq, leaf, leaf_hash FROM log_entries WHERE seq >= :low AND seq < :high ORDER BY seq")
+_CHUNK = "SELECT seq, leaf, leaf_hash FROM log_entries WHERE seq >= {} AND seq < {} ORDER BY seq"
 _LEAF = text("SELECT leaf FROM log_entries WHERE seq = :seq")
 
 
@@ -72,9 +72,25 @@ def raw_chunks(connection: Connection, start: int, stop: int) -> Iterator[tuple[
     low = start
     while low < stop:
         high = min(stop, (low // CHUNK + 1) * CHUNK)
-        rows = connection.execute(_CHUNK, {"low": low, "high": high}).all()
-        yield low, high, [tuple(row) for row in rows]
+        yield low, high, _fetch(connection, low, high)
         low = high
+
+
+def _fetch(connection: Connection, low: int, high: int) -> list[tuple[object, ...]]:
+    """By the driver itself, which halves the time of a verification; in binary on PostgreSQL, whose text form of bytes
+    is twice as long.
+    """
+    driver: Any = connection.connection.driver_connection
+    try:
+        if connection.dialect.name == "postgresql":
+            with driver.cursor(binary=True) as cursor:
+                found: list[tuple[object, ...]] = cursor.execute(_CHUNK.format("%s", "%s"), (low, high)).fetchall()
+        else:
+            found = driver.execute(_CHUNK.format("?", "?"), (low, high)).fetchall()
+    except connection.dialect.loaded_dbapi.Error as error:
+        what = str(error).split("\n", 1)[0] or type(error).__name__
+        raise LogError(f"the audit log cannot be read: {what}", code="log.read") from error
+    return found
 
 
 def leaves(connection: Connection, start: int, stop: int) -> Iterator[Row]:

@@ -287,7 +287,6 @@ def rewrite(log: AuditLog, victim: int, signer: Ed25519LogSigner | None) -> None
             connection.execute(text(f"DELETE FROM {table}"))
         for trigger in triggers:
             connection.exec_driver_sql(trigger)
-    log._tail = type(log._tail)()
     with log.transaction() as transaction:
         for entry in entries:
             transaction.append(entry)
