@@ -18,6 +18,7 @@ from ..provenance.watermark.registry import codec
 from .engine import Engine
 from .installation import Installation
 from .parts import Parts
+from .publishing import published_if_due
 from .request import GenerateRequest, Outcome, Progress, SealRequest, no_progress
 from .settings import Settings, load_settings
 from .staging import Recovered
@@ -105,14 +106,18 @@ class Pipeline:
 
     def generate(self, prompt: str, *, progress: Progress = no_progress, **options: Any) -> Outcome:
         """From a prompt to a Release, a Refusal or a Held. ``options``: the fields of GenerateRequest."""
-        return self.engine.generate(_request(GenerateRequest, prompt=prompt, **options), progress)
+        outcome = self.engine.generate(_request(GenerateRequest, prompt=prompt, **options), progress)
+        published_if_due(self.installation)
+        return outcome
 
     def seal(
         self, path: Path | str, *, source_type: SourceType, progress: Progress = no_progress, **options: Any
     ) -> Outcome:
         """Seals a finished file: judged, marked, signed, recorded, released. It is never called AI unless it is."""
         request = _request(SealRequest, path=Path(path), source_type=source_type, **options)
-        return self.engine.seal(request, progress)
+        outcome = self.engine.seal(request, progress)
+        published_if_due(self.installation)
+        return outcome
 
     def verify(self, source: Path | str | bytes) -> Finding:
         """The finding for a file or its bytes, with this installation's trust and catalog."""

@@ -215,6 +215,7 @@ class Engine:
         """Opens the intent, and ends it in the log whatever happens inside. The folder comes first: a request that
         died with no folder of its own would look like another machine's."""
         ledger, identity = self.parts.ledger, new_intent_id()
+        ledger.log.check_guard()  # without it nothing can be released: said before any work is done
         with self.parts.staging.open(identity, keep=lambda: self._released(identity)) as work:
             intent = run.stage(
                 "open intent",
@@ -251,7 +252,7 @@ class Engine:
             "source_type": source_type,
             "time": self._now(),
             "policy": policy,
-            "commitments": intent.commitments,
+            "commitments": intent.commitments | run.commitments,
             "decisions": list(run.decisions),
             "approved_by": [],  # of people: none had to; a machine's verdict is in the decisions
             "inputs": inputs,
@@ -289,7 +290,7 @@ class Engine:
             "held" if held else "refused",
             code=decision.code,
             verdict=decision.verdict.word,
-            rewrite=None if decision.rewrite is None else decision.rewrite.digest,
+            rewrite_offered=decision.rewrite is not None,
         )
         return (Held if held else Refusal)(decision, str(intent.id), run.stages)
 

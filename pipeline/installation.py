@@ -8,17 +8,18 @@ from __future__ import annotations
 import datetime as dt
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import KeyStoreError, SettingsError
 from ..provenance.database import current_revision
 from ..provenance.keys import KeyStore, write_private
 from ..provenance.log.sequencer import AuditLog
-from ..provenance.log.signer import Ed25519LogSigner
+from ..provenance.log.signer import CosignerKey, Ed25519LogSigner
 from ..provenance.media import Limits
 from ..provenance.resolver import LocalResolver, Resolver
 from ..provenance.signing import FileSigner
@@ -35,6 +36,9 @@ from .settings import Settings
 from .staging import Staging
 from .store import FolderStore
 
+if TYPE_CHECKING:
+    from ..provenance.log.publishing import Publishing
+
 LOG_NAME = "filigrana.org/log"
 
 
@@ -47,6 +51,7 @@ class Installation:
 
     def __init__(self, settings: Settings, clock: Callable[[], dt.datetime] = utc_now) -> None:
         self.settings, self.clock = settings, clock
+        self.publisher: threading.Thread | None = None  # see :func:`.publishing.published_if_due`
 
     # ── folders ──────────────────────────────────────────────────────────────────────────────────────────────
     @property
@@ -100,9 +105,26 @@ class Installation:
     @property
     def exists(self) -> bool:
         """Whether something was ever made or recorded here."""
-        if self.settings.database is not None:
-            return (self.keys.folder / "log.key").exists()
-        return (self.folder / "audit.db").exists() and (self.keys.folder / "log.key").exists()
+        file = self.settings.database_file
+        return (file is None or file.exists()) and (self.keys.folder / "log.key").exists()
+
+    @property
+    def where(self) -> str:
+        """The data folder and the database, as a person would name them: no password."""
+        file = self.settings.database_file
+        return f"data folder {self.folder}, " + ("a database server" if file is None else f"database {file}")
+
+    def _second_key(self) -> CosignerKey | None:
+        """The log's ML-DSA-44 key, made when the settings first ask for it."""
+        if not self.settings.log_ml_dsa:
+            return None
+        path = self.keys.folder / "log-mldsa.key"
+        try:
+            return CosignerKey.load(path) if path.exists() else CosignerKey.create(path, LOG_NAME)
+        except KeyStoreError:
+            if not path.exists():
+                raise
+            return CosignerKey.load(path)  # another process made it at the same moment
 
     @property
     def guard_path(self) -> Path:
@@ -113,7 +135,16 @@ class Installation:
     def log(self) -> AuditLog:
         self.ensure_keys()
         signer = Ed25519LogSigner.load(self.keys.folder / "log.key")
-        return AuditLog(self.settings.database_url, signer=signer, guard_path=self.guard_path)
+        return AuditLog(
+            self.settings.database_url, signer=signer, guard_path=self.guard_path, second=self._second_key()
+        )
+
+    @cached_property
+    def publishing(self) -> Publishing:
+        """Checkpoints outside the database, as the settings ask for it."""
+        from .publishing import make_publishing
+
+        return make_publishing(self)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -219,6 +250,10 @@ class Installation:
         return agreement()
 
     def close(self) -> None:
+        if "publishing" in self.__dict__:
+            from .publishing import finish_publishing
+
+            finish_publishing(self)
         if "log" in self.__dict__:
             self.log.close()
 

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from ..errors import LogError, ReleaseError
+from ..errors import KeyStoreError, LogError, ReleaseError
 from ..provenance.catalog import AssetRecord, Catalog, PreviewImage
 from ..provenance.database import reason, reclaim, session
 from ..provenance.identity import AssetId
@@ -86,8 +86,11 @@ class Ledger:
         raise LogError("no free asset id could be reserved")
 
     def keep_text(self, intent: UUID, subject: str, kind: str, text: str) -> str:
-        """Keeps one more text of the request, encrypted. Returns its commitment."""
-        with _reported("log.write"), session(self.log.engine, write=True) as opened:
+        """Keeps one more text of the request, encrypted. Returns its commitment. Raises KeyStoreError
+        (``provenance.erased``) when its subject was erased meanwhile: it is not collected again."""
+        with _reported("log.write"), _no_duplicates(), session(self.log.engine, write=True) as opened:
+            if not Vault(opened).texts_of_intent(intent):
+                raise KeyStoreError("the subject of this request was erased", code="provenance.erased", hint="")
             return Vault(opened).seal_text(subject, text, kind=kind, intent_id=intent).commitment
 
     def decided(self, intent: UUID, decision: dict[str, Any]) -> None:
@@ -96,7 +99,7 @@ class Ledger:
 
     def close(self, intent: UUID, state: str, **details: Any) -> None:
         """Ends a request without a release: refused, held, failed or abandoned."""
-        with self._writing() as transaction:
+        with _no_duplicates(), self._writing() as transaction:
             self._advance(transaction, intent, state, None)
             transaction.append(self._entry(state, intent, **details))
 
@@ -134,23 +137,27 @@ class Ledger:
         return index
 
     def erase(self, subject: str) -> tuple[int, dict[str, Any]]:
-        """Destroys the subject's key, and records that. Returns the entry and its index."""
-        with self._writing() as transaction:
+        """Destroys the subject's key and texts, and records that. Returns the entry and its index. Call
+        :meth:`reclaim` after it."""
+        with _no_duplicates(), self._writing() as transaction:
             entry = {**Vault(transaction.session).erase(subject), "time": self._time()}
             index = transaction.append(entry)
-        reclaim(self.log.engine)
         return index, entry
+
+    def reclaim(self) -> bool:
+        """Removes what the database's files still hold of deleted rows; False when some is left for the next time."""
+        with _reported("log.write"):
+            return reclaim(self.log.engine)
 
     def expire(self, before: dt.datetime, policy: dict[str, str]) -> tuple[int, dict[str, Any]] | None:
         """Deletes the texts from before that time, and records that; None when there are none. ``policy``: which
         pack's retention period this is."""
-        with self._writing() as transaction:
+        with _no_duplicates(), self._writing() as transaction:
             found = Vault(transaction.session).expire(before)
             if found is None:
                 return None
             entry = {**found, "time": self._time(), "policy": policy}
             index = transaction.append(entry)
-        reclaim(self.log.engine)
         return index, entry
 
     def state(self, intent: UUID) -> str | None:
@@ -199,6 +206,15 @@ def _reported(code: str) -> Iterator[None]:
         raise
     except SQLAlchemyError as error:
         raise LogError(f"the audit database refused: {reason(error)}", code=code) from error
+
+
+@contextmanager
+def _no_duplicates() -> Iterator[None]:
+    """Where two at once can only be in each other's way. The database's words about it would tell names."""
+    try:
+        yield
+    except IntegrityError:
+        raise LogError("another request changed the same rows at this moment: try again", code="log.write") from None
 
 
 def new_intent_id() -> UUID:

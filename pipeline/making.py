@@ -46,9 +46,11 @@ def judge_prompt(
                 code="input.rewrite",
                 hint="Ask again, and accept the digest that is offered now.",
             )
-        _decided(parts, run, intent, decision.record() | {"accepted": rewrite.digest})
         prompt = rewrite.prompt
-        parts.ledger.keep_text(intent.id, request.subject, "rewritten_prompt", prompt)
+        commitment = parts.ledger.keep_text(intent.id, request.subject, "rewritten_prompt", prompt)
+        # The short digest is for the dialogue: in the log, it would let anybody test a guess.
+        _decided(parts, run, intent, decision.record() | {"accepted": commitment})
+        run.commitments["rewritten_prompt"] = commitment
         decision = run.stage("judge prompt", lambda: judge(rewrite.prompt))
     if request.negative_prompt:
         negative = run.stage("judge prompt", lambda: judge(request.negative_prompt or ""))

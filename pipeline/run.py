@@ -24,12 +24,13 @@ class StageError(FiligranaError):
 @dataclass
 class Run:
     """``stages``: seconds by stage, in the order in which they ran. ``timeout``: seconds that one stage may take.
-    ``decisions``: what was decided so far, as it stands in the log."""
+    ``decisions``: what was decided so far, as it stands in the log. ``commitments``: to texts met on the way."""
 
     progress: Progress
     timeout: float
     stages: dict[str, float] = field(default_factory=dict)
     decisions: list[dict[str, Any]] = field(default_factory=list)
+    commitments: dict[str, str] = field(default_factory=dict)
 
     def stage(self, name: str, work: Callable[[], T], *, timed: bool = True) -> T:
         """Runs one stage. ``timed``: give up after the time-out; only for stages whose late end changes nothing

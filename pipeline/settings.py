@@ -51,11 +51,20 @@ class Settings(BaseSettings):
     watermark_layers: list[str] = Field(
         [], description="further marks over the default one: dwtdctsvd, rivagan, trustmark, videoseal"
     )
+    log_ml_dsa: bool = Field(False, description="sign checkpoints with ML-DSA-44 too (adds 3 KB to each proof)")
     publish_prompt: bool = Field(False, description="write the prompt's text into released files")
     guard_timeout: float = Field(30.0, gt=0, le=600, description="seconds that a guard may take")
     stage_timeout: float = Field(3600.0, gt=0, description="seconds that any other stage may take")
     max_pixels: int = Field(50_000_000, ge=65_536, description="the largest frame that is read")
     max_seconds: float = Field(4 * 3600.0, gt=0, description="the longest clip that is read, in seconds")
+    log_publish: list[str] = Field(
+        [], description="where checkpoints go: folders, s3://… and other URLs, `tsa`, `witness+https://HOST KEY`"
+    )
+    log_witness_quorum: int = Field(0, ge=0, le=64, description="how many of these witnesses must cosign")
+    checkpoint_entries: int = Field(1000, ge=1, description="entries after which checkpoints are published")
+    checkpoint_seconds: float = Field(
+        3600.0, gt=0, allow_inf_nan=False, description="seconds after which they are, if there is anything new"
+    )
     cpu_watts: float = Field(
         10.0, gt=0, le=1000, description="declared watts of one busy core, for the energy estimate"
     )
@@ -76,6 +85,29 @@ class Settings(BaseSettings):
         if url is not None and not url.startswith(("http://", "https://")):
             raise ValueError("a time-stamp authority has an http or https URL")
         return url
+
+    @field_validator("log_publish")
+    @classmethod
+    def _targets(cls, targets: list[str]) -> list[str]:
+        """What can be seen from the text alone; the rest is checked when a target is used."""
+        for target in targets:
+            plain = target.strip()
+            if not plain or plain != target or "\x00" in target:
+                raise ValueError("a target is a folder, a URL, `tsa`, or a witness")
+            if plain.startswith("witness+"):
+                if not plain.startswith(("witness+https://", "witness+http://")) or len(plain.split()) < 2:
+                    raise ValueError("a witness is written `witness+https://HOST KEY`, KEY being name+id+base64")
+            elif plain.lower().startswith(("http://", "https://")):
+                raise ValueError("nothing can be published at an http address: name a bucket or a folder")
+        if len(set(targets)) != len(targets):
+            raise ValueError("a target is named twice")
+        return targets
+
+    @property
+    def database_file(self) -> Path | None:
+        """The SQLite file; None for a server."""
+        scheme, _, path = self.database_url.partition(":///")
+        return Path(path) if scheme.startswith("sqlite") and path else None
 
     @property
     def database_url(self) -> str:

@@ -9,6 +9,7 @@ else is supported.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -51,6 +52,8 @@ def connect(url: str | URL) -> Engine:
             pool_size=8,
             max_overflow=24,
             pool_timeout=BUSY_SECONDS,
+            # A server that vanished without a word must not be waited for as long as TCP would.
+            connect_args={"connect_timeout": BUSY_SECONDS, "tcp_user_timeout": BUSY_SECONDS * 1000},
         )
         event.listen(engine, "connect", _on_postgresql_connect)
         return engine
@@ -128,20 +131,31 @@ def downgrade(engine: Engine, revision: str = "base") -> None:
         command.downgrade(config, revision)
 
 
-def reclaim(engine: Engine) -> None:
-    """After a key was destroyed: removes what the database still holds of it.
+def reclaim(engine: Engine) -> bool:
+    """After a key was destroyed: removes what the database's files still hold of it. False when some is left.
 
-    On SQLite, empties the write-ahead log, which still has the old page. On PostgreSQL, vacuums the two tables
-    (where this role may); its own write-ahead log, replicas and backups keep the page for as long as they are kept.
+    On SQLite, empties the write-ahead log, which still has the old page; a reader keeps it from that. On PostgreSQL
+    (where this role may), vacuums the tables; a transaction from before keeps old rows. The server's own write-ahead
+    log, replicas and backups keep the page for as long as they are kept. Calling it again later finishes the work.
     """
     if engine.dialect.name == "sqlite":
         with engine.connect() as connection:
-            raw = connection.connection.driver_connection
-            if raw is not None:
-                raw.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return
+            return bool(connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0] == 0)
+    said: list[str] = []
     with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        connection.exec_driver_sql("VACUUM subject_keys, sealed_texts")
+        driver: Any = connection.connection.driver_connection
+
+        def listen(diagnostic: Any) -> None:
+            said.append(str(diagnostic.message_primary))
+            said.append(str(diagnostic.message_detail))
+
+        driver.add_notice_handler(listen)
+        try:
+            connection.exec_driver_sql("VACUUM (VERBOSE, INDEX_CLEANUP ON) subject_keys, sealed_texts")
+        finally:
+            driver.remove_notice_handler(listen)
+    left = [int(count) for text in said for count in re.findall(r"(\d+) are dead but not yet removable", text)]
+    return len(left) >= 2 and not any(left)
 
 
 def reason(error: SQLAlchemyError) -> str:
@@ -205,6 +219,7 @@ def _on_postgresql_connect(connection: Any, _record: Any) -> None:
     """Waits end, and a commit that was acknowledged is on disk, whatever the server's own settings are."""
     with connection.cursor() as cursor:
         cursor.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
+        cursor.execute("SET default_transaction_isolation = 'read committed'")
         cursor.execute("SHOW synchronous_commit")
         if cursor.fetchone()[0] == "off":
             cursor.execute("SET synchronous_commit = on")

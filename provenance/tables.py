@@ -129,6 +129,8 @@ LOG_QUEUE = Table(
     Column("place", BigInteger, Identity(always=True), primary_key=True),
     Column("handover", BigInteger, nullable=False, unique=True),
     Column("leaves", ARRAY(LargeBinary), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    CheckConstraint("cardinality(leaves) > 0 AND array_position(leaves, NULL) IS NULL", name="ck_log_queue_leaves"),
     prefixes=["UNLOGGED"],
 )
 LOG_HANDOVERS = Table(
@@ -136,7 +138,7 @@ LOG_HANDOVERS = Table(
     QUEUE,
     Column("handover", BigInteger, primary_key=True, autoincrement=False),
     Column("first_seq", BigInteger, nullable=False),
-    Column("committed_at", DateTime(timezone=True), nullable=False),
+    Column("committed_at", DateTime(timezone=True), nullable=False, index=True),
 )
 
 

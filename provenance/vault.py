@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from ..errors import InputError, KeyStoreError, TamperError
@@ -116,11 +116,11 @@ class Vault:
         return Sealed(identity, commitment)
 
     def open_text(self, identity: UUID) -> str:
-        """The sealed text. Raises InputError when there is none, KeyStoreError (``provenance.erased``) when
-        its key was destroyed, TamperError when its row was changed."""
+        """The sealed text. Raises KeyStoreError (``provenance.erased``) when there is none or its key was destroyed,
+        TamperError when its row was changed."""
         row = self._session.get(SealedText, identity)
         if row is None:
-            raise InputError("there is no such sealed text")
+            raise KeyStoreError("there is no such text, or it was erased", code="provenance.erased", hint="")
         return self._opened(row)[1]
 
     def _opened(self, row: SealedText) -> tuple[bytes, str]:
@@ -144,7 +144,7 @@ class Vault:
         return {row.kind: row.id for row in found}
 
     def erase(self, subject: str) -> dict[str, Any]:
-        """Destroys the subject's key and name, and returns the entry that the caller must append in the same
+        """Deletes the subject's key, name and texts, and returns the entry that the caller must append in the same
         transaction.
 
         The entry names the subject as the log knows it (:meth:`actor`), which from then on leads to nobody. Should
@@ -156,15 +156,10 @@ class Vault:
         if held is None or held.key is None:
             raise InputError("there is nothing to erase for this subject", code="input.subject", hint="")
         actor = self.actor(subject)
-        nobody = SubjectKey(subject=f"erased:{uuid4().hex}", key=None, destroyed_at=now())
-        self._session.add(nobody)
-        self._session.flush()
-        moved = self._session.execute(
-            update(SealedText).where(SealedText.subject == subject).values(subject=nobody.subject)
-        )
+        gone = self._session.execute(delete(SealedText).where(SealedText.subject == subject))
         self._session.delete(held)
         self._session.flush()
-        return {"type": "erase", "actor": actor, "texts": int(getattr(moved, "rowcount", 0))}
+        return {"type": "erase", "actor": actor, "texts": int(getattr(gone, "rowcount", 0))}
 
     def expire(self, before: datetime) -> dict[str, Any] | None:
         """Deletes the texts that were sealed before ``before`` (aware), and keys that then have none.
@@ -172,13 +167,18 @@ class Vault:
         Returns the entry that the caller must append in the same transaction; None when there was nothing to delete.
         """
         self._session.flush()
-        gone = self._session.execute(delete(SealedText).where(SealedText.created_at < before))
-        count = int(getattr(gone, "rowcount", 0))
-        if count == 0:
+        old = delete(SealedText).where(SealedText.created_at < before)
+        count = int(getattr(self._session.execute(old), "rowcount", 0))
+        kept = exists().where(SealedText.subject == SubjectKey.subject)
+        idle = select(SubjectKey.subject).where(SubjectKey.created_at < before, ~kept)
+        # A key that a request is using at this moment is left for the next time.
+        names = self._session.scalars(idle.with_for_update(skip_locked=True)).all()
+        for name in names:
+            self._session.execute(delete(SubjectKey).where(SubjectKey.subject == name))
+        if not count and not names:
             return None
-        used = select(SealedText.subject)
-        self._session.execute(delete(SubjectKey).where(SubjectKey.subject.not_in(used), SubjectKey.created_at < before))
-        return {"type": "expire", "before": before.astimezone(UTC).isoformat(timespec="seconds"), "texts": count}
+        time = before.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return {"type": "expire", "before": time, "texts": count, "keys": len(names)}
 
     def kept_before(self, before: datetime) -> int:
         """How many texts :meth:`expire` would delete."""

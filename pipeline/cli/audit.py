@@ -8,15 +8,21 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.markup import escape
 
-from ...errors import InputError, TamperError
-from . import audit_data, witness
-from .state import installation
+from ...errors import InputError
+from . import audit_bundle, audit_data, audit_publish, audit_site, witness
+from .state import check_output, installation, reading
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: look, verify, prove, export.")
 app.add_typer(witness.app, name="witness")
 app.command("erase")(audit_data.erase)
 app.command("retain")(audit_data.retain)
 app.command("doctor")(audit_data.doctor)
+app.command("publish")(audit_publish.publish)
+app.command("watch")(audit_publish.watch)
+app.command("tiles")(audit_site.export_site)
+app.command("serve")(audit_site.serve)
+app.command("verify-tiles")(audit_site.verify_site)
+app.add_typer(audit_bundle.app, name="bundle")
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 OUT = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
 
@@ -28,7 +34,7 @@ def show(
     json_: JSON = False,
 ) -> None:
     """Shows log entries: the latest, one by index, or all of one asset."""
-    with installation() as opened:
+    with reading() as opened:
         for index, entry in _chosen(opened.log, what, limit):
             _print_entry(index, entry, json_, whole=what is not None)
 
@@ -45,7 +51,7 @@ def search(
     intent: Annotated[str | None, typer.Option(help="A request's id.")] = None,
     since: Annotated[str | None, typer.Option(help="From this time on: 2026-11-22, 2026-11-22T20:00Z.")] = None,
     until: Annotated[str | None, typer.Option(help="Before this time.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Stop after so many.")] = 1000,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000_000, help="Stop after so many.")] = 1000,
     json_: JSON = False,
 ) -> None:
     """Finds entries that say all of what is given, oldest first. Exit codes: 0 found, 4 none."""
@@ -54,7 +60,7 @@ def search(
     from ...provenance.log.search import Query, parse_time
     from .output import out
 
-    with installation() as opened:
+    with reading() as opened:
         if asset is not None:
             intent = _intent_of(opened.log, asset)
         query = Query(
@@ -78,7 +84,9 @@ def search(
 
 @app.command()
 def tail(
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the latest entries first.")] = 10,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, max=1_000_000, help="How many of the latest entries first.")
+    ] = 10,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new ones until Ctrl-C.")] = False,
     json_: JSON = False,
 ) -> None:
@@ -86,7 +94,7 @@ def tail(
     import contextlib
     import time
 
-    with installation() as opened, contextlib.suppress(KeyboardInterrupt):  # which is how one leaves
+    with reading() as opened, contextlib.suppress(KeyboardInterrupt):  # which is how one leaves
         size = opened.log.size()
         at = max(0, size - lines)
         while True:
@@ -100,17 +108,18 @@ def tail(
 
 
 def _print_entry(index: int, entry: dict[str, Any], json_: bool, *, whole: bool = False) -> None:
-    from .output import emit_json, out
+    from .output import emit_json, out, plain
 
     if json_:
         emit_json({"index": index, "entry": entry})
         return
     words = [str(entry[key]) for key in ("kind", "asset_id", "code", "mime", "texts") if entry.get(key)]
-    if entry["type"] == "decision":
-        words += [entry["decision"]["side"], entry["decision"]["verdict"], entry["decision"]["code"]]
+    decision = entry.get("decision")
+    if isinstance(decision, dict):
+        words += [str(decision.get(key, "")) for key in ("side", "verdict", "code")]
     out.print(
-        f"[bold]{index:>6}[/bold]  {escape(str(entry.get('time', ''))):<24}  {escape(entry['type']):<10} "
-        f"[dim]{escape(str(entry.get('intent', ''))[:8])}[/dim]  {escape(' '.join(words))}"
+        f"[bold]{index:>6}[/bold]  {plain(entry.get('time', '')):<24}  {plain(entry['type']):<10} "
+        f"[dim]{plain(entry.get('intent', ''))[:8]}[/dim]  {plain(' '.join(words))}"
     )
     if whole:
         out.print_json(data=entry)
@@ -122,23 +131,17 @@ def _chosen(log: Any, what: str | None, limit: int) -> Any:
     size = log.size()
     if what is None:
         return log.entries(max(0, size - limit), size)
-    if what.isdecimal() and len(what) < 12:
+    if what.isascii() and what.isdecimal() and len(what) < 12:
         return [(int(what), log.entry(int(what)))]
     return log.search(Query(intent=_intent_of(log, what)))
 
 
 def _intent_of(log: Any, asset: str) -> str:
     """The request that released this asset."""
-    from ...provenance.catalog import Catalog
-    from ...provenance.database import session
     from ...provenance.identity import AssetId
+    from ..released import released_asset
 
-    ident = AssetId.parse(asset)
-    with session(log.engine) as rows:
-        record = Catalog(rows).by_asset_id(ident)
-    if record is None or record.intent_id is None:
-        raise _unknown(ident)
-    return str(record.intent_id)
+    return released_asset(log, AssetId.parse(asset)).intent
 
 
 def _actor(log: Any, name: str) -> str:
@@ -158,14 +161,6 @@ def _actor(log: Any, name: str) -> str:
     return actor
 
 
-def _unknown(ident: object) -> InputError:
-    return InputError(
-        f"nothing was released here under {ident}",
-        code="input.asset_unknown",
-        hint="`filigrana audit show` lists the latest releases.",
-    )
-
-
 @app.command("verify")
 def verify_(
     checkpoint: Annotated[
@@ -177,13 +172,13 @@ def verify_(
     """Recomputes the whole log against itself, its guard and outside checkpoints. Exit codes: 0 intact, 5 not."""
     from .output import emit_json, err, out, progress_bars
 
-    notes = []
+    notes: dict[str, str] = {}
     for path in checkpoint or []:
         try:
-            notes.append(path.read_text("utf-8"))
+            notes[str(path)] = path.read_text("utf-8")
         except (OSError, ValueError) as error:
             raise InputError(f"the checkpoint {path.name} cannot be read", code="input.checkpoint") from error
-    with installation() as opened, progress_bars(json_) as tell:
+    with reading() as opened, progress_bars(json_) as tell:
         report = opened.log.verify(notes, lambda done, total: tell("verify", done, total))
         tell("verify", 1, 1)
     if json_:
@@ -214,21 +209,16 @@ def verify_(
 @app.command()
 def prove(asset: Annotated[str, typer.Argument(help="An asset id.")], output: OUT, json_: JSON = False) -> None:
     """Writes the proof that an asset's release is in the log: a C2SP tlog-proof that verifies offline."""
-    from ...provenance.catalog import Catalog
-    from ...provenance.database import session
     from ...provenance.identity import AssetId
     from ...provenance.log.proof import LogProof
-    from ..store import check_target
+    from ..released import released_asset
     from .output import emit_json, out
 
     ident = AssetId.parse(asset)
-    check_target(output)
-    with installation() as opened:
-        with session(opened.log.engine) as rows:
-            record = Catalog(rows).by_asset_id(ident)
-        if record is None or record.log_index is None:
-            raise _unknown(ident)
-        text = opened.log.prove(record.log_index, embed_entry=True)
+    check_output(output)
+    with reading() as opened:
+        found = released_asset(opened.log, ident)
+        text = opened.log.prove(found.index, embed_entry=True)
         # What we hand out, we check first, as the receiver will.
         LogProof.parse(text).verify(opened.log.keys)
         key = str(opened.log.keys[0])
@@ -239,13 +229,13 @@ def prove(asset: Annotated[str, typer.Argument(help="An asset id.")], output: OU
             {
                 "file": str(output),
                 "asset_id": str(ident),
-                "index": record.log_index,
+                "index": found.index,
                 "checkpoint": note,
                 "verifier_key": key,
             }
         )
     else:
-        out.print(f"{output}: entry {record.log_index}, verifies with the key {escape(key)}")
+        out.print(f"{output}: entry {found.index}, verifies with the key {escape(key)}")
 
 
 @app.command()
@@ -258,15 +248,14 @@ def export(
 ) -> None:
     """Writes every entry as JSON Lines or Parquet, and the signed checkpoint over them."""
     from ...provenance.log.tables_out import write_parquet
-    from ..store import check_target
     from .output import emit_json, out, progress_bars
 
     wanted = format_ or ("parquet" if output.suffix.lower() == ".parquet" else "jsonl")
     if wanted not in ("jsonl", "parquet"):
         raise InputError(f"entries are not exported as {wanted}", code="input.format", hint="jsonl or parquet.")
-    check_target(output)
+    check_output(output)
     partial = output.with_name(f".{output.name}.part")
-    with installation() as opened, progress_bars(json_) as tell:
+    with reading() as opened, progress_bars(json_) as tell:
         try:
             if wanted == "parquet":
                 count = write_parquet(opened.log, partial, lambda done, total: tell("export", done, total))
@@ -293,31 +282,24 @@ def record(
 
     It is checked first: signed with the log's key, and the very one that the log's release entry names.
     """
-    from ...provenance.catalog import Catalog
-    from ...provenance.database import session
     from ...provenance.identity import AssetId
-    from ...provenance.record import note_digest, open_record
-    from ..store import check_target
+    from ...provenance.record import open_record
+    from ..released import released_asset
     from .output import emit_json, out
 
     ident = AssetId.parse(asset)
     if output is not None:
-        check_target(output)
-    with installation() as opened:
-        with session(opened.log.engine) as rows:
-            found = Catalog(rows).by_asset_id(ident)
-            note = Catalog(rows).decision_record(ident)
-        if found is None or found.log_index is None:
-            raise _unknown(ident)
+        check_output(output)
+    with reading() as opened:
+        found = released_asset(opened.log, ident)
+        note = found.note
         if note is None:
             raise InputError("this asset was released before there were decision records", code="input.no_record")
         said = open_record(note, opened.log.keys)
-        if opened.log.entry(found.log_index).get("record") != note_digest(note):
-            raise TamperError("the decision record is not the one that the log names")
     if output is not None:
         output.write_text(note, "utf-8")
     if json_:
-        emit_json({"asset_id": str(ident), "index": found.log_index, "record": said, "note": note})
+        emit_json({"asset_id": str(ident), "index": found.index, "record": said, "note": note})
     elif output is not None:
         out.print(f"{output}: the signed record of {ident}")
     else:
@@ -336,3 +318,27 @@ def checkpoint(json_: JSON = False) -> None:
         emit_json({"checkpoint": note, "verifier_key": key})
     else:
         out.print(escape(note), end="")
+
+
+@app.command()
+def adopt(
+    file: Annotated[Path, typer.Argument(help="A signed checkpoint of this log that was kept elsewhere.")],
+    json_: JSON = False,
+) -> None:
+    """Puts a lost guard file back from a checkpoint that was kept elsewhere.
+
+    It must fit the log, and cover all that is known to have been signed.
+    """
+    from .output import emit_json, out
+
+    try:
+        note = file.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"the checkpoint {file.name} cannot be read", code="input.checkpoint") from error
+    with reading() as opened:
+        opened.log.adopt_guard(note)
+        path = opened.guard_path
+    if json_:
+        emit_json({"file": str(path), "checkpoint": note})
+    else:
+        out.print(f"{path}: the guard is back")

@@ -1,15 +1,15 @@
-"""`filigrana audit erase`, `retain` and `doctor`: what is kept of people, for how long, and whether the log is sound."""
+"""`filigrana audit erase`, `retain` and `doctor`: what is kept of people and for how long, and is the log sound."""
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from ...errors import InputError
-from .state import installation
+from .state import installation, reading
 
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 
@@ -29,14 +29,18 @@ def erase(
         raise InputError("nothing was erased", code="input.confirm", hint="Give --yes.")
     with installation() as opened:
         index, entry = opened.ledger.erase(subject)
+        clean = opened.ledger.reclaim()
     if json_:
-        emit_json({"index": index, "actor": entry["actor"], "texts": entry["texts"]})
+        emit_json({"index": index, "actor": entry["actor"], "texts": entry["texts"], "remnants": not clean})
     else:
         out.print(f"erased: {entry['texts']} texts; the log says so in entry {index}, as {escape(entry['actor'])}")
+        _tell(clean)
 
 
 def retain(
-    days: Annotated[int | None, typer.Option(min=1, help="Instead of the policy's retention period.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=36_500, help="Instead of the policy's retention period.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many texts would go.")] = False,
     json_: JSON = False,
 ) -> None:
@@ -57,7 +61,7 @@ def retain(
                 hint="Give --days, or set retention_days in the pack.",
             )
         before = opened.clock() - dt.timedelta(days=period)
-        index = None
+        index, clean = None, True
         if dry_run:
             with session(opened.log.engine) as rows:
                 count = Vault(rows).kept_before(before)
@@ -66,12 +70,34 @@ def retain(
             policy = {"id": ref.id, "version": ref.version, "digest": ref.digest}
             done = opened.ledger.expire(before, policy)
             index, count = (None, 0) if done is None else (done[0], int(done[1]["texts"]))
+            clean = opened.ledger.reclaim()
     if json_:
-        emit_json({"days": period, "texts": count, "index": index, "dry_run": dry_run})
+        emit_json({"days": period, "texts": count, "index": index, "dry_run": dry_run, "remnants": not clean})
     elif dry_run:
         out.print(f"{count} texts are older than {period} days")
     else:
         out.print(f"{count} texts deleted" + ("" if index is None else f"; the log says so in entry {index}"))
+        _tell(clean)
+
+
+def _tell(clean: bool) -> None:
+    from .output import err
+
+    if not clean:
+        err.print(
+            "[yellow]The database's files still hold remnants[/yellow]: someone was reading, or this role may not "
+            "vacuum. `filigrana audit retain` finishes the work; so does the next automatic vacuum."
+        )
+
+
+def _publishing(opened: Any) -> Any:
+    from ...errors import LogError
+    from ...provenance.log.health import Check
+
+    try:
+        return Check("publishing", True, opened.publishing.summary())
+    except LogError as error:
+        return Check("publishing", True, error.message, warning=True)
 
 
 def doctor(json_: JSON = False) -> None:
@@ -79,8 +105,8 @@ def doctor(json_: JSON = False) -> None:
     from ...provenance.log.health import examine
     from .output import emit_json, out
 
-    with installation() as opened:
-        checks = examine(opened.log, opened.guard_path)
+    with reading() as opened:
+        checks = [*examine(opened.log, opened.guard_path), _publishing(opened)]
     sound = all(check.ok for check in checks)
     if json_:
         emit_json(

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from ...errors import InputError
-from .state import pipeline
+from .state import check_output, pipeline
 
 if TYPE_CHECKING:
     from ..api import Pipeline
@@ -84,7 +84,7 @@ def seal(
     if source_type not in ("camera", "ai", "composite", "unknown"):
         raise InputError("--source-type is camera, ai, composite or unknown", code="input.source_type")
     with pipeline(policy=policy) as opened:
-        _check_output(output)
+        check_output(output)
         with progress_bars(json_) as tell:
             outcome = opened.seal(file, source_type=source_type, mime=mime_for(output), progress=tell)  # type: ignore[arg-type]
         raise typer.Exit(_report(_exported(outcome, output), json_))
@@ -101,7 +101,7 @@ def _one(
         mime = "image/png"
     else:
         mime = mime_for(output)
-        _check_output(output)
+        check_output(output)
     with progress_bars(json_) as tell:
         outcome = opened.generate(text, mime=mime, progress=tell, **options)
     if folder and outcome.released:
@@ -151,12 +151,6 @@ def _report(outcome: Outcome, json_: bool) -> int:
             f"request {outcome.intent} is in the audit log: quote it to appeal"
         )
     return {Verdict.BLOCK: EXIT_BLOCKED, Verdict.REVIEW: EXIT_HELD, Verdict.REWRITE: EXIT_REWRITE}[verdict]
-
-
-def _check_output(output: Path) -> None:
-    from ..store import check_target
-
-    check_target(output)
 
 
 def _check_media(media: str | None, output: Path) -> None:

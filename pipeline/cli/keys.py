@@ -46,6 +46,7 @@ def show(json_: JSON = False) -> None:
             "claim": _certificate(claim.leaf) | {"development": claim.development, "problems": lint(claim.leaf)},
             "tsa": _certificate(tsa.pair.certificate),
             "log": str(log),
+            "log_ml_dsa": None if opened.log.second_key is None else str(opened.log.second_key),
             "codec_key": "secret" if opened.watermark_key is not None else "published",
         }
     if json_:
@@ -61,6 +62,8 @@ def show(json_: JSON = False) -> None:
     for problem in report["claim"]["problems"]:
         out.print(f"       [red]{escape(problem)}[/red]")
     out.print(f"[bold]log[/bold]    {escape(report['log'])}")
+    if report["log_ml_dsa"]:
+        out.print(f"       {escape(report['log_ml_dsa'][:72])}… [dim](whole with --json)[/dim]")
     out.print(f"[bold]mark[/bold]   {report['codec_key']} detection key")
 
 

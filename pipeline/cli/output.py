@@ -54,6 +54,11 @@ def emit_json(value: Any) -> None:
     sys.stdout.flush()
 
 
+def plain(text: object) -> str:
+    """As it may stand on a terminal: no markup, and control characters as escapes."""
+    return escape("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)))
+
+
 def fail(error: FiligranaError) -> int:
     """Tells a person on standard error what happened and what to do; the exit code is 1."""
     err.print(f"[red]error[/red] {escape(error.message)} [dim]({escape(error.code)})[/dim]")

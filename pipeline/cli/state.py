@@ -76,6 +76,37 @@ def installation(**overrides: Any) -> Iterator[Installation]:
 
 
 @contextmanager
+def reading() -> Iterator[Installation]:
+    """An installation that is there: looking at a log must not make one. Raises InputError where there is none."""
+    with installation() as opened:
+        if not opened.exists:
+            raise InputError(
+                f"there is no log here: {opened.where}",
+                code="input.no_log",
+                hint="Look at --data-dir and --database. `filigrana keys init` or the first release makes a log.",
+            )
+        yield opened
+
+
+def check_output(target: Path) -> None:
+    """Fails before any work where ``target`` cannot be written, or would overwrite what the log stands on."""
+    from ...errors import ReleaseError
+    from ..store import check_target
+
+    check_target(target)
+    used = settings()
+    real = target.resolve()
+    kept = [used.data_dir.resolve() / "keys", used.data_dir.resolve() / "assets", used.data_dir.resolve() / "staging"]
+    inside = any(real.is_relative_to(folder) for folder in kept) or real.parent == used.data_dir.resolve()
+    if inside or (used.database_file is not None and str(real).startswith(str(used.database_file.resolve()))):
+        raise ReleaseError(
+            f"{target} lies where the installation keeps its own files",
+            code="release.target",
+            hint="Give a file elsewhere with -o.",
+        )
+
+
+@contextmanager
 def pipeline(**overrides: Any) -> Iterator[Pipeline]:
     from ..api import Pipeline
 

@@ -68,6 +68,7 @@ def doctor(json_: JSON = False) -> None:
         check("keys", lambda: opened.ensure_keys() or "all there")
         check("claim certificate", lambda: _days_left(opened))
         check("audit log", lambda: f"{opened.log.size()} entries")
+        check("publishing", lambda: opened.publishing.summary())
         check("policy", lambda: f"{opened.pack.ref.id} {opened.pack.ref.version}")
         check("time-stamps", lambda: _stamp(opened))
         check("generator", lambda: _generator(used))

@@ -36,11 +36,11 @@ def embed(
     from ...provenance.identity import AssetId
     from ...provenance.media import kind_of_mime, open_media
     from ..api import mime_for
-    from ..store import check_target
     from .output import emit_json, out
+    from .state import check_output
 
     ident, mime = AssetId.parse(asset_id), mime_for(target)
-    check_target(target)
+    check_output(target)
     if target.exists() and source.exists() and target.samefile(source):
         raise InputError("a file cannot be marked in place", code="input.target", hint="Write to another file.")
     with installation() as opened:

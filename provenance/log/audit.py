@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 
 from sqlalchemy import Connection, text
 
 from ...errors import LogError
+from .findings import Findings, LogReport, Pinned
 from .merkle import EMPTY_ROOT, HASH_BYTES, CompactRange, complete_root
 from .note import Checkpoint, VerifierKey
 from .rows import raw_chunks, size_of
 from .tiles import HEIGHT, WIDTH
-
-MAX_PROBLEMS = 20
 
 _TILE = text("SELECT root, hashes FROM log_tiles WHERE level = :level AND tile_index = :tile")
 _TILES = text("SELECT count(*) FROM log_tiles")
@@ -24,113 +22,35 @@ _NEGATIVE = text("SELECT count(*) FROM log_entries WHERE seq < 0")
 _CHECKPOINTS = text(
     "SELECT size, verifier_key, note FROM log_checkpoints WHERE size > :low AND size <= :high ORDER BY size"
 )
+_FOLLOWING = text("SELECT min(seq) FROM log_entries WHERE seq >= :low")
 _LATER = text("SELECT max(size) FROM log_checkpoints")
-
-
-@dataclass(frozen=True, slots=True)
-class LogReport:
-    """What the verification of a log found.
-
-    ``root``: hex, over the entries as they are now. ``first_bad``: the lowest index at which the log is known
-    to differ from what was recorded; where only a checkpoint shows it, the lowest at which it may differ.
-    None when no entry is in question. ``problems``: sentences for a person. ``checkpoints``: stored ones that
-    agree. ``outside``: checkpoints from elsewhere (the guard among them) that agree.
-    """
-
-    ok: bool
-    entries: int
-    root: str
-    first_bad: int | None
-    problems: tuple[str, ...]
-    seconds: float
-    checkpoints: int
-    outside: int
-
-
-@dataclass(slots=True)
-class _Findings:
-    """Problems, and what they say about the first bad entry."""
-
-    problems: list[str] = field(default_factory=list)
-    count: int = 0
-    exact: int | None = None
-    spans: list[tuple[int, int]] = field(default_factory=list)
-
-    def add(self, message: str) -> None:
-        self.count += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(message)
-
-    def entry(self, index: int, message: str) -> None:
-        self.exact = index if self.exact is None else min(self.exact, index)
-        self.add(message)
-
-    def span(self, low: int, high: int, message: str) -> None:
-        """Some entry in [low, high) is not what it was, unless an exact finding there explains it."""
-        if len(self.spans) < MAX_PROBLEMS:
-            self.spans.append((low, high))
-        self.add(message)
-
-    def first_bad(self) -> int | None:
-        exact = self.exact
-        open_spans = [low for low, high in self.spans if exact is None or not low <= exact < high]
-        found = open_spans if exact is None else [exact, *open_spans]
-        return min(found, default=None)
-
-
-class _Pinned:
-    """Checkpoints from outside the database, by size."""
-
-    def __init__(
-        self, keys: Sequence[VerifierKey], outside: Iterable[str], guard: str | None, found: _Findings
-    ) -> None:
-        self.at: dict[int, list[tuple[str, bytes]]] = defaultdict(list)
-        self.agreed = 0
-        self.count = 0
-        named = [(f"outside checkpoint {place}", note) for place, note in enumerate(outside, 1)]
-        if guard is not None:
-            named.append(("the guard's checkpoint", guard))
-        for name, note in named:
-            try:
-                checkpoint = Checkpoint.open(note, keys)
-            except LogError as error:
-                found.add(f"{name} cannot be used: {error.message}")
-                continue
-            self.at[checkpoint.size].append((name, checkpoint.root))
-
-    def compare(self, size: int, root: bytes, found: _Findings) -> None:
-        here = self.at.pop(size, [])
-        good = [name for name, expected in here if expected == root]
-        for name in (name for name, expected in here if expected != root):
-            if good:
-                what = f"has another root than {good[0]}: two histories were shown (a split view), which part"
-            else:
-                what = "is not over these: history was rewritten"
-            found.span(
-                self.agreed,
-                size,
-                f"{name}, signed over {size} entries, {what} somewhere from entry {self.agreed} to {size - 1}",
-            )
-        if good:
-            self.agreed = size
-            self.count += len(good)
 
 
 def verify_log(
     connection: Connection,
     keys: Sequence[VerifierKey],
-    outside: Iterable[str],
+    outside: Iterable[str] | Mapping[str, str],
     guard: str | None,
     progress: Callable[[int, int], None] | None,
+    guard_missing: bool = False,
 ) -> LogReport:
     """See :meth:`.sequencer.AuditLog.verify`."""
     started = time.perf_counter()
-    found = _Findings()
-    pinned = _Pinned(keys, outside, guard, found)
+    found = Findings()
+    pinned = Pinned(keys, outside, guard, found)
     size = size_of(connection)
     check = _Walk(connection, found, pinned)
     check.begin()
+    if guard_missing:
+        found.add("the guard file is missing, though checkpoints of this log were signed: put it back before it signs")
     for low, high, rows in raw_chunks(connection, 0, size):
+        there = low + len(rows)
+        if there < high and all(row[0] == low + at for at, row in enumerate(rows)):
+            # Nothing after such a gap can be held against a root, and it may be as wide as numbers go.
+            if rows:
+                check.chunk(low, there, rows)
+            check.gap(there)
+            break
         check.chunk(low, high, rows)
         if progress is not None:
             progress(high, size)
@@ -152,7 +72,7 @@ def verify_log(
 class _Walk:
     """The pass over the entries: the tree as far as it has come, and the tiles being filled."""
 
-    def __init__(self, connection: Connection, found: _Findings, pinned: _Pinned) -> None:
+    def __init__(self, connection: Connection, found: Findings, pinned: Pinned) -> None:
         self.connection = connection
         self.found = found
         self.pinned = pinned
@@ -161,35 +81,57 @@ class _Walk:
         self.agreed = 0
         self.tiles = 0
         self.levels: list[list[bytes]] = []
+        self.broken = False
+        # From the first leaf on that does not match its stored hash: the tree over the stored hashes.
+        self.claimed: CompactRange | None = None
+        self.unknown = False  # a leaf whose stored hash is gone too: what it explains cannot be told
 
     def begin(self) -> None:
         if self.connection.execute(_NEGATIVE).scalar():
             self.found.add("there are entries before the first")
         stored = self._stored(-1, 0)
-        self._compare(0, EMPTY_ROOT, stored)
+        self._compare(0, EMPTY_ROOT, stored, None)
 
     def chunk(self, low: int, high: int, rows: list[tuple[object, ...]]) -> None:
         """Entries [low, high); ``low`` is a multiple of 256."""
         hashes = self._leaf_hashes(low, high, rows)
+        whole = len(rows) == high - low
         stored = self._stored(low, high)
         for start in range(0, len(hashes), WIDTH):
             block = hashes[start : start + WIDTH]
             begin, end = low + start, low + start + len(block)
+            tile = self._stored_tile(0, begin // WIDTH) if len(block) == WIDTH else None
+            said = _said(block, rows[start : start + WIDTH] if whole else (), tile)
+            if said != block and self.claimed is None:
+                self.claimed = self.tree.copy()
             sizes = {at for at in (*stored, *self.pinned.at) if begin < at <= end}
             if sizes:
-                edge = self.tree.copy()
-                for item in block:
+                edge, other = self.tree.copy(), None if self.claimed is None else self.claimed.copy()
+                for item, theirs in zip(block, said, strict=True):
                     edge.push(item)
+                    if other is not None:
+                        other.push(theirs)
                     if edge.size in sizes:
-                        self._compare(edge.size, edge.root(), stored)
+                        self._compare(edge.size, edge.root(), stored, None if other is None else other.root())
+            if self.claimed is not None:
+                for theirs in said:
+                    self.claimed.push(theirs)
             if len(block) == WIDTH:
-                self.tree.push(self._tile(0, block), HEIGHT)
+                self.tree.push(self._tile(0, block, tile), HEIGHT)
             else:
                 for item in block:
                     self.tree.push(item)
 
+    def gap(self, low: int) -> None:
+        """Entries are missing from ``low`` on, to the end of their chunk at least."""
+        following = self.connection.execute(_FOLLOWING, {"low": low}).scalar()
+        self.found.entry(low, f"entries {low} to {int(following or low) - 1} are missing; what follows was not checked")
+        self.broken = True
+
     def end(self, size: int) -> None:
         """What must not be there: tiles and checkpoints beyond the log."""
+        if self.broken:
+            return
         for later in sorted(self.pinned.at):
             for name, _ in self.pinned.at[later]:
                 self.found.span(size, later, f"{name} was signed over {later} entries; the log has {size}")
@@ -215,6 +157,8 @@ class _Walk:
         for index in range(low, high):
             row = by_index.get(index)
             leaf = None if row is None else row[1]
+            if row is None or not isinstance(row[2], bytes):
+                self.unknown = True
             if row is None:
                 self.found.entry(index, f"entry {index} is missing")
             elif not isinstance(leaf, bytes):
@@ -224,14 +168,18 @@ class _Walk:
             hashes.append(sha256(b"\x00" + leaf).digest() if isinstance(leaf, bytes) else bytes(HASH_BYTES))
         return hashes
 
-    def _tile(self, level: int, row: list[bytes]) -> bytes:
+    def _stored_tile(self, level: int, index: int) -> tuple[object, object] | None:
+        """Root and hashes as they are stored."""
+        found = self.connection.execute(_TILE, {"level": level, "tile": index}).first()
+        return None if found is None else (found[0], found[1])
+
+    def _tile(self, level: int, row: list[bytes], stored: tuple[object, object] | None) -> bytes:
         """Compares a full tile with the stored one, and those above that it fills. Returns its root."""
         if level == len(self.levels):
             self.levels.append([])
         index = self.tree.size >> (HEIGHT * (level + 1))
         root = complete_root(row)
         self.tiles += 1
-        stored = self.connection.execute(_TILE, {"level": level, "tile": index}).first()
         first = index * WIDTH << (HEIGHT * level)
         if stored is None:
             self.found.entry(first, f"tile {level}/{index}, over entries from {first}, is missing")
@@ -243,7 +191,7 @@ class _Walk:
         above.append(root)
         if len(above) == WIDTH:
             self.levels[level] = []
-            self._tile(level + 1, above)
+            self._tile(level + 1, above, self._stored_tile(level + 1, self.tree.size >> (HEIGHT * (level + 2))))
         return root
 
     def _differs(self, level: int, index: int, row: list[bytes], stored: object) -> None:
@@ -260,8 +208,13 @@ class _Walk:
             result[size].append((key, note))
         return result
 
-    def _compare(self, size: int, root: bytes, stored: dict[int, list[tuple[str, str]]]) -> None:
-        self.pinned.compare(size, root, self.found)
+    def _compare(self, size: int, root: bytes, stored: dict[int, list[tuple[str, str]]], claimed: bytes | None) -> None:
+        """``claimed``: the root over the stored hashes, where it differs from that over the entries."""
+
+        def explains(expected: bytes) -> bool:
+            return self.unknown or claimed == expected
+
+        self.pinned.compare(size, root, self.found, explains)
         for key, note in stored.get(size, ()):
             try:
                 checkpoint = Checkpoint.open(str(note), [VerifierKey.parse(str(key))])
@@ -276,7 +229,19 @@ class _Walk:
                     size,
                     f"the stored checkpoint over {size} entries does not fit them: "
                     f"something changed from entry {self.agreed} to {size - 1}",
+                    explained=explains(checkpoint.root),
                 )
             else:
                 self.agreed = size
                 self.checkpoints += 1
+
+
+def _said(block: list[bytes], rows: Sequence[tuple[object, ...]], tile: tuple[object, object] | None) -> list[bytes]:
+    """The leaf hashes as the database says they are: its tile's, else its rows', else those of the leaves."""
+    said = block
+    if rows:
+        said = [row[2] if isinstance(row[2], bytes) else mine for row, mine in zip(rows, block, strict=True)]
+    blob = None if tile is None else tile[1]
+    if isinstance(blob, bytes) and len(blob) == WIDTH * HASH_BYTES and blob != b"".join(said):
+        said = [blob[at : at + HASH_BYTES] for at in range(0, len(blob), HASH_BYTES)]
+    return said

@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from ...errors import LogError, TamperError
 from ..database import reason, writer
 from ..tables import LogCheckpoint
+from .cosignature import Cosigner, cosign
 from .merkle import consistency_proof, verify_consistency
 from .note import Checkpoint, VerifierKey
 from .rows import size_of
@@ -49,12 +50,18 @@ class Head(NamedTuple):
 
 class Checkpoints:
     """Signs, stores and finds checkpoints. ``keys``: all that are trusted, the signer's first if there is
-    one.
+    one. ``second``: the log's own ML-DSA-44 key, whose line is added for readers of a day when Ed25519 is broken.
     """
 
     def __init__(
-        self, engine: Engine, signer: LogSigner | None, guard: Path | None, keys: Sequence[VerifierKey]
+        self,
+        engine: Engine,
+        signer: LogSigner | None,
+        guard: Path | None,
+        keys: Sequence[VerifierKey],
+        second: Cosigner | None = None,
     ) -> None:
+        self._second = second
         self._engine = engine
         self._signer = signer
         self._guard = guard
@@ -79,6 +86,8 @@ class Checkpoints:
                 note = last
             else:
                 note = Checkpoint(signer.name, *head).sign(signer)
+                if self._second is not None:
+                    note = cosign(note, self._second, 0)
                 self._remember(note)
             self._store(note, head.size, VerifierKey.of(signer))
         return note
@@ -88,7 +97,15 @@ class Checkpoints:
         if self._guard is None:
             raise LogError("there is no guard file to write", code="log.guard")
         with self._alone():
-            self._head_after(self._open(note))
+            offered = self._open(note)
+            self._head_after(offered)
+            known = [held for held in (self.guard_note(), self._latest_own()) if held is not None]
+            newest = max((self._open(held).size for held in known), default=0)
+            if offered.size < newest:
+                raise TamperError(
+                    f"the checkpoint is over {offered.size} entries; {newest} were signed since, and the guard "
+                    "must not forget them"
+                )
             self._remember(note)
 
     def covering(self, index: int) -> tuple[Checkpoint, str]:
@@ -126,6 +143,23 @@ class Checkpoints:
         except OSError as error:
             raise LogError(f"the guard file cannot be read: {error.strerror}", code="log.guard") from error
 
+    def check_guard(self) -> None:
+        """Raises LogError when the guard file is gone though this key has signed."""
+        if self.guard_is_due() and self.guard_note() is None:
+            raise _gone()
+
+    def guard_is_due(self) -> bool:
+        """Whether there should be a guard file."""
+        return self._guard is not None and self._latest_own() is not None
+
+    def _latest_own(self) -> str | None:
+        """The stored note of this log's own key over the most entries."""
+        if self._signer is None:
+            return None
+        with self._reading() as connection:
+            found: str | None = connection.execute(_LATEST, {"key": str(VerifierKey.of(self._signer))}).scalar()
+        return found
+
     def _last_signed(self, key: VerifierKey) -> str | None:
         """The guard's note; without a guard, the database's. A vanished guard is not replaced unasked."""
         with self._reading() as connection:
@@ -134,11 +168,7 @@ class Checkpoints:
             return stored
         note = self.guard_note()
         if note is None and stored is not None:
-            raise LogError(
-                "the guard file is missing, but this key has signed checkpoints of this log",
-                code="log.guard",
-                hint="Put the guard file back, or adopt a checkpoint that was kept outside the database.",
-            )
+            raise _gone()
         return note
 
     def _head_after(self, last: Checkpoint | None) -> Head:
@@ -223,3 +253,11 @@ class Checkpoints:
                     fcntl.flock(descriptor, fcntl.LOCK_UN)
                 with suppress(OSError):
                     os.close(descriptor)
+
+
+def _gone() -> LogError:
+    return LogError(
+        "the guard file is missing, but this key has signed checkpoints of this log",
+        code="log.guard",
+        hint="Put the guard file back, or `filigrana audit adopt FILE` with a checkpoint kept outside the database.",
+    )

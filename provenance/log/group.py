@@ -56,18 +56,18 @@ class GroupCommit:
         Raises LogError, for this caller, when the batch failed.
         """
         me = _Waiting(leaves)
-        with self._lock:
-            self._queue.append(me)
-            if not self._led:
-                self._led = me.leads = True
-        if not me.leads:
-            try:
+        try:
+            with self._lock:
+                self._queue.append(me)
+                if not self._led:
+                    self._led = me.leads = True
+            if not me.leads:
                 me.wake.acquire()
-            except BaseException:
-                self._leave(me)
-                raise
-        if me.leads:
-            self._lead(me)
+            if me.leads:
+                self._lead(me)
+        except BaseException:
+            self._leave(me)
+            raise
         if me.error is not None:
             if isinstance(me.error, LogError):
                 raise LogError(me.error.message, code=me.error.code, hint=me.error.hint) from me.error
@@ -76,8 +76,9 @@ class GroupCommit:
 
     def _lead(self, me: _Waiting) -> None:
         """Writes one batch, ``me`` first in it, and passes the lead on, whatever happens."""
-        batch = self._take()
+        batch: list[_Waiting] = []
         try:
+            self._take(batch)
             index = self._write([leaf for item in batch for leaf in item.leaves], self._answer)
             for item in batch:
                 item.index = index
@@ -90,42 +91,46 @@ class GroupCommit:
                 item.error = LogError("the log was interrupted while it wrote: the entry may or may not be in")
             raise
         finally:
-            self._answer()
-            self._pass_on([item for item in batch if item is not me])
+            self._pass_on(me, [item for item in batch if item is not me])
 
     def _answer(self) -> None:
         """Wakes those whose batch was committed before this one."""
         with self._lock:
             answered, self._answered = self._answered, []
         for item in answered:
-            item.wake.release()
+            if item.wake.locked():
+                item.wake.release()
 
-    def _take(self) -> list[_Waiting]:
+    def _take(self, batch: list[_Waiting]) -> None:
+        """Moves callers from the queue to ``batch``; none is ever in neither, wherever an interrupt falls."""
         with self._lock:
-            batch: list[_Waiting] = []
             count = size = 0
             while self._queue and count < MAX_BATCH and size < MAX_BATCH_BYTES:
-                item = self._queue.popleft()
+                item = self._queue[0]
+                batch.append(item)
+                self._queue.popleft()
                 count += len(item.leaves)
                 size += sum(map(len, item.leaves))
-                batch.append(item)
-        return batch
 
-    def _pass_on(self, answered: list[_Waiting]) -> None:
-        """The lead goes to the next in the queue, and with it those who are yet to be woken."""
+    def _pass_on(self, me: _Waiting, answered: list[_Waiting]) -> None:
+        """The lead goes to the next in the queue, and with it those who are yet to be woken. Once is enough."""
         with self._lock:
             self._answered += answered
+            if not me.leads:
+                return
+            me.leads = False
             if self._queue:
                 self._queue[0].leads = True
                 self._queue[0].wake.release()
-                return
-            self._led = False
-        self._answer()
+            else:
+                self._led = False
+            idle = not self._led
+        if idle:
+            self._answer()
 
     def _leave(self, me: _Waiting) -> None:
-        """A caller was interrupted while it waited: its leaf is withdrawn if it is still in the queue."""
+        """A caller was interrupted: its leaves are withdrawn if they are still in the queue."""
         with self._lock:
             if me in self._queue:
                 self._queue.remove(me)
-        if me.leads:
-            self._pass_on([])
+        self._pass_on(me, [])

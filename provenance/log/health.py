@@ -22,6 +22,12 @@ _GAP = (
     "INSERT INTO log_entries (seq, leaf, leaf_hash, created_at) SELECT seq + 2, leaf, leaf_hash, created_at "
     "FROM log_entries ORDER BY seq DESC LIMIT 1"
 )
+_TABLES = (("log_entries", "seq", "leaf"), ("log_tiles", "tile_index", "root"), ("log_checkpoints", "size", "note"))
+# Asked, not tried: a TRUNCATE waits for every reader, and every writer would wait for it.
+_TRUNCATION = (
+    "SELECT count(*) FROM pg_trigger WHERE tgname = 'log_entries_append_only' AND tgenabled = 'A' "
+    "AND tgtype & 32 = 32 AND tgrelid = 'log_entries'::regclass"
+)
 _REFUSALS = ("append-only", "permission denied", "takes the next index only")
 _BEHIND = 10_000  # entries that no checkpoint covers, from which on a person should look
 
@@ -74,14 +80,13 @@ def _refusals(engine: Engine) -> Iterator[Check]:
         yield Check("append-only", True, "nothing to try it on: the log is empty", warning=True)
         return
     statements: dict[str, str] = {}
-    for table, column in (("log_entries", "leaf"), ("log_tiles", "root"), ("log_checkpoints", "note")):
-        statements[f"{table} refuses changes"] = f"UPDATE {table} SET {column} = {column}"  # noqa: S608
-        statements[f"{table} refuses deletes"] = f"DELETE FROM {table}"  # noqa: S608
+    for table, key, column in _TABLES:
+        one = f"WHERE {key} = (SELECT min({key}) FROM {table})"  # noqa: S608
+        statements[f"{table} refuses changes"] = f"UPDATE {table} SET {column} = {column} {one}"  # noqa: S608
+        statements[f"{table} refuses deletes"] = f"DELETE FROM {table} {one}"  # noqa: S608
     statements["log_entries refuses gaps"] = _GAP
     if engine.dialect.name == "sqlite":
         statements["log_entries refuses replacement"] = _REPLACE
-    else:
-        statements["log_entries refuses truncation"] = "TRUNCATE log_entries"
     for name, statement in statements.items():
         table = name.split(" ", 1)[0]
         with writer(engine).connect() as connection, connection.begin() as transaction:
@@ -134,6 +139,9 @@ def _roles(engine: Engine) -> Iterator[Check]:
         yield Check(name, True, "this role owns the log's tables: let a member of filigrana_writer write", warning=True)
     else:
         yield Check(name, True, "neither superuser nor owner of the log's tables")
+    with engine.connect() as connection:
+        kept = bool(connection.exec_driver_sql(_TRUNCATION).scalar())
+    yield Check("log_entries refuses truncation", kept, "by its trigger" if kept else "the trigger is gone")
     detail = f"{off} triggers can be skipped by a session" if off else "all fire in every session"
     yield Check("triggers", not off, detail)
 
@@ -172,7 +180,10 @@ def _clock(log: AuditLog) -> str | tuple[str, bool]:
     time = log.entry(size - 1).get("time") if size else None
     if not isinstance(time, str):
         return "no entry says the time"
-    ahead = datetime.fromisoformat(time) - datetime.now(UTC)
+    try:
+        ahead = datetime.fromisoformat(time) - datetime.now(UTC)
+    except (ValueError, TypeError):
+        return "the last entry says no time that can be read"
     if ahead > timedelta(minutes=1):
         return f"the last entry is {ahead} ahead of this machine's clock", True
     return f"the last entry is from {time}"

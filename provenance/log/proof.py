@@ -63,11 +63,17 @@ class LogProof:
         return cls(index, hashes, checkpoint, extra)
 
     def verify(
-        self, keys: Iterable[VerifierKey], leaf: bytes | None = None, *, witnesses: WitnessPolicy | None = None
+        self,
+        keys: Iterable[VerifierKey],
+        leaf: bytes | None = None,
+        *,
+        witnesses: WitnessPolicy | None = None,
+        now: float | None = None,
     ) -> Checkpoint:
         """The checkpoint under which the entry ``leaf`` (canonical bytes; default: ``extra``) is logged.
 
-        ``keys``: the log's. ``witnesses``: who must have cosigned that checkpoint, and how many of them.
+        ``keys``: the log's. ``witnesses``: who must have cosigned that checkpoint, and how many of them; ``now`` in
+        POSIX seconds, so that cosignatures from the future do not count.
         Raises TamperError when the signature, the tree or the entry does not match, or witnesses are missing.
         """
         entry = leaf if leaf is not None else self.extra
@@ -77,7 +83,7 @@ class LogProof:
             raise TamperError("the proof carries another entry than the one given")
         checkpoint = Checkpoint.open(self.checkpoint, keys)
         if witnesses is not None:
-            witnesses.check(self.checkpoint)
+            witnesses.check(self.checkpoint, now=now)
         verify_inclusion(leaf_hash(entry), self.index, checkpoint.size, self.hashes, checkpoint.root)
         return checkpoint
 

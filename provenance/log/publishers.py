@@ -13,8 +13,8 @@ from typing import Protocol
 
 from cryptography import x509
 
-from ...errors import InputError, LogError, TamperError
-from .cosignature import cosignatures
+from ...errors import InputError, LogError, TamperError, TimestampError
+from .cosignature import cosignatures, merge
 from .note import MAX_NOTE_BYTES, Checkpoint, Note, VerifierKey
 from .places import Place
 from .sequencer import AuditLog
@@ -120,10 +120,8 @@ class StampPublisher:
             try:
                 when = check(publication.stamp, publication.digest, self._roots())
                 return Receipt(f"stamped at {when:%Y-%m-%dT%H:%M:%SZ} already", stamp=publication.stamp)
-            except LookupError:
-                raise
-            except Exception:  # noqa: BLE001, S110  an old stamp that does not hold is asked for again
-                pass
+            except TimestampError:
+                pass  # it is over fewer signatures, or by somebody else: a new one is asked for
         with self._tsa() as url:
             reply, nonce = ask(url, publication.digest, self._timeout)
         when = check(reply, publication.digest, self._roots(), nonce=nonce)
@@ -186,8 +184,6 @@ class PlacePublisher:
 
 def merged(note: str, receipts: Iterable[Receipt]) -> str:
     """``note`` with all the lines that the receipts' notes add to it."""
-    from .cosignature import merge
-
     result = Note.parse(note)
     for receipt in receipts:
         if receipt.note is None:

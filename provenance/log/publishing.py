@@ -13,13 +13,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import FiligranaError, LogError
-from .cosignature import WitnessPolicy, cosignatures
+from .cosignature import WitnessPolicy
 from .note import MAX_NOTE_BYTES, Checkpoint, Note, VerifierKey
 from .places import FolderPlace
 from .publishers import Publication, Publisher, Receipt, Stage, merged
@@ -148,8 +147,9 @@ class Publishing:
     def _send(self, log: AuditLog, note: str, state: State, now: float, started: float) -> PublishReport:
         checkpoint = Checkpoint.open(note, log.keys)
         kept = self._kept(note, log)
-        publication = Publication(kept or note, checkpoint, self._archive.read(f"{checkpoint.size}.tsr", MAX_REPLY))
+        publication = Publication(kept or note, checkpoint, self._kept_stamp(checkpoint.size))
         reports: list[TargetReport] = []
+        problems: list[str] = []
         targets = {item.name: state.targets.get(item.name, TargetState()) for item in self.publishers}
         for stage in Stage:
             receipts = self._stage(stage, publication, log, targets, reports)
@@ -157,23 +157,23 @@ class Publishing:
             for receipt in receipts:
                 publication = replace(publication, stamp=receipt.stamp or publication.stamp)
             if stage is Stage.COSIGN:
-                self._keep(publication, f"{checkpoint.size}", publication.note.encode())
-                self._keep(publication, CHECKPOINT, publication.note.encode())
+                self._keep(f"{checkpoint.size}", publication.note.encode(), problems)
+                self._keep(CHECKPOINT, publication.note.encode(), problems)
             elif stage is Stage.STAMP:
                 if not any(receipt.stamp for receipt in receipts):
                     publication = replace(publication, stamp=None)  # a kept one may be over fewer signatures
                 else:
-                    self._keep(publication, f"{checkpoint.size}.tsr", publication.stamp or b"")
-        problems = self._problems(publication.note)
+                    self._keep(f"{checkpoint.size}.tsr", publication.stamp or b"", problems)
+        problems += self._too_few(publication.note)
         for report in reports:
             old = targets[report.name]
             targets[report.name] = (
                 TargetState(checkpoint.size, now, "") if report.ok else TargetState(old.size, old.time, report.detail)
             )
-        save_state(self._folder, State(checkpoint.size, now, problems, targets))
+        save_state(self._folder, State(checkpoint.size, now, tuple(problems), targets))
         ok = all(report.ok for report in reports) and not problems
         seconds = time.perf_counter() - started
-        return PublishReport(ok, checkpoint.size, publication.note, tuple(reports), problems, seconds)
+        return PublishReport(ok, checkpoint.size, publication.note, tuple(reports), tuple(problems), seconds)
 
     def _kept(self, note: str, log: AuditLog) -> str | None:
         """The same checkpoint from an earlier attempt, with the cosignatures that it got then."""
@@ -186,9 +186,19 @@ class Publishing:
             return None
         return kept if same else None
 
-    def _keep(self, publication: Publication, name: str, data: bytes) -> None:
-        if self._archive.read(name, max(MAX_NOTE_BYTES, MAX_REPLY)) != data:
-            self._archive.write(name, data)
+    def _kept_stamp(self, size: int) -> bytes | None:
+        try:
+            return self._archive.read(f"{size}.tsr", MAX_REPLY)
+        except LogError:
+            return None
+
+    def _keep(self, name: str, data: bytes, problems: list[str]) -> None:
+        """In our own folder. Where that fails, the targets are served all the same."""
+        try:
+            if self._archive.read(name, max(MAX_NOTE_BYTES, MAX_REPLY)) != data:
+                self._archive.write(name, data)
+        except LogError as error:
+            problems.append(error.message)
 
     def _stage(
         self,
@@ -229,14 +239,14 @@ class Publishing:
                 reports.append(TargetReport(name, False, said, seconds))
         return receipts
 
-    def _problems(self, note: str) -> tuple[str, ...]:
+    def _too_few(self, note: str) -> list[str]:
         if self._policy is None:
-            return ()
+            return []
         try:
             self._policy.check(note, now=self._clock())
         except LogError as error:
-            return (error.message,)
-        return ()
+            return [error.message]
+        return []
 
 
 def _attempt(

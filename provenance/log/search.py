@@ -111,13 +111,13 @@ def parse_time(text: str) -> str:
 
     try:
         time = dt.datetime.fromisoformat(text.strip())
-    except ValueError:
+        if time.tzinfo is None:
+            time = time.replace(tzinfo=dt.UTC)
+        return time.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError):
         raise InputError(
             f"{text[:40]!r} is no time", code="input.time", hint="Expected: 2026-11-22 or 2026-11-22T20:00:00Z."
         ) from None
-    if time.tzinfo is None:
-        time = time.replace(tzinfo=dt.UTC)
-    return time.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _is(wanted: str, value: str, name: str) -> bool:

@@ -16,15 +16,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ...errors import EntryError, LogError
 from ..database import connect, migrate, reason, writer
 from . import canonical
-from .audit import LogReport, verify_log
+from .audit import verify_log
 from .checkpoints import Checkpoints
+from .cosignature import Cosigner
+from .findings import LogReport
 from .group import GroupCommit
 from .leader import Leader
 from .merkle import consistency_proof, inclusion_proof, verify_inclusion
@@ -50,6 +52,11 @@ class LogTransaction:
         self.session = session
         self._log = log
         self._tail: Tail | None = None
+        # What a savepoint took back must not be remembered as the edge of the tree.
+        event.listen(session, "after_soft_rollback", self._forget)
+
+    def _forget(self, _session: object, _previous: object) -> None:
+        self._tail = None
 
     def append(self, entry: Mapping[str, Any]) -> int:
         """The index that ``entry`` has once this transaction commits. Raises EntryError, LogError."""
@@ -71,7 +78,8 @@ class AuditLog:
 
     ``signer``: signs checkpoints; without it the log can be read, appended to and verified. ``guard_path``: a
     file outside the database that remembers the last signed checkpoint. ``keys``: verifier keys (text form)
-    to trust besides the signer's, such as retired ones. Safe for threads; do not carry it through a fork.
+    to trust besides the signer's, such as retired ones. ``second``: the log's ML-DSA-44 key (under the log's own name),
+    which signs checkpoints beside it. Safe for threads; do not carry it through a fork.
     """
 
     def __init__(
@@ -81,6 +89,7 @@ class AuditLog:
         signer: LogSigner | None = None,
         guard_path: Path | None = None,
         keys: Iterable[str] = (),
+        second: Cosigner | None = None,
     ) -> None:
         self._signer = signer
         self._owned = not isinstance(database, Engine)
@@ -90,7 +99,8 @@ class AuditLog:
         if signer is not None:
             self.keys = (VerifierKey.of(signer), *self.keys)
         self._writer = writer(self.engine)
-        self._checkpoints = Checkpoints(self.engine, signer, guard_path, self.keys)
+        self.second_key = None if second is None else second.verifier_key
+        self._checkpoints = Checkpoints(self.engine, signer, guard_path, self.keys, second)
         self._single = Single(self._writer)
         postgres = self.engine.dialect.name == "postgresql"
         self._turn: AbstractContextManager[object] = nullcontext() if postgres else self._single.turn
@@ -198,8 +208,16 @@ class AuditLog:
         return self._checkpoints.sign_head()
 
     def adopt_guard(self, checkpoint: str) -> None:
-        """Puts the guard file back from a checkpoint that was kept elsewhere (verified; must fit the log)."""
+        """Puts the guard file back from a checkpoint that was kept elsewhere.
+
+        It must be ours, fit the log, and cover all that the guard or a stored checkpoint covers (TamperError).
+        """
         self._checkpoints.adopt(checkpoint)
+
+    def check_guard(self) -> None:
+        """Raises LogError when a checkpoint could not be signed now because the guard file is gone."""
+        if self._signer is not None:
+            self._checkpoints.check_guard()
 
     def prove(self, index: int, *, embed_entry: bool = False) -> str:
         """A C2SP tlog-proof of the entry under the oldest stored checkpoint that covers it, or a new one.
@@ -226,17 +244,23 @@ class AuditLog:
                 raise LogError(f"the log has no proof from {old} to {new} entries", code="log.index")
             return consistency_proof(old, new, TileReader(connection, new).node)
 
-    def verify(self, checkpoints: Iterable[str] = (), progress: Callable[[int, int], None] | None = None) -> LogReport:
+    def verify(
+        self,
+        checkpoints: Iterable[str] | Mapping[str, str] = (),
+        progress: Callable[[int, int], None] | None = None,
+    ) -> LogReport:
         """Recomputes the whole log, in constant memory, against itself, its guard and outside
         ``checkpoints``.
 
-        ``progress(done, total)`` is called now and then. Only checkpoints that the operator could not change
+        ``checkpoints``: notes, or notes by a name that the findings use. ``progress(done, total)`` is called now and
+        then. Only checkpoints that the operator could not change
         show a history that was rewritten as a whole.
         """
-        outside = [*checkpoints]
+        outside = checkpoints if isinstance(checkpoints, Mapping) else [*checkpoints]
         guard = self._checkpoints.guard_note()
+        missing = guard is None and self._checkpoints.guard_is_due()
         with self._reading() as connection:
-            return verify_log(connection, self.keys, outside, guard, progress)
+            return verify_log(connection, self.keys, outside, guard, progress, guard_missing=missing)
 
     def export(self, stream: IO[str]) -> int:
         """JSON Lines: ``{"index", "leaf_hash", "entry"}`` for each entry, then ``{"checkpoint"}`` if one is

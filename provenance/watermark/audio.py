@@ -40,7 +40,6 @@ class LogSpectralQim:
     """Sound codec by quantisation index modulation of log-spectral differences. ``key``: None for the published
     detection key."""
 
-
     def __init__(self, key: bytes | None = None) -> None:
         self.alg = alg_for(ALG, key)
         self._key = key

@@ -137,4 +137,3 @@ def _overlap(frames: NDArray[np.float32], out: Signal) -> None:
     n = len(frames)
     out[: n * CELL] += frames[:, :CELL].reshape(-1)
     out[CELL : (n + 1) * CELL] += frames[:, CELL:].reshape(-1)
-

@@ -267,5 +267,3 @@ def _timing(hit: Hit, total: _Sum, key: bytes | None) -> Timing | None:
     epoch = (first - first_variant(hit.decoded.asset_id, key)) % VARIANTS
     offset = (epoch * float(EPOCH) + (low + high) / 2) % float(CYCLE)
     return Timing(round(offset, 3), round((high - low) / 2 + 0.05, 3))
-
-

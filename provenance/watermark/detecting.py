@@ -125,9 +125,7 @@ def _shifted(sync: Sync) -> Homography:
 STAGES = ("upright", "squeezed", "tilted")
 
 
-def search(
-    lattice: Lattice, seen: View, floor: float, tries: int = 0, stages: tuple[str, ...] = STAGES
-) -> Hit | None:
+def search(lattice: Lattice, seen: View, floor: float, tries: int = 0, stages: tuple[str, ...] = STAGES) -> Hit | None:
     """Over every scale, angle and mirror image; then over aspects, and then over perspective, which takes longest."""
     spectrum = power_spectrum(seen.plane)
     best: Hit | None = None

@@ -42,7 +42,6 @@ _LARGE = 2 * SHORT_SIDE
 class Dft:
     """Codec port. ``key``: None for the published detection key, else an organisation's secret."""
 
-
     def __init__(self, key: bytes | None = None) -> None:
         self.alg = alg_for(ALG, key)
         self._key = key

@@ -189,9 +189,7 @@ def refine(lattice: Lattice, spectrum: Spectrum2D, candidates: list[Candidate], 
     radius = np.hypot(*points)
     weight = np.where(np.arange(points.shape[1]) < len(lattice.pilot_k), 1.0, _DATA_WEIGHT).astype(np.float32)
     current = np.stack([c.frequency for c in candidates])
-    moves = np.array(
-        [[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[0.5, 0], [0, -0.5]], [[0, 0.5], [0.5, 0]]], np.float64
-    )
+    moves = np.array([[[1, 0], [0, 1]], [[0, -1], [1, 0]], [[0.5, 0], [0, -0.5]], [[0, 0.5], [0.5, 0]]], np.float64)
     moves = np.concatenate([np.zeros((1, 2, 2)), moves, -moves])
     step = np.full(len(candidates), 0.006)
     for turn in range(rounds):

@@ -102,7 +102,6 @@ def _approximation(u: NDArray[np.uint8]) -> NDArray[np.float64]:
 class DwtDctSvd:
     """Codec port over dwtDctSvd. ``key``: whitens the coded bits; None means the published key."""
 
-
     def __init__(self, key: bytes | None = None) -> None:
         self.alg = alg_for(ALG, key)
         seed = b"filigrana dwtdctsvd 1\0" + (PUBLISHED_KEY if key is None else key)

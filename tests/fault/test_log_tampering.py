@@ -20,7 +20,8 @@ from sqlalchemy import Connection, text
 from filigrana.errors import LogError, TamperError
 from filigrana.provenance.database import writer
 from filigrana.provenance.log import canonical
-from filigrana.provenance.log.audit import LogReport, verify_log
+from filigrana.provenance.log.audit import verify_log
+from filigrana.provenance.log.findings import LogReport
 from filigrana.provenance.log.note import Checkpoint
 from filigrana.provenance.log.sequencer import AuditLog
 from filigrana.provenance.log.signer import Ed25519LogSigner
@@ -255,7 +256,8 @@ def test_every_row_gone_moved_or_followed_by_another(sqlite_url: str, signer: Ed
                     report = intruding.look(note)
                     assert (report.ok, report.entries) == (False, 201)
                     assert (
-                        "outside checkpoint 1, signed over 200 entries, is not over these: history was rewritten" in report.problems[0]
+                        "outside checkpoint 1, signed over 200 entries, is not over these: history was rewritten"
+                        in report.problems[0]
                     )
             assert intruding.look(note).ok
 
@@ -326,7 +328,10 @@ def test_the_guard_neither_signs_nor_accepts_a_rewritten_history(
         rewrite(log, 10, signer)
         report = log.verify()
         assert report.first_bad == 0
-        assert "the guard's checkpoint, signed over 20 entries, is not over these: history was rewritten" in report.problems[0]
+        assert (
+            "the guard's checkpoint, signed over 20 entries, is not over these: history was rewritten"
+            in report.problems[0]
+        )
         words = "the first 20 entries of the log are not those that were signed"
         for attempt in (log.checkpoint, lambda: log.adopt_guard((tmp_path / "guard").read_text())):
             with pytest.raises(TamperError, match=words):
@@ -378,3 +383,66 @@ def test_a_damaged_log_gives_no_proof(log: AuditLog) -> None:
             log.prove(index)
     with pytest.raises(TamperError):
         log.entry(7)
+
+
+def test_a_crude_change_does_not_hide_an_earlier_careful_one(log: AuditLog) -> None:
+    """An entry rewritten together with its hash, and a decoy after it: the log may differ from before the decoy on."""
+    note = checkpointed(log, 200)
+    with writer(log.engine).begin() as connection:
+        disarm(connection)
+        forged = b'{"number":999,"type":"test"}'
+        digest = sha256(b"\x00" + forged).digest()
+        connection.execute(
+            text("UPDATE log_entries SET leaf = :leaf, leaf_hash = :hash WHERE seq = 20"),
+            {"leaf": forged, "hash": digest},
+        )
+        connection.execute(text("UPDATE log_entries SET leaf = :leaf WHERE seq = 150"), {"leaf": b'{"type":"decoy"}'})
+    report = log.verify([note])
+    assert not report.ok
+    assert report.first_bad == 0
+    assert "entry 150 does not match its hash" in report.problems
+
+
+def test_one_row_far_away_does_not_keep_the_verifier_busy_for_ever(log: AuditLog) -> None:
+    checkpointed(log, 20)
+    with writer(log.engine).begin() as connection:
+        disarm(connection)
+        far = text(
+            "INSERT INTO log_entries (seq, leaf, leaf_hash, created_at) SELECT 4000000000000000000, leaf, leaf_hash, created_at FROM log_entries WHERE seq = 0"
+        )
+        connection.execute(far)
+    report = log.verify()
+    assert (report.ok, report.first_bad) == (False, 20)
+    assert any("3999999999999999999 are missing" in problem for problem in report.problems)
+
+
+def test_a_guard_that_is_gone_is_a_finding(log: AuditLog, tmp_path: Path, signer: Ed25519LogSigner) -> None:
+    with AuditLog(log.engine, signer=signer, guard_path=tmp_path / "own guard") as guarded:
+        guarded.append({"type": "test"})
+        guarded.checkpoint()
+        assert guarded.verify().ok
+        (tmp_path / "own guard").unlink()
+        report = guarded.verify()
+        assert not report.ok
+        assert report.problems[0].startswith("the guard file is missing")
+
+
+def test_the_guard_does_not_go_back(sqlite_url: str, tmp_path: Path, signer: Ed25519LogSigner) -> None:
+    with AuditLog(sqlite_url, signer=signer, guard_path=tmp_path / "own guard") as log:
+        log.append({"type": "test"})
+        early = log.checkpoint()
+        log.append({"type": "test"})
+        late = log.checkpoint()
+        with pytest.raises(TamperError, match="2 were signed since"):
+            log.adopt_guard(early)
+        (tmp_path / "own guard").unlink()
+        with pytest.raises(TamperError):
+            log.adopt_guard(early)
+        log.adopt_guard(late)
+        assert log.checkpoint() == late
+
+
+def checkpointed(log: AuditLog, count: int) -> str:
+    for number in range(count - log.size()):
+        log.append({"type": "test", "number": number})
+    return log.checkpoint()

@@ -90,7 +90,7 @@ def test_erasing_a_subject_is_an_entry_and_leaves_every_proof_valid(
 
 def test_texts_go_when_the_policy_says_so(installation: Installation, engine: Engine, released: Release) -> None:
     said = json.loads(run(installation, "retain", "--dry-run", "--json"))
-    assert said == {"days": 365, "texts": 0, "index": None, "dry_run": True}
+    assert said == {"days": 365, "texts": 0, "index": None, "dry_run": True, "remnants": False}
     assert json.loads(run(installation, "retain", "--json"))["texts"] == 0
     with installation.log.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE sealed_texts SET created_at = '2020-01-01 00:00:00.000000'")

@@ -16,11 +16,12 @@ from sqlalchemy import event, select, text
 
 from filigrana.errors import EntryError, LogError, TamperError
 from filigrana.provenance.log import merkle
+from filigrana.provenance.log.cosignature import cosignatures
 from filigrana.provenance.log.group import GroupCommit
 from filigrana.provenance.log.note import Checkpoint
 from filigrana.provenance.log.proof import LogProof
 from filigrana.provenance.log.sequencer import AuditLog
-from filigrana.provenance.log.signer import Ed25519LogSigner
+from filigrana.provenance.log.signer import CosignerKey, Ed25519LogSigner
 from filigrana.provenance.tables import Intent
 
 MakeLog = Callable[..., AuditLog]
@@ -225,6 +226,64 @@ def test_a_failed_batch_fails_for_each_of_its_callers_and_only_for_them() -> Non
     assert batches == [1, 5, 1]
 
 
+@pytest.mark.parametrize("where", ["_take", "_write"])
+def test_an_interrupt_of_who_writes_leaves_the_queue_going(where: str) -> None:
+    """Ctrl-C falls wherever it likes: the others get an answer, and the next append finds a free queue."""
+    entered, release, struck = threading.Event(), threading.Event(), []
+
+    def write(leaves: Any, waiting: Any) -> int:
+        if not struck and where == "_write":
+            struck.append(True)
+            entered.set()
+            release.wait(10)
+            raise KeyboardInterrupt
+        return 7
+
+    class Interrupted(GroupCommit):
+        def _take(self, batch: Any) -> None:
+            if not struck and where == "_take":
+                struck.append(True)
+                entered.set()
+                release.wait(10)
+                raise KeyboardInterrupt
+            super()._take(batch)
+
+    group = Interrupted(write)
+
+    def first() -> object:
+        try:
+            return group.submit([b"a"])
+        except KeyboardInterrupt:
+            return "interrupted"
+
+    with ThreadPoolExecutor(8) as pool:
+        leading = pool.submit(first)
+        entered.wait(10)
+        others = [pool.submit(group.submit, [b"b"]) for _ in range(3)]
+        while len(group._queue) < (4 if where == "_take" else 3):
+            pass
+        release.set()
+        assert leading.result(10) == "interrupted"
+        assert [other.result(10) for other in others] == [7, 8, 9]
+        assert pool.submit(group.submit, [b"c"]).result(10) == 7
+
+
+def test_what_a_savepoint_took_back_is_not_remembered(make: MakeLog) -> None:
+    """Another process then writes as many entries, the last of them equal: the edge in memory would be another tree's."""
+    one, two = make(signer=None, guard_path=None), make(signer=None, guard_path=None)
+    with one.transaction() as transaction:
+        savepoint = transaction.session.begin_nested()
+        transaction.append({"type": "A"})
+        transaction.append({"type": "B"})
+        savepoint.rollback()
+    with two.transaction() as transaction:
+        transaction.append({"type": "X"})
+        transaction.append({"type": "B"})
+    one.extend([{"type": "test"}] * 300)
+    report = one.verify()
+    assert (report.ok, report.entries) == (True, 302), report.problems
+
+
 def test_a_checkpoint_is_the_signed_head(log: AuditLog, signer: Ed25519LogSigner) -> None:
     assert Checkpoint.open(log.checkpoint(), [signer.verifier_key]).size == 0
     fill(log, 300)
@@ -234,6 +293,26 @@ def test_a_checkpoint_is_the_signed_head(log: AuditLog, signer: Ed25519LogSigner
     assert log.checkpoint() == note
     report = log.verify([note])
     assert (report.ok, report.checkpoints, report.outside) == (True, 2, 2)
+
+
+def test_a_second_key_signs_beside_the_first(make: MakeLog, signer: Ed25519LogSigner, tmp_path: Path) -> None:
+    second = CosignerKey.create(tmp_path / "mldsa.key", signer.name)
+    log = make(second=second)
+    assert log.second_key == second.verifier_key
+    fill(log, 20)
+    note = log.checkpoint()
+    assert Checkpoint.open(note, [signer.verifier_key]).size == 20
+    assert Checkpoint.open(note, [second.verifier_key]) == Checkpoint.open(note, [signer.verifier_key])
+    assert cosignatures(note, [second.verifier_key]) == ()  # the log's own line is no witness's
+    assert log.checkpoint() == note
+    assert log.verify([note]).ok
+    proof = log.prove(7, embed_entry=True)
+    LogProof.parse(proof).verify([signer.verifier_key])
+    LogProof.parse(proof).verify([second.verifier_key])
+    # Someone who could forge the first signature still has to forge the second.
+    other = CosignerKey.create(tmp_path / "other.key", signer.name)
+    with pytest.raises(TamperError):
+        Checkpoint.open(note, [other.verifier_key])
 
 
 def test_without_a_key_the_log_can_be_read_but_not_signed(make: MakeLog) -> None:

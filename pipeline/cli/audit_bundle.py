@@ -1,0 +1,181 @@
+"""`filigrana audit bundle`: one file that an auditor checks offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+from rich.markup import escape
+
+from ...errors import InputError, TamperError
+from .audit_site import read_note, verifier_key
+from .state import installation
+
+if TYPE_CHECKING:
+    from ...provenance.log.bundle import Enclosures
+
+app = typer.Typer(no_args_is_help=True, help="The auditor's bundle: a slice of the log that checks itself offline.")
+JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
+KEPT = Annotated[
+    Optional[list[Path]],  # noqa: UP045
+    typer.Option(help="A checkpoint that the auditor kept; may be given several times."),
+]
+
+
+@app.command()
+def make(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, such as bundle.pyz.")],
+    asset: Annotated[Optional[list[str]], typer.Argument(help="Asset ids: all entries about them.")] = None,  # noqa: UP045
+    from_: Annotated[Optional[int], typer.Option("--from", min=0, help="From this entry on.")] = None,  # noqa: UP045
+    to: Annotated[Optional[int], typer.Option("--to", min=1, help="Up to this entry, which is not in it.")] = None,  # noqa: UP045
+    checkpoint: KEPT = None,
+    json_: JSON = False,
+) -> None:
+    """Writes entries with their proofs, records, manifests, policies and a verifier into one file.
+
+    Without assets and without --from and --to, the whole log.
+    """
+    from ...provenance.log.bundle import make_bundle
+    from ...provenance.log.places import write_file
+    from .output import emit_json, out
+    from .state import check_output
+
+    check_output(output)
+    kept = [read_note(path) for path in checkpoint or []]
+    with installation() as opened:
+        opened.log.checkpoint()
+        indexes, assets = _chosen(opened.log, asset or [], from_, to)
+        bundle = make_bundle(
+            opened.log,
+            indexes,
+            _enclosures(opened, indexes, assets),
+            kept=kept,
+            witnesses=[key for item in opened.publishing.publishers for key in getattr(item, "keys", ())],
+            cosigned=opened.publishing.archive,
+        )
+        key = str(opened.log.keys[0])
+    try:
+        write_file(output, bundle.data)
+    except OSError as error:
+        raise InputError(f"{output.name} cannot be written: {error.strerror}", code="input.target") from error
+    if json_:
+        emit_json(
+            {
+                "file": str(output),
+                "entries": bundle.entries,
+                "size": bundle.size,
+                "bytes": len(bundle.data),
+                "verifier_key": key,
+            }
+        )
+    else:
+        out.print(f"{escape(str(output))}: {bundle.entries} entries under the checkpoint over {bundle.size}")
+        out.print(f"[dim]Give the auditor the log's key by another way: {escape(key)}[/dim]")
+
+
+@app.command()
+def verify(
+    file: Annotated[Path, typer.Argument(help="The bundle.")],
+    key: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="The log's verifier key, from elsewhere, or a file that holds it; may be given several times."
+        ),
+    ] = None,
+    checkpoint: KEPT = None,
+    json_: JSON = False,
+) -> None:
+    """Checks a bundle offline, with this program instead of the one in it. Exit codes: 0 intact, 5 not, 1 not tried."""
+    from ...provenance.log.bundle import same_code
+    from ...provenance.log.bundle_format import MAX_BYTES, unpack
+    from ...provenance.log.bundle_main import as_dict, as_text, read_bounded
+    from ...provenance.log.bundle_verifier import verify_bundle
+    from .output import emit_json, out
+
+    try:
+        data = read_bounded(file, MAX_BYTES)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file.name} cannot be read: {error}", code="input.file") from error
+    report = verify_bundle(
+        data, [verifier_key(text) for text in key or []], [read_note(path) for path in checkpoint or []]
+    )
+    try:
+        same = same_code(unpack(data))
+    except TamperError:
+        same = False
+    if json_:
+        emit_json(as_dict(report) | {"same_verifier": same})
+    else:
+        out.print(escape(as_text(report)), end="")
+        if not same:
+            out.print("The verifier inside the file is not the one of this version: do not run it without reading it.")
+    raise typer.Exit(0 if report.ok else 5)
+
+
+def _chosen(log: Any, assets: list[str], low: int | None, high: int | None) -> tuple[list[int], list[str]]:
+    """Indexes of entries, and ids of the assets that are released among them."""
+    from ...provenance.catalog import Catalog
+    from ...provenance.database import session
+    from ...provenance.identity import AssetId
+    from ...provenance.log.bundle_verifier import MAX_ENTRIES
+    from ...provenance.log.search import Query
+
+    size = log.size()
+    if not assets or low is not None or high is not None:
+        start, stop = low or 0, size if high is None else min(high, size)
+        if stop - start > MAX_ENTRIES:
+            raise InputError(f"a bundle takes at most {MAX_ENTRIES} entries", code="input.bundle")
+        indexes = set(range(start, stop))
+    else:
+        indexes = set()
+    for text in assets:
+        ident = AssetId.parse(text)
+        with session(log.engine) as rows:
+            record = Catalog(rows).by_asset_id(ident)
+        if record is None or record.intent_id is None:
+            raise InputError(f"nothing was released here under {ident}", code="input.asset_unknown")
+        indexes |= {index for index, _ in log.search(Query(intent=str(record.intent_id)))}
+    chosen = sorted(indexes)
+    released = [
+        str(entry["asset_id"])
+        for index in chosen
+        if (entry := log.entry(index)).get("type") == "release" and entry.get("asset_id")
+    ]
+    return chosen, released
+
+
+def _enclosures(opened: Any, indexes: list[int], assets: list[str]) -> Enclosures:
+    from ...provenance.catalog import Catalog
+    from ...provenance.database import session
+    from ...provenance.identity import AssetId
+    from ...provenance.log.bundle import Enclosures
+
+    records, manifests = {}, {}
+    with session(opened.log.engine) as rows:
+        catalog = Catalog(rows)
+        for asset in assets:
+            ident = AssetId.parse(asset)
+            if (note := catalog.decision_record(ident)) is not None:
+                records[asset] = note
+            stores = catalog.manifests(ident)
+            manifests[asset] = [stores[label] for label in sorted(stores)]
+    chain = opened.keys.folder / "claim.pem"
+    certificates = [chain.read_bytes()] if chain.exists() and manifests else []
+    return Enclosures(records, manifests, certificates, _policies(opened, indexes))
+
+
+def _policies(opened: Any, indexes: list[int]) -> list[bytes]:
+    """The packs at hand (built in, and the one in use) that these entries name."""
+    from hashlib import sha256
+    from importlib.resources import files
+
+    from ...provenance.log.bundle_enclosed import policy_digests
+
+    wanted = set(policy_digests(opened.log.entry(index) for index in indexes))
+    packs = [item for item in files("filigrana.safety.packs").iterdir() if item.name.endswith(".yaml")]
+    found = [item.read_bytes() for item in packs]
+    chosen = Path(opened.settings.policy)
+    if chosen.is_file():
+        found.append(chosen.read_bytes())
+    return [data for data in found if sha256(data).hexdigest() in wanted]
