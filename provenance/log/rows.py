@@ -38,8 +38,8 @@ def size_of(connection: Connection) -> int:
     return 0 if last is None else int(last) + 1
 
 
-def insert_entries(connection: Connection, rows: Sequence[Row], created: datetime) -> None:
-    """Writes the rows in one statement, on SQLite.
+def insert_entries(connection: Connection, rows: Sequence[tuple[int, bytes, bytes]], created: datetime) -> None:
+    """Writes the rows (index, leaf, leaf hash) in one statement, on SQLite.
 
     In the driver's own words: binding a batch through SQLAlchemy costs as much as writing it.
     """

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ...errors import LogError
 from ..database import reason
 from ..tables import now
-from .rows import Row, insert_entries, insert_tiles
+from .rows import insert_entries, insert_tiles
 from .tiles import Tail
 
 
@@ -51,8 +51,9 @@ class Single:
         """
         tail = Tail.current(connection, known or self._known)
         hashes = [sha256(b"\x00" + leaf).digest() for leaf in leaves]
-        rows = list(map(Row, range(tail.size, tail.size + len(leaves)), leaves, hashes))
-        insert_entries(connection, rows, now())
+        insert_entries(
+            connection, list(zip(range(tail.size, tail.size + len(leaves)), leaves, hashes, strict=True)), now()
+        )
         grown, filled = tail.grow(hashes)
         insert_tiles(connection, filled)
         return tail.size, grown

@@ -49,24 +49,26 @@ class Tail:
 
     def grow(self, leaf_hashes: Sequence[bytes]) -> tuple[Tail, list[Tile]]:
         """The edge after these leaves, and the tiles that they filled."""
-        levels = [list(row) for row in self.pending]
+        levels = [list(row) for row in self.pending] or [[]]
         filled: list[Tile] = []
-        for item in leaf_hashes:
-            node, level = item, 0
-            while True:
-                if level == len(levels):
-                    levels.append([])
-                row = levels[level]
-                row.append(node)
-                if len(row) < WIDTH:
-                    break
+        at = 0
+        while at < len(leaf_hashes):
+            taken = leaf_hashes[at : at + WIDTH - len(levels[0])]
+            levels[0] += taken
+            at += len(taken)
+            level = 0
+            while len(row := levels[level]) == WIDTH:
                 index = (self.size >> (HEIGHT * (level + 1))) + sum(tile.level == level for tile in filled)
                 node = complete_root(row)
                 filled.append(Tile(level, index, node, b"".join(row)))
                 row.clear()
                 level += 1
+                if level == len(levels):
+                    levels.append([])
+                levels[level].append(node)
         last = leaf_hashes[-1] if leaf_hashes else self.last
-        return Tail(self.size + len(leaf_hashes), tuple(tuple(row) for row in levels), last), filled
+        rows = tuple(tuple(row) for row in levels) if self.size + at else ()
+        return Tail(self.size + at, rows, last), filled
 
     def root(self) -> bytes:
         """The root of the whole tree."""
