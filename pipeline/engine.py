@@ -12,8 +12,6 @@ under its public name only after the commit of its release; a process that dies 
 
 from __future__ import annotations
 
-import datetime as dt
-import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -31,6 +29,7 @@ from ..provenance.preview import Preview
 from ..provenance.record import redacted
 from ..safety.decision import Decision, Verdict
 from ..safety.judge import check_text
+from .account import facts, outcome
 from .energy import Energy, EnergyMeter
 from .finish import Finished, Material
 from .generators.base import Sampling
@@ -122,8 +121,16 @@ class Engine:
             digest = run.stage("digest", lambda: pixel_digest(made.frames))
             energy = meter.spent()
             replayable = {**chosen, "pixel_digest": digest, "model": asked["model"]}
-            facts = self._facts(
-                run, intent, "generate", "generated", asked["policy"], energy, {"pixels": digest}, replayable
+            known = facts(
+                run,
+                intent,
+                kind="generate",
+                source_type="generated",
+                policy=asked["policy"],
+                energy=energy,
+                inputs={"pixels": digest},
+                sampling=replayable,
+                time=parts.clock(),
             )
             statement = Statement(
                 asset_id=intent.asset_id,
@@ -139,11 +146,11 @@ class Engine:
                     "policy": asked["policy"],
                     "verdict": max(judged.verdict, decision.verdict).word,
                     "energy": energy.as_dict(),
-                    **redacted(facts),
+                    **redacted(known),
                 },
             )
             material = Material(made.kind, made.frames, made.rate, made.sound)
-            return self._finish(run, intent, work, material, statement, judged, decision, energy, replayable, facts)
+            return self._finish(run, intent, work, material, statement, judged, decision, energy, replayable, known)
 
     # ── seal ─────────────────────────────────────────────────────────────────────────────────────────────────
     def seal(self, request: SealRequest, progress: Progress = no_progress) -> Outcome:
@@ -184,8 +191,16 @@ class Engine:
                 rgb, keep = media.picture()
                 frames = (Frame(rgb),)
             energy = meter.spent()
-            facts = self._facts(
-                run, intent, "seal", request.source_type, asked["policy"], energy, {"source_sha256": source}, {}
+            known = facts(
+                run,
+                intent,
+                kind="seal",
+                source_type=request.source_type,
+                policy=asked["policy"],
+                energy=energy,
+                inputs={"source_sha256": source},
+                sampling={},
+                time=parts.clock(),
             )
             statement = Statement(
                 asset_id=intent.asset_id,
@@ -199,12 +214,12 @@ class Engine:
                     "verdict": decision.verdict.word,
                     "energy": energy.as_dict(),
                     "source": {"sha256": source},
-                    **redacted(facts),
+                    **redacted(known),
                 },
             )
             material = Material(media.info.kind, frames, media.info.rate, media, keep, media)
             return self._finish(
-                run, intent, work, material, statement, None, decision, energy, {"source_sha256": source}, facts
+                run, intent, work, material, statement, None, decision, energy, {"source_sha256": source}, known
             )
 
     # ── what both share ──────────────────────────────────────────────────────────────────────────────────────
@@ -231,37 +246,6 @@ class Engine:
                 failure = StageError(f"the request failed: {type(error).__name__}", code="engine.unexpected")
                 self._fail(identity, failure)
                 raise failure from error
-
-    def _facts(
-        self,
-        run: Run,
-        intent: OpenIntent,
-        kind: str,
-        source_type: str,
-        policy: dict[str, str],
-        energy: Energy,
-        inputs: dict[str, str],
-        sampling: dict[str, Any],
-    ) -> dict[str, Any]:
-        """What the decision record says of the time before signing. ``inputs``: digests of what the guards saw."""
-        return {
-            "asset_id": str(intent.asset_id),
-            "intent": str(intent.id),
-            "kind": kind,
-            "actor": intent.actor,
-            "source_type": source_type,
-            "time": self._now(),
-            "policy": policy,
-            "commitments": intent.commitments | run.commitments,
-            "decisions": list(run.decisions),
-            "approved_by": [],  # of people: none had to; a machine's verdict is in the decisions
-            "inputs": inputs,
-            "sampling": sampling,
-            "energy": energy.as_dict(),
-        }
-
-    def _now(self) -> str:
-        return self.parts.clock().astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _released(self, intent: UUID) -> bool:
         """Whether the release stands in the log. Where that cannot be read, it may: nothing is thrown away then."""
@@ -305,7 +289,7 @@ class Engine:
         decision: Decision,
         energy: Energy,
         replayable: dict[str, Any],
-        facts: dict[str, Any],
+        known: dict[str, Any],
     ) -> Release:
         parts = self.parts
         finisher = parts.finisher()
@@ -353,7 +337,7 @@ class Engine:
                 bindings=bindings,
                 preview=_preview_row(done.preview),
                 entry=claims,
-                account=(facts, claims | _outcome(done, self._now())),
+                account=(known, claims | outcome(done, parts.clock())),
             ),
             timed=False,
         )
@@ -394,17 +378,6 @@ def _record(intent: OpenIntent, done: Finished, statement: Statement, index: int
         log_index=index,
         public_name=name,
     )
-
-
-def _outcome(done: Finished, time: str) -> dict[str, Any]:
-    """What the decision record says of the released file, beside the claims of its log entry."""
-    return {
-        "time": time,
-        "manifest_sha256": hashlib.sha256(done.store).hexdigest(),
-        "signer": done.credentials.signer,
-        "timestamp": done.credentials.time,
-        "watermark": None if done.detection is None else {"score": f"{done.detection.score:.3f}"},
-    }
 
 
 def _preview_row(preview: Preview | None) -> PreviewImage | None:

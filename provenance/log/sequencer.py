@@ -59,10 +59,14 @@ class LogTransaction:
         self._tail = None
 
     def append(self, entry: Mapping[str, Any]) -> int:
-        """The index that ``entry`` has once this transaction commits. Raises EntryError, LogError."""
+        """The index that ``entry`` has once this transaction commits. Raises EntryError, LogError.
+
+        What the database says of the caller's own rows, which are written before it, comes as SQLAlchemy raises it.
+        """
         leaf = canonical.encode(entry)
         self.session.flush()
-        return self._append([leaf])
+        with self._log._writing():
+            return self._append([leaf])
 
     def _append(self, leaves: Sequence[bytes]) -> int:
         connection = self.session.connection()

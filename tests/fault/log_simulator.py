@@ -231,7 +231,7 @@ class World:
     def check(self, *, last: bool = False) -> None:
         """The log against the model; against every checkpoint ever handed out at the ``last`` check of a block."""
         log = self.log(0)
-        report = log.verify(self.notes if last else self.fresh)
+        report = log.verify([*(self.notes if last else self.fresh)])
         self.fresh = []
         if not report.ok:
             raise BrokenPromiseError(f"verify: {report.problems}")

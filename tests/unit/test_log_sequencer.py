@@ -229,7 +229,8 @@ def test_a_failed_batch_fails_for_each_of_its_callers_and_only_for_them() -> Non
 @pytest.mark.parametrize("where", ["_take", "_write"])
 def test_an_interrupt_of_who_writes_leaves_the_queue_going(where: str) -> None:
     """Ctrl-C falls wherever it likes: the others get an answer, and the next append finds a free queue."""
-    entered, release, struck = threading.Event(), threading.Event(), []
+    entered, release = threading.Event(), threading.Event()
+    struck: list[bool] = []
 
     def write(leaves: Any, waiting: Any) -> int:
         if not struck and where == "_write":
