@@ -7,6 +7,7 @@ is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -81,12 +82,13 @@ def _fetch(connection: Connection, low: int, high: int) -> list[tuple[object, ..
     is twice as long.
     """
     driver: Any = connection.connection.driver_connection
+    postgres = connection.dialect.name == "postgresql"
+    mark = "%s" if postgres else "?"
     try:
-        if connection.dialect.name == "postgresql":
-            with driver.cursor(binary=True) as cursor:
-                found: list[tuple[object, ...]] = cursor.execute(_CHUNK.format("%s", "%s"), (low, high)).fetchall()
-        else:
-            found = driver.execute(_CHUNK.format("?", "?"), (low, high)).fetchall()
+        # Closed whatever happens: on SQLite a statement that is not done keeps its view of the database.
+        with closing(driver.cursor(binary=True) if postgres else driver.cursor()) as cursor:
+            cursor.execute(_CHUNK.format(mark, mark), (low, high))
+            found: list[tuple[object, ...]] = cursor.fetchall()
     except connection.dialect.loaded_dbapi.Error as error:
         what = str(error).split("\n", 1)[0] or type(error).__name__
         raise LogError(f"the audit log cannot be read: {what}", code="log.read") from error
