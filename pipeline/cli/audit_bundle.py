@@ -115,11 +115,10 @@ def verify(
 
 def _chosen(log: Any, assets: list[str], low: int | None, high: int | None) -> tuple[list[int], list[str]]:
     """Indexes of entries, and ids of the assets that are released among them."""
-    from ...provenance.catalog import Catalog
-    from ...provenance.database import session
     from ...provenance.identity import AssetId
     from ...provenance.log.bundle_verifier import MAX_ENTRIES
     from ...provenance.log.search import Query
+    from ..released import released_asset
 
     size = log.size()
     if not assets or low is not None or high is not None:
@@ -130,12 +129,8 @@ def _chosen(log: Any, assets: list[str], low: int | None, high: int | None) -> t
     else:
         indexes = set()
     for text in assets:
-        ident = AssetId.parse(text)
-        with session(log.engine) as rows:
-            record = Catalog(rows).by_asset_id(ident)
-        if record is None or record.intent_id is None:
-            raise InputError(f"nothing was released here under {ident}", code="input.asset_unknown")
-        indexes |= {index for index, _ in log.search(Query(intent=str(record.intent_id)))}
+        intent = released_asset(log, AssetId.parse(text)).intent
+        indexes |= {index for index, _ in log.search(Query(intent=intent))}
     chosen = sorted(indexes)
     released = [
         str(entry["asset_id"])
@@ -150,13 +145,14 @@ def _enclosures(opened: Any, indexes: list[int], assets: list[str]) -> Enclosure
     from ...provenance.database import session
     from ...provenance.identity import AssetId
     from ...provenance.log.bundle import Enclosures
+    from ..released import released_asset
 
     records, manifests = {}, {}
     with session(opened.log.engine) as rows:
         catalog = Catalog(rows)
         for asset in assets:
             ident = AssetId.parse(asset)
-            if (note := catalog.decision_record(ident)) is not None:
+            if (note := released_asset(opened.log, ident).note) is not None:
                 records[asset] = note
             stores = catalog.manifests(ident)
             manifests[asset] = [stores[label] for label in sorted(stores)]

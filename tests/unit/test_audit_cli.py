@@ -123,6 +123,51 @@ def test_the_record_is_shown_after_it_was_checked(
     run(installation, "record", str(released.asset_id), code=1)
 
 
+def test_evidence_of_another_asset_is_not_handed_out(
+    installation: Installation, engine: Engine, released: Release, tmp_path: Path
+) -> None:
+    """The catalog's rows can be changed, the log cannot: what is swapped there is noticed before it is given away."""
+    other = engine.generate(GenerateRequest("a blue boat", seed=8))
+    assert isinstance(other, Release)
+    mine, theirs = str(released.asset_id), str(other.asset_id)
+    for command in (["prove", mine, "-o"], ["record", mine, "-o"], ["bundle", "make", mine, "-o"]):
+        run(installation, *command, str(tmp_path / "good"))
+
+    def swap(statement: str) -> None:
+        with installation.log.engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+    swap(f"UPDATE assets SET log_index = {other.log.index} WHERE asset_id = {released.asset_id.value}")  # noqa: S608
+    for command in (["prove", mine, "-o"], ["record", mine, "-o"], ["bundle", "make", mine, "-o"], ["show", mine]):
+        run(installation, *command, *([str(tmp_path / "bad")] if command[-1] == "-o" else []), code=1)
+    swap(f"UPDATE assets SET log_index = {released.log.index} WHERE asset_id = {released.asset_id.value}")  # noqa: S608
+    swap(
+        "UPDATE decision_records SET note = (SELECT note FROM decision_records AS other WHERE other.asset_id = "
+        f"{other.asset_id.value}) WHERE asset_id = {released.asset_id.value}"  # noqa: S608
+    )
+    run(installation, "record", mine, code=1)
+    run(installation, "record", theirs)
+    assert not (tmp_path / "bad").exists()
+
+
+def test_nothing_is_written_over_the_installation_s_own_files(installation: Installation, released: Release) -> None:
+    before = {path: path.read_bytes() for path in installation.folder.rglob("*") if path.is_file()}
+    for name in ("audit.db", "audit.db-wal", "checkpoint.guard", "new", "keys/log.key", f"assets/{released.file.name}"):
+        target = str(installation.folder / name)
+        run(installation, "prove", str(released.asset_id), "-o", target, code=1)
+        run(installation, "export", "-o", target, code=1)
+    assert {path for path in installation.folder.rglob("*") if path.is_file()} >= set(before)
+    assert json.loads(run(installation, "verify", "--json"))["ok"]
+
+
+def test_looking_at_a_log_that_is_not_there_makes_none(tmp_path: Path) -> None:
+    for words in (["verify"], ["show"], ["tail"], ["doctor"], ["export", "-o", str(tmp_path / "x")]):
+        result = CliRunner().invoke(app, ["--data-dir", str(tmp_path / "nowhere"), "audit", *words])
+        assert result.exit_code == 1
+        assert getattr(result.exception, "code", "") == "input.no_log"
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_the_log_as_a_table(installation: Installation, released: Release, tmp_path: Path) -> None:
     said = json.loads(run(installation, "export", "-o", str(tmp_path / "log.parquet"), "--json"))
     table = pq.read_table(tmp_path / "log.parquet")
