@@ -141,10 +141,8 @@ def test_evidence_of_another_asset_is_not_handed_out(
     for command in (["prove", mine, "-o"], ["record", mine, "-o"], ["bundle", "make", mine, "-o"], ["show", mine]):
         run(installation, *command, *([str(tmp_path / "bad")] if command[-1] == "-o" else []), code=1)
     swap(f"UPDATE assets SET log_index = {released.log.index} WHERE asset_id = {released.asset_id.value}")  # noqa: S608
-    swap(
-        "UPDATE decision_records SET note = (SELECT note FROM decision_records AS other WHERE other.asset_id = "
-        f"{other.asset_id.value}) WHERE asset_id = {released.asset_id.value}"  # noqa: S608
-    )
+    taken = f"(SELECT note FROM decision_records AS other WHERE other.asset_id = {other.asset_id.value})"  # noqa: S608
+    swap(f"UPDATE decision_records SET note = {taken} WHERE asset_id = {released.asset_id.value}")  # noqa: S608
     run(installation, "record", mine, code=1)
     run(installation, "record", theirs)
     assert not (tmp_path / "bad").exists()
