@@ -39,8 +39,6 @@ from .store import FolderStore
 if TYPE_CHECKING:
     from ..provenance.log.publishing import Publishing
 
-LOG_NAME = "filigrana.org/log"
-
 
 def utc_now() -> dt.datetime:
     return dt.datetime.now(dt.UTC)
@@ -95,7 +93,9 @@ class Installation:
         log_key = self.keys.folder / "log.key"
         if not log_key.exists():
             try:
-                Ed25519LogSigner.create(log_key, LOG_NAME)
+                # A witness tells logs apart by their names, so no two may have one.
+                name = self.settings.log_name or f"filigrana.org/log/{secrets.token_hex(8)}"
+                Ed25519LogSigner.create(log_key, name)
                 made.append("log.key")
             except KeyStoreError:
                 if not log_key.exists():
@@ -114,13 +114,13 @@ class Installation:
         file = self.settings.database_file
         return f"data folder {self.folder}, " + ("a database server" if file is None else f"database {file}")
 
-    def _second_key(self) -> CosignerKey | None:
+    def _second_key(self, name: str) -> CosignerKey | None:
         """The log's ML-DSA-44 key, made when the settings first ask for it."""
         if not self.settings.log_ml_dsa:
             return None
         path = self.keys.folder / "log-mldsa.key"
         try:
-            return CosignerKey.load(path) if path.exists() else CosignerKey.create(path, LOG_NAME)
+            return CosignerKey.load(path) if path.exists() else CosignerKey.create(path, name)
         except KeyStoreError:
             if not path.exists():
                 raise
@@ -135,8 +135,14 @@ class Installation:
     def log(self) -> AuditLog:
         self.ensure_keys()
         signer = Ed25519LogSigner.load(self.keys.folder / "log.key")
+        wanted = self.settings.log_name
+        if wanted is not None and wanted != signer.name:
+            raise SettingsError(
+                f"the log's key is named {signer.name}, and the setting log_name says {wanted}",
+                hint="A log keeps its name for as long as it lives: take the setting away, or start another log.",
+            )
         return AuditLog(
-            self.settings.database_url, signer=signer, guard_path=self.guard_path, second=self._second_key()
+            self.settings.database_url, signer=signer, guard_path=self.guard_path, second=self._second_key(signer.name)
         )
 
     @cached_property

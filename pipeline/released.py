@@ -5,12 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InputError, TamperError
+from ..errors import FiligranaError, InputError, TamperError
 from ..provenance.catalog import AssetRecord, Catalog
 from ..provenance.database import session
 from ..provenance.identity import AssetId
+from ..provenance.log.search import Query
 from ..provenance.log.sequencer import AuditLog
 from ..provenance.record import note_digest, open_record
+from .request import Progress
+
+
+def catalog_problems(log: AuditLog, progress: Progress) -> list[str]:
+    """Every release in the log held against its rows in the catalog, and the other way round. Sentences for people."""
+    found: list[str] = []
+    seen = 0
+    size = log.size()
+    for index, entry in log.search(Query(type="release")):
+        seen += 1
+        progress("catalog", index, size)
+        try:
+            released = released_asset(log, AssetId.parse(str(entry.get("asset_id"))))
+        except FiligranaError as error:
+            found.append(error.message)
+            continue
+        if released.index != index:
+            found.append(f"entry {index} releases {entry.get('asset_id')} again: entry {released.index} did before")
+    with session(log.engine) as rows:
+        count = Catalog(rows).count()
+    if count > seen:
+        found.append(f"the catalog has {count} assets; the log has {seen} releases")
+    return found
 
 
 @dataclass(frozen=True)
@@ -36,6 +60,8 @@ def released_asset(log: AuditLog, ident: AssetId) -> ReleasedAsset:
         catalog = Catalog(rows)
         row, note = catalog.by_asset_id(ident), catalog.decision_record(ident)
     if row is None or row.log_index is None:
+        for index, _ in log.search(Query(type="release", asset_id=str(ident))):
+            raise TamperError(f"the log has the release of {ident} (entry {index}); the catalog's row of it is gone")
         raise InputError(
             f"nothing was released here under {ident}",
             code="input.asset_unknown",

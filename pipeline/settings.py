@@ -51,6 +51,11 @@ class Settings(BaseSettings):
     watermark_layers: list[str] = Field(
         [], description="further marks over the default one: dwtdctsvd, rivagan, trustmark, videoseal"
     )
+    log_name: str | None = Field(
+        None,
+        pattern=r"^[^\s+\x00-\x1f]{1,200}$",
+        description="the log's name, unique in the world, such as example.com/audit; fixed when its key is made",
+    )
     log_ml_dsa: bool = Field(False, description="sign checkpoints with ML-DSA-44 too (adds 3 KB to each proof)")
     publish_prompt: bool = Field(False, description="write the prompt's text into released files")
     guard_timeout: float = Field(30.0, gt=0, le=600, description="seconds that a guard may take")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from ..errors import ProvenanceError
@@ -151,6 +151,10 @@ class Catalog:
         """The asset whose manifest has this label (``urn:c2pa:...``)."""
         row = self._session.scalar(select(Asset).join(Manifest).where(Manifest.label == label))
         return None if row is None else _record(row)
+
+    def count(self) -> int:
+        """How many assets there are."""
+        return int(self._session.scalar(select(func.count()).select_from(Asset)) or 0)
 
     def newest(self, limit: int = 20) -> tuple[AssetRecord, ...]:
         """The latest releases, newest first."""

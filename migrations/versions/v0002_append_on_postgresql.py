@@ -106,10 +106,10 @@ BEGIN
   SELECT place INTO place_of_mine FROM log_queue WHERE handover = mine;
   -- Only the newest places: the rest of the index is rows that are long gone. And not more than 8 MiB of them.
   SELECT array_agg(place) INTO others FROM (
-    SELECT place, sum(bytes) OVER (ORDER BY place) AS total FROM (
+    SELECT place, bytes, sum(bytes) OVER (ORDER BY place) AS total FROM (
       SELECT place, bytes FROM log_queue
         WHERE place > newest - 4096 AND handover <> mine ORDER BY place LIMIT 32) AS few) AS summed
-    WHERE total < 8388608;
+    WHERE total - bytes < 8388608;
   IF others IS NULL THEN
     first := filigrana_write(mine, own, ARRAY[place_of_mine]);
   ELSE

@@ -36,9 +36,13 @@ def verify_(
         Optional[list[Path]],  # noqa: UP045
         typer.Option(help="A signed checkpoint that was kept elsewhere; may be given several times."),
     ] = None,
+    catalog: Annotated[
+        bool, typer.Option("--catalog", help="Hold every release against the catalog and its decision record too.")
+    ] = False,
     json_: JSON = False,
 ) -> None:
     """Recomputes the whole log against itself, its guard and outside checkpoints. Exit codes: 0 intact, 5 not."""
+    from ..released import catalog_problems
     from .output import emit_json, err, out, progress_bars
 
     notes: dict[str, str] = {}
@@ -50,18 +54,22 @@ def verify_(
     with reading() as opened, progress_bars(json_) as tell:
         report = opened.log.verify(notes, lambda done, total: tell("verify", done, total))
         tell("verify", 1, 1)
+        problems = list(report.problems)
+        if catalog and report.ok:
+            problems += catalog_problems(opened.log, tell)
+            tell("catalog", 1, 1)
     if json_:
         emit_json(
             {
-                "ok": report.ok,
+                "ok": not problems,
                 "entries": report.entries,
                 "root": report.root,
                 "first_bad": report.first_bad,
                 "seconds": round(report.seconds, 4),
-                "problems": list(report.problems),
+                "problems": problems,
             }
         )
-    elif report.ok:
+    elif not problems:
         out.print(f"[green]intact[/green]: {report.entries} entries, root {report.root[:16]}…, {report.seconds:.2f} s")
         if not notes:
             out.print(
@@ -70,9 +78,9 @@ def verify_(
             )
     else:
         err.print("[red]not intact[/red]")
-        for problem in report.problems:
+        for problem in problems:
             err.print(f"  {escape(problem)}")
-    raise typer.Exit(0 if report.ok else 5)
+    raise typer.Exit(5 if problems else 0)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from ...errors import InputError
-from .state import installation, reading
+from .state import reading
 
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 
@@ -27,7 +27,7 @@ def erase(
 
     if not yes and (json_ or not typer.confirm(f"Destroy the key of {subject!r}? Its texts can never be read again.")):
         raise InputError("nothing was erased", code="input.confirm", hint="Give --yes.")
-    with installation() as opened:
+    with reading() as opened:
         index, entry = opened.ledger.erase(subject)
         clean = opened.ledger.reclaim()
     if json_:
@@ -52,7 +52,7 @@ def retain(
     from ...provenance.vault import Vault
     from .output import emit_json, out
 
-    with installation() as opened:
+    with reading() as opened:
         period = days or opened.pack.document.retention_days
         if period is None:
             raise InputError(

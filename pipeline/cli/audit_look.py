@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -9,11 +10,14 @@ import typer
 from ...errors import InputError
 from .state import reading
 
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 
 
 def show(
-    what: Annotated[str | None, typer.Argument(help="An asset id or an entry's index; default: the latest.")] = None,
+    what: Annotated[
+        str | None, typer.Argument(help="An asset's or request's id, or an entry's index; default: the latest.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many entries.")] = 20,
     json_: JSON = False,
 ) -> None:
@@ -115,6 +119,8 @@ def _chosen(log: Any, what: str | None, limit: int) -> Any:
         return log.entries(max(0, size - limit), size)
     if what.isascii() and what.isdecimal() and len(what) < 12:
         return [(int(what), log.entry(int(what)))]
+    if _UUID.fullmatch(what):
+        return log.search(Query(intent=what.lower()))
     return log.search(Query(intent=_intent_of(log, what)))
 
 

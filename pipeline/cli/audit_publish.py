@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from ...errors import FiligranaError, InputError
-from .state import installation
+from .state import reading
 
 if TYPE_CHECKING:
     from ...provenance.log.publishing import PublishReport
@@ -26,7 +26,7 @@ def publish(json_: JSON = False) -> None:
 
     Exit codes: 0 every target has it, 1 one has not, or too few witnesses cosigned.
     """
-    with installation() as opened:
+    with reading() as opened:
         _some_target(opened)
         report = opened.publishing.run(opened.log)
     _show(report, json_)
@@ -43,7 +43,7 @@ def watch(
     def end(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
-    with installation() as opened:
+    with reading() as opened:
         _some_target(opened)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from ...errors import InputError, LogError
-from .state import installation
+from .state import reading
 
 if TYPE_CHECKING:
     from ...provenance.log.note import VerifierKey
@@ -27,7 +27,7 @@ def export_site(
     from ...provenance.log.site_export import export
     from .output import emit_json, out, progress_bars
 
-    with installation() as opened, progress_bars(json_) as tell:
+    with reading() as opened, progress_bars(json_) as tell:
         opened.log.checkpoint()
         report = export(
             opened.log,
@@ -64,7 +64,7 @@ def serve(
     from ...provenance.log.site_server import SiteServer
     from .output import emit_json, out
 
-    with installation() as opened:
+    with reading() as opened:
         site = LogSite(opened.log, opened.folder / "checkpoints")
         head = site.head()  # a log that does not fit its checkpoint is told now, not to the first reader
         with SiteServer(site, host, port) as server:

@@ -68,7 +68,14 @@ class Witness:
                 raise wrong("a log's key is of the type 0x01 or 0x06")
             if len(key.name.encode()) > MAX_NAME_BYTES:
                 raise wrong("an origin has at most 255 bytes")
-            self._logs.setdefault(key.name, []).append(key)
+            known = self._logs.setdefault(key.name, [])
+            if any(other.kind == key.kind and other != key for other in known):
+                raise LogError(
+                    f"two logs are named {key.name}: a witness cannot tell them apart",
+                    code="log.witness",
+                    hint="A log's name must be its own. Its Ed25519 and its ML-DSA-44 key may be given together.",
+                )
+            known.append(key)
         if len({key.name for key in self.keys}) != 1:
             raise wrong("a witness has at least one key, and all under one name")
         if self.keys[0].name in self._logs:

@@ -148,6 +148,53 @@ def test_evidence_of_another_asset_is_not_handed_out(
     assert not (tmp_path / "bad").exists()
 
 
+def test_the_catalog_is_held_against_the_log_when_asked(
+    installation: Installation, engine: Engine, released: Release
+) -> None:
+    assert isinstance(engine.generate(GenerateRequest("a blue boat", seed=8)), Release)
+    assert json.loads(run(installation, "verify", "--catalog", "--json"))["ok"]
+
+    def change(*statements: str) -> list[str]:
+        with installation.log.engine.begin() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+        assert json.loads(run(installation, "verify", "--json"))["ok"]
+        problems: list[str] = json.loads(run(installation, "verify", "--catalog", "--json", code=5))["problems"]
+        return problems
+
+    ident = released.asset_id.value
+    changed = change(f"UPDATE assets SET byte_count = 1, sha256 = zeroblob(32) WHERE asset_id = {ident}")  # noqa: S608
+    assert changed == [
+        f"the catalog's row of {released.asset_id} is not what entry {released.log.index} of the log says"
+    ]
+    tables = ("decision_records", "manifests", "bindings", "previews", "assets")
+    gone = change(*(f"DELETE FROM {table} WHERE asset_id = {ident}" for table in tables))  # noqa: S608
+    assert gone == [
+        f"the log has the release of {released.asset_id} (entry {released.log.index}); the catalog's row of it is gone"
+    ]
+    assert "the catalog's row of it is gone" in str(
+        CliRunner()
+        .invoke(app, ["--data-dir", str(installation.folder), "audit", "show", str(released.asset_id)])
+        .exception
+    )
+    added = change(
+        "INSERT INTO assets (asset_id, media, mime, sha256, byte_count, created_at, source_type) "
+        "SELECT 7, media, mime, zeroblob(32), 1, created_at, source_type FROM assets LIMIT 1",
+        "INSERT INTO assets (asset_id, media, mime, sha256, byte_count, created_at, source_type) "
+        "SELECT 8, media, mime, zeroblob(31), 1, created_at, source_type FROM assets LIMIT 1",
+    )
+    assert "the catalog has 3 assets; the log has 2 releases" in added
+
+
+def test_a_refused_request_is_found_by_the_id_that_its_author_was_shown(
+    installation: Installation, engine: Engine
+) -> None:
+    refused = engine.generate(GenerateRequest("a sexual picture of a child"))
+    assert isinstance(refused, Refusal)
+    shown = rows(run(installation, "show", refused.intent, "--json"))
+    assert [row["entry"]["type"] for row in shown] == ["intent", "decision", "refused"]
+
+
 def test_nothing_is_written_over_the_installation_s_own_files(installation: Installation, released: Release) -> None:
     before = {path: path.read_bytes() for path in installation.folder.rglob("*") if path.is_file()}
     for name in ("audit.db", "audit.db-wal", "checkpoint.guard", "new", "keys/log.key", f"assets/{released.file.name}"):
@@ -159,7 +206,8 @@ def test_nothing_is_written_over_the_installation_s_own_files(installation: Inst
 
 
 def test_looking_at_a_log_that_is_not_there_makes_none(tmp_path: Path) -> None:
-    for words in (["verify"], ["show"], ["tail"], ["doctor"], ["export", "-o", str(tmp_path / "x")]):
+    looking = (["verify"], ["show"], ["tail"], ["doctor"], ["export", "-o", str(tmp_path / "x")], ["publish"])
+    for words in (*looking, ["erase", "bob", "--yes"], ["retain"], ["tiles", "-o", str(tmp_path / "t")], ["serve"]):
         result = CliRunner().invoke(app, ["--data-dir", str(tmp_path / "nowhere"), "audit", *words])
         assert result.exit_code == 1
         assert getattr(result.exception, "code", "") == "input.no_log"

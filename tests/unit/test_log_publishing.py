@@ -608,6 +608,10 @@ def app() -> Any:
 
 def test_publish_says_what_came_of_it(app: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(CliRunner().invoke(app, ["publish"]).exception, InputError)
+    house = Installation(load_settings(data_dir=tmp_path / "data"))
+    house.ledger.unfinished()
+    house.close()
+    assert isinstance(CliRunner().invoke(app, ["publish"]).exception, InputError)
     monkeypatch.setenv("FILIGRANA_LOG_PUBLISH", json.dumps([str(tmp_path / "out"), "tsa"]))
     done = CliRunner().invoke(app, ["publish", "--json"])
     assert done.exit_code == 0, done.output
@@ -651,3 +655,34 @@ def test_doctor_tells_what_was_not_published(tmp_path: Path, home: Path) -> None
     assert "nowhere" in Publishing([], home).summary()
     assert "nothing was published yet" in Publishing([Doubtful()], home).summary()
     assert isinstance(PublishReport(True, 0, "", (), (), 0.0).busy, bool)
+
+
+def test_a_slower_machine_does_not_take_a_newer_checkpoint_for_tampering(
+    log: AuditLog, home: Path, tmp_path: Path
+) -> None:
+    """Two machines write to one log and publish to one folder; the one that signed first comes last."""
+    fill(log, 3)
+    early = log.checkpoint()
+    fill(log, 5)
+    late = log.checkpoint()
+    target = PlacePublisher(FolderPlace(tmp_path / "out"))
+    for note in (late, early):
+        receipt = target.publish(Publication(note, Checkpoint.open(note, log.keys)), log)
+        assert ("a newer `checkpoint`" in receipt.text) == (note == early)
+    assert (tmp_path / "out" / "checkpoint").read_text() == late
+    assert (tmp_path / "out" / str(Checkpoint.open(early, log.keys).size)).read_text() == early
+
+
+def test_every_installation_s_log_has_a_name_of_its_own(tmp_path: Path) -> None:
+    one, two, three = (Installation(load_settings(data_dir=tmp_path / name)) for name in "abc")
+    names = {each.log.signer.name for each in (one, two, three)}
+    assert len(names) == 3
+    named = Installation(load_settings(data_dir=tmp_path / "d", log_name="example.com/audit"))
+    assert named.log.signer.name == "example.com/audit"
+    with pytest.raises(SettingsError, match="log_name"):
+        _ = Installation(load_settings(data_dir=tmp_path / "a", log_name="example.com/other")).log
+    for wrong in ("", "two words", "a+b"):
+        with pytest.raises(SettingsError):
+            load_settings(data_dir=tmp_path / "e", log_name=wrong)
+    for each in (one, two, three, named):
+        each.close()

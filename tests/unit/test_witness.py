@@ -635,3 +635,12 @@ def test_the_command_serves_until_it_is_told_to_stop(folder: Path, log: SmallLog
         assert (process.returncode, out, err) == (0, "", "")
     finally:
         process.kill()
+
+
+def test_two_logs_of_one_name_are_not_watched_together(folder: Path, log: SmallLog, tmp_path: Path) -> None:
+    """A witness knows a log by its name: the second one would look like a rewritten first one."""
+    other = SmallLog(tmp_path / "same name.key", leaves=7)
+    with pytest.raises(LogError, match="two logs are named"):
+        Witness.open(folder, [log.signer.verifier_key, other.signer.verifier_key])
+    second = CosignerKey.create(tmp_path / "log-mldsa.key", log.signer.name)
+    assert Witness.open(folder, [log.signer.verifier_key, second.verifier_key]).origins == (log.signer.name,)
