@@ -28,6 +28,7 @@ class SmallAudit:
 
     def bundle(self, indexes: list[int] | None = None, **options: object) -> Bundle:
         chosen = list(range(2, 7)) if indexes is None else indexes
+        options.setdefault("assets", [ASSET] if 6 in chosen else [])
         return make_bundle(self.log, chosen, self.enclosures, **options)
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 from rich.markup import escape
 
-from ...errors import InputError, TamperError
-from .audit_site import read_note, verifier_key
+from ...errors import InputError, LogError, TamperError
+from .audit_site import WITNESS, read_note, verifier_key
 from .state import installation
 
 if TYPE_CHECKING:
@@ -36,20 +36,27 @@ def make(
 
     Without assets and without --from and --to, the whole log.
     """
+    from ...provenance.identity import AssetId
     from ...provenance.log.bundle import make_bundle
+    from ...provenance.log.note import Checkpoint
     from ...provenance.log.places import write_file
     from .output import emit_json, out
     from .state import check_output
 
     check_output(output)
+    if from_ is not None and to is not None and from_ >= to:
+        raise InputError("--from is not below --to", code="input.bundle")
     kept = [read_note(path) for path in checkpoint or []]
     with installation() as opened:
-        opened.log.checkpoint()
-        indexes, assets = _chosen(opened.log, asset or [], from_, to)
+        # Others may write meanwhile: whatever comes after this checkpoint is not looked at.
+        size = Checkpoint.open(opened.log.checkpoint(), opened.log.keys).size
+        asked = [str(AssetId.parse(text)) for text in asset or []]
+        indexes, assets = _chosen(opened.log, size, asked, from_, to)
         bundle = make_bundle(
             opened.log,
             indexes,
             _enclosures(opened, indexes, assets),
+            assets=asked,
             kept=kept,
             witnesses=[key for item in opened.publishing.publishers for key in getattr(item, "keys", ())],
             cosigned=opened.publishing.archive,
@@ -59,10 +66,12 @@ def make(
         write_file(output, bundle.data)
     except OSError as error:
         raise InputError(f"{output.name} cannot be written: {error.strerror}", code="input.target") from error
+    clamped = size if to is not None and to > size else None
     if json_:
         emit_json(
             {
                 "file": str(output),
+                "clamped_to": clamped,
                 "entries": bundle.entries,
                 "size": bundle.size,
                 "bytes": len(bundle.data),
@@ -71,6 +80,8 @@ def make(
         )
     else:
         out.print(f"{escape(str(output))}: {bundle.entries} entries under the checkpoint over {bundle.size}")
+        if clamped is not None:
+            out.print(f"--to {to} is beyond the log: the bundle goes up to {clamped}, which is all there was")
         out.print(f"[dim]Give the auditor the log's key by another way: {escape(key)}[/dim]")
 
 
@@ -84,10 +95,19 @@ def verify(
         ),
     ] = None,
     checkpoint: KEPT = None,
+    witness: WITNESS = None,
+    asset: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="An asset id whose release must be in the bundle; may be given several times."),
+    ] = None,
     json_: JSON = False,
 ) -> None:
-    """Checks a bundle offline, with this program instead of the one in it. Exit codes: 0 intact, 5 not, 1 not tried."""
-    from ...provenance.log.bundle import same_code
+    """Checks a bundle offline, with this program instead of the one in it.
+
+    Exit codes: 0 intact, 5 not, 1 not tried, or a kept checkpoint cannot be compared with it.
+    """
+    from ...provenance.identity import AssetId
+    from ...provenance.log.bundle import same_code, same_readme
     from ...provenance.log.bundle_format import MAX_BYTES, unpack
     from ...provenance.log.bundle_main import as_dict, as_text, read_bounded
     from ...provenance.log.bundle_verifier import verify_bundle
@@ -98,29 +118,37 @@ def verify(
     except (OSError, ValueError) as error:
         raise InputError(f"{file.name} cannot be read: {error}", code="input.file") from error
     report = verify_bundle(
-        data, [verifier_key(text) for text in key or []], [read_note(path) for path in checkpoint or []]
+        data,
+        [verifier_key(text) for text in key or []],
+        [read_note(path) for path in checkpoint or []],
+        witnesses=[verifier_key(text) for text in witness or []],
+        assets=[str(AssetId.parse(text)) for text in asset or []],
     )
     try:
-        same = same_code(unpack(data))
+        members = unpack(data)
+        same, same_words = same_code(members), same_readme(members, report)
     except TamperError:
-        same = False
+        same = same_words = False
     if json_:
-        emit_json(as_dict(report) | {"same_verifier": same})
+        emit_json(as_dict(report) | {"same_verifier": same, "same_readme": same_words})
     else:
         out.print(escape(as_text(report)), end="")
         if not same:
             out.print("The verifier inside the file is not the one of this version: do not run it without reading it.")
-    raise typer.Exit(0 if report.ok else 5)
+        if not same_words:
+            out.print("README.txt inside the file is not what this version writes: do not rely on what it says.")
+    raise typer.Exit(report.exit_code)
 
 
-def _chosen(log: Any, assets: list[str], low: int | None, high: int | None) -> tuple[list[int], list[str]]:
-    """Indexes of entries, and ids of the assets that are released among them."""
+def _chosen(log: Any, size: int, assets: list[str], low: int | None, high: int | None) -> tuple[list[int], list[str]]:
+    """Indexes of entries below ``size``, and ids of the assets that are released among them."""
     from ...provenance.identity import AssetId
     from ...provenance.log.bundle_verifier import MAX_ENTRIES
     from ...provenance.log.search import Query
     from ..released import released_asset
 
-    size = log.size()
+    if low is not None and low >= size:
+        raise InputError(f"--from is beyond the log, which has {size} entries", code="input.bundle")
     if not assets or low is not None or high is not None:
         start, stop = low or 0, size if high is None else min(high, size)
         if stop - start > MAX_ENTRIES:
@@ -129,8 +157,10 @@ def _chosen(log: Any, assets: list[str], low: int | None, high: int | None) -> t
     else:
         indexes = set()
     for text in assets:
-        intent = released_asset(log, AssetId.parse(text)).intent
-        indexes |= {index for index, _ in log.search(Query(intent=intent))}
+        found = released_asset(log, AssetId.parse(text))
+        if found.index >= size:
+            raise LogError(f"{text} was released after this checkpoint", code="log.bundle", hint="Try again.")
+        indexes |= {index for index, _ in log.search(Query(intent=found.intent), 0, size)}
     chosen = sorted(indexes)
     released = [
         str(entry["asset_id"])

@@ -15,6 +15,13 @@ from .state import reading
 if TYPE_CHECKING:
     from ...provenance.log.note import VerifierKey
 
+WITNESS = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        help="A witness's verifier key, from elsewhere, or a file that holds it: no other cosignature counts. May be "
+        "given several times."
+    ),
+]
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 
 
@@ -93,15 +100,24 @@ def verify_site(
         Optional[list[Path]],  # noqa: UP045
         typer.Option(help="A checkpoint kept from earlier, which the files must contain; may be given several times."),
     ] = None,
+    witness: WITNESS = None,
     json_: JSON = False,
 ) -> None:
     """Checks a log by its static files alone: every entry, every tile, the signed root. Exit codes: 0 intact, 5 not."""
+    from ...provenance.log.cosignature import utc
     from ...provenance.log.site_reader import verify_site as check
     from .output import emit_json, err, out, progress_bars
 
     notes = [read_note(path) for path in checkpoint or []]
+    witnesses = [verifier_key(text) for text in witness or []]
     with progress_bars(json_) as tell:
-        report = check(source, [verifier_key(text) for text in key], notes, lambda at, of: tell("verify", at, of))
+        report = check(
+            source,
+            [verifier_key(text) for text in key],
+            notes,
+            lambda at, of: tell("verify", at, of),
+            witnesses=witnesses,
+        )
         tell("verify", 1, 1)
     if json_:
         emit_json(
@@ -113,6 +129,7 @@ def verify_site(
                 "root": report.root,
                 "first_bad": report.first_bad,
                 "outside": report.outside,
+                "cosigned": [{"witness": item.key.name, "time": item.time} for item in report.cosigned],
                 "seconds": round(report.seconds, 4),
                 "problems": list(report.problems),
             }
@@ -122,6 +139,13 @@ def verify_site(
             f"[green]intact[/green]: {report.entries} entries of {escape(report.origin)}, root {report.root[:16]}…, "
             f"{report.seconds:.2f} s"
         )
+        for item in report.cosigned:
+            out.print(f"cosigned up to entry {report.entries - 1} by {escape(item.key.name)}, at {utc(item.time)}")
+        for other in witnesses:
+            if other not in [item.key for item in report.cosigned]:
+                out.print(f"not checked: this checkpoint has no cosignature that counts by {escape(other.name)}")
+        if not report.cosigned:
+            out.print("not checked: whether others are shown the same log (--witness KEY)")
         if not notes:
             out.print("[dim]Keep the checkpoint, and give it next time with --checkpoint.[/dim]")
     else:

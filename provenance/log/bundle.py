@@ -16,20 +16,30 @@ from ...errors import InputError, LogError, TamperError
 from ..database import reason
 from .bundle_format import MAX_BYTES, pack
 from .bundle_proof import prove_all
-from .bundle_verifier import ENTRIES, FACTS, FORMAT, MAX_ENTRIES, checkpoint_name, verify_bundle
+from .bundle_readme import readme
+from .bundle_verifier import ENTRIES, FACTS, FORMAT, MAX_ENTRIES, BundleReport, checkpoint_name, verify_bundle
+from .cosignature import cosignatures, merge
 from .merkle import _range_hash, consistency_proof
-from .note import Checkpoint, Note, VerifierKey, _b64
+from .note import MAX_NOTE_BYTES, Checkpoint, Note, VerifierKey, _b64
 from .rows import leaf_at
 from .sequencer import AuditLog
 from .site import Head, LogSite
 from .tiles import TileReader
 
 MAX_CHECKPOINTS = 256
+_SEARCHED = 2000
 _CODE = (
     "errors.py",
     *(
         f"provenance/log/{name}.py"
-        for name in ("bundle_enclosed", "bundle_format", "bundle_main", "bundle_proof", "bundle_verifier")
+        for name in (
+            "bundle_enclosed",
+            "bundle_format",
+            "bundle_main",
+            "bundle_outside",
+            "bundle_proof",
+            "bundle_verifier",
+        )
     ),
     *(f"provenance/log/{name}.py" for name in ("cosignature", "merkle", "note", "signatures")),
 )
@@ -74,16 +84,18 @@ def make_bundle(
     indexes: Iterable[int],
     enclosures: Enclosures | None = None,
     *,
+    assets: Iterable[str] = (),
     kept: Iterable[str] = (),
     witnesses: Sequence[VerifierKey] = (),
     cosigned: Path | None = None,
 ) -> Bundle:
     """The bundle of these entries under the newest stored checkpoint, which must cover them all.
 
-    ``kept``: checkpoints that the auditor has: the bundle leads from each of them to its own. ``witnesses``: their
-    keys, for the cosignatures. ``cosigned``: the folder of cosigned notes, as for :class:`.site.LogSite`. Equal
-    arguments and checkpoints give equal bytes. What is handed out is verified first, as the auditor will. Raises
-    InputError, LogError (``log.bundle``), TamperError.
+    ``assets``: ids that it was asked for, whose releases must be among the entries. ``kept``: checkpoints that the
+    auditor has: the bundle leads from each of them to its own. ``witnesses``: their keys. ``cosigned``: the folder of
+    cosigned notes, as for :class:`.site.LogSite`: their cosignatures go with it. Equal arguments, checkpoints and
+    notes give equal bytes. What is handed out is verified first, as the auditor will. Raises InputError, LogError
+    (``log.bundle``), TamperError.
     """
     enclosed = enclosures or Enclosures()
     wanted = sorted(set(indexes))
@@ -98,18 +110,22 @@ def make_bundle(
         raise InputError(f"a bundle takes at most {MAX_ENTRIES} entries", code="input.bundle")
     try:
         with log.engine.connect() as connection:
-            members = _facts(connection, log, head, wanted, list(kept), witnesses)
+            notes = _chain(connection, log, head, list(kept))
+            if cosigned is not None:
+                _add_cosigned(notes, cosigned, log.keys, witnesses)
+            named = {"assets": sorted(set(assets)), "witness_keys": [str(key) for key in witnesses]}
+            members = _facts(connection, log, head, wanted, notes, named)
     except SQLAlchemyError as error:
         raise LogError(f"the audit log cannot be read: {reason(error)}", code="log.read") from error
     count = sum(name.startswith("checkpoints/") for name in members)
     members |= _enclosed(enclosed) | _code()
-    members["README.txt"] = _readme(head, len(wanted)).encode()
+    members["README.txt"] = readme(head.checkpoint.origin, head.checkpoint.size, len(wanted)).encode()
     if sum(map(len, members.values())) > MAX_BYTES // 2:
         raise InputError("the bundle would be too large", code="input.bundle", hint="Choose fewer entries or assets.")
     data = pack(members)
     report = verify_bundle(data, log.keys, list(kept))
-    if not report.ok:
-        raise TamperError(f"the bundle would not hold: {'; '.join(report.problems)}")
+    if not report.ok or not report.compared:
+        raise TamperError(f"the bundle would not hold: {'; '.join(report.problems or report.unchecked)}")
     return Bundle(data, head.checkpoint.size, len(wanted), count)
 
 
@@ -118,11 +134,10 @@ def _facts(
     log: AuditLog,
     head: Head,
     wanted: Sequence[int],
-    kept: Sequence[str],
-    witnesses: Sequence[VerifierKey],
+    notes: Mapping[int, str],
+    named: Mapping[str, Sequence[str]],
 ) -> dict[str, bytes]:
     tiles = TileReader(connection, head.checkpoint.size)
-    notes = _chain(connection, log, head, kept)
     links, before = [], 0
     for size in sorted(notes):
         proof = consistency_proof(before, size, tiles.node)
@@ -130,9 +145,9 @@ def _facts(
         before = size
     proof = prove_all(wanted, head.checkpoint.size, lambda low, high: _range_hash(low, high, tiles.node))
     facts = {
+        **named,
         "format": FORMAT,
         "log_keys": [str(key) for key in log.keys],
-        "witness_keys": [str(key) for key in witnesses],
         "checkpoints": links,
         "runs": _runs(wanted),
         "proof": [_b64(item) for item in proof],
@@ -164,6 +179,39 @@ def _chain(connection: Connection, log: AuditLog, head: Head, kept: Sequence[str
     return found
 
 
+def _add_cosigned(
+    notes: dict[int, str], folder: Path, keys: Sequence[VerifierKey], witnesses: Sequence[VerifierKey]
+) -> None:
+    """Puts the cosignatures kept in ``folder`` on these notes, and the newest cosigned checkpoints (of each witness;
+    of anybody where none is known) among them, looked for among the newest 2,000. Other files there are left alone.
+    """
+    own, wanted, anybody = {key.name for key in keys}, set(witnesses), not witnesses
+    most = max(notes)
+    try:
+        names = [item.name for item in folder.iterdir()]
+    except OSError:
+        return
+    sizes = {int(name) for name in names if name.isascii() and name.isdecimal() and len(name) < 20}
+    for number, size in enumerate(sorted((size for size in sizes if 0 < size <= most), reverse=True)):
+        if size not in notes and (number >= _SEARCHED or not (wanted or anybody)):
+            continue
+        try:
+            with (folder / str(size)).open("rb") as file:
+                kept = file.read(MAX_NOTE_BYTES + 1).decode("utf-8")
+            checkpoint, parsed = Checkpoint.open(kept, keys), Note.parse(kept)
+            found = {item.key for item in cosignatures(kept, witnesses)}
+            lines = [line for line in parsed.signatures if line.name not in own]
+            new = bool(found & wanted) or (anybody and bool(lines))
+            base = Note.parse(notes.get(size, kept))
+            if checkpoint.size != size or base.text != parsed.text or not (new or size in notes):
+                continue
+            notes[size] = str(merge(base, lines))
+        except (OSError, UnicodeDecodeError, LogError):
+            continue
+        wanted -= found
+        anybody = anybody and not new
+
+
 def _enclosed(enclosed: Enclosures) -> dict[str, bytes]:
     members = {f"records/{asset}.note": note.encode() for asset, note in enclosed.records.items()}
     for asset, stores in enclosed.manifests.items():
@@ -190,6 +238,11 @@ def same_code(members: Mapping[str, bytes]) -> bool:
     return inside == _code()
 
 
+def same_readme(members: Mapping[str, bytes], report: BundleReport) -> bool:
+    """Whether a bundle's README.txt says what this version writes."""
+    return members.get("README.txt") == readme(report.origin, report.size, len(report.indexes)).encode()
+
+
 def _runs(indexes: Sequence[int]) -> list[list[int]]:
     runs: list[list[int]] = []
     for index in indexes:
@@ -198,50 +251,3 @@ def _runs(indexes: Sequence[int]) -> list[list[int]]:
         else:
             runs.append([index, index + 1])
     return runs
-
-
-def _readme(head: Head, entries: int) -> str:
-    return f"""What this file is
-=================
-
-An auditor's bundle: {entries} entries of the log {head.checkpoint.origin}, and what shows that they are
-in it unchanged. It was made under the log's signed checkpoint over {head.checkpoint.size} entries.
-It is a zip archive, and a program.
-
-How to check it
----------------
-
-You need Python 3.11 or newer and the package `cryptography` (pip install cryptography). No network is used.
-
-    python bundle.pyz --key KEY --checkpoint FILE
-
-KEY is the log's verifier key (name+id+base64). Get it from somewhere else than from this file: without it the bundle is
-only checked against the key that it names itself, and anybody can make such a bundle. FILE is a checkpoint of the log
-that you kept from earlier: it shows that nothing before it was rewritten since.
-
-The program in this file came from whoever is being audited. Do not take its word: run the same check from a copy of
-Filigrana that you got elsewhere,
-
-    filigrana audit bundle verify bundle.pyz --key KEY --checkpoint FILE
-
-or read filigrana/provenance/log/bundle_verifier.py; it is short. Exit codes: 0 intact, 5 not intact, 1 not tried.
-
-What is inside
---------------
-
-SHA256SUMS       the digest of every other file here (sha256sum -c SHA256SUMS)
-bundle.json      which entries these are, the proofs, the keys
-entries.jsonl    the entries, one a line, byte for byte as they were hashed
-checkpoints/     signed checkpoints of the log, oldest to newest, with their cosignatures
-records/         decision records: who decided what by which policy, guards and models; signed
-manifests/       C2PA manifests of the released files
-policies/        the policy packs that the decisions name, where they were at hand
-certificates/    certificates of the signer, for reading
-filigrana/       the verifier
-
-What it cannot show
--------------------
-
-Entries that are not in it; what happened before anything was written; what was asked (entries carry keyed commitments
-to prompts, not prompts); and, without a checkpoint that you or a witness kept, whether the whole log was written anew.
-"""

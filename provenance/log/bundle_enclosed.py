@@ -14,7 +14,7 @@ from typing import Any
 from cryptography import x509
 
 from ...errors import LogError, TamperError
-from .note import Note, VerifierKey
+from .note import Checkpoint, Note, VerifierKey
 
 RECORD_TYPE, RECORDS = "filigrana.decision-record.v1", "/records"
 _MAX_PROBLEMS = 50
@@ -22,7 +22,9 @@ _MAX_PROBLEMS = 50
 
 @dataclass(slots=True)
 class Findings:
-    """``keys``: the log's. ``members``: of the bundle. ``entries``: by index, shown to be in the log."""
+    """``keys``: the log's. ``members``: of the bundle. ``entries``: by index, shown to be in the log. ``notes`` and
+    ``roots``: of the linked checkpoints, by size; ``head``: the newest. ``cosigned``: up to which size.
+    """
 
     keys: tuple[VerifierKey, ...]
     checked: list[str] = field(default_factory=list)
@@ -30,6 +32,21 @@ class Findings:
     problems: list[str] = field(default_factory=list)
     members: Mapping[str, bytes] = field(default_factory=dict)
     entries: dict[int, dict[str, Any]] = field(default_factory=dict)
+    notes: dict[int, str] = field(default_factory=dict)
+    roots: dict[int, bytes] = field(default_factory=dict)
+    head: Checkpoint | None = None
+    cosigned: int = 0
+    compared: bool = True
+
+    def member(self, name: str) -> bytes:
+        """Raises TamperError when the bundle has none of this name."""
+        if name not in self.members:
+            raise TamperError(f"the bundle has no {name}")
+        return self.members[name]
+
+    def releases(self, asset: str) -> list[dict[str, Any]]:
+        """The release entries of this asset that are shown."""
+        return [e for e in self.entries.values() if e["type"] == "release" and e.get("asset_id") == asset]
 
     def problem(self, text: str) -> None:
         if len(self.problems) < _MAX_PROBLEMS:
@@ -41,6 +58,7 @@ class Enclosed:
 
     def __init__(self, to: Findings) -> None:
         self.to = to
+        self.named: list[str] = []
 
     def run(self) -> None:
         self._records()
@@ -68,6 +86,8 @@ class Enclosed:
                 self.to.problem(f"the decision record of {asset} is about another file than its release")
             else:
                 count += 1
+                if after.get("manifest_sha256") is not None:
+                    self.named.append(asset)
         if count:
             self.to.checked.append(
                 f"{count} decision records: signed with the log's key, and named by their release entries"
@@ -78,9 +98,10 @@ class Enclosed:
             self.to.unchecked.append(f"Decision records that are not in the bundle: {some(missing)}.")
 
     def _manifests(self) -> None:
-        count = 0
+        count, here = 0, set()
         for name, title in self._named("manifests/", ".c2pa"):
             asset = title.partition("-")[0]
+            here.add(asset)
             note = self.to.members.get(f"records/{asset}.note")
             said = read_record(note.decode("utf-8"), self.to.keys)["after"].get("manifest_sha256") if note else None
             if said is None:
@@ -95,6 +116,11 @@ class Enclosed:
             self.to.checked.append(f"{count} C2PA manifests: the very bytes that the decision records name")
             self.to.unchecked.append(
                 "The signatures inside the C2PA manifests: check the released files with a C2PA tool."
+            )
+        missing = [asset for asset in self.named if asset not in here]
+        if missing:
+            self.to.unchecked.append(
+                f"C2PA manifests that decision records name and that are not in the bundle: {some(missing)}."
             )
 
     def _policies(self) -> None:
@@ -132,7 +158,7 @@ class Enclosed:
         return [(name, name.removeprefix(prefix).removesuffix(suffix)) for name in sorted(found)]
 
     def _release(self, asset: str) -> Mapping[str, Any] | None:
-        found = [e for e in self.to.entries.values() if e["type"] == "release" and e.get("asset_id") == asset]
+        found = self.to.releases(asset)
         return found[0] if len(found) == 1 else None
 
 

@@ -16,27 +16,30 @@ from .note import MAX_NOTE_BYTES, VerifierKey
 
 
 def main(archive: str, arguments: Sequence[str] | None = None) -> int:
-    """Exit codes: 0 intact, 5 not, 1 it could not be tried."""
+    """Exit codes: 0 intact, 5 not, 1 it could not be tried or compared."""
     parser = argparse.ArgumentParser(prog="python bundle.pyz", description="Checks this bundle, offline.")
     parser.add_argument(
         "--key", action="append", default=[], help="the log's verifier key, from elsewhere, or its file"
     )
     parser.add_argument("--checkpoint", action="append", default=[], help="a checkpoint of this log that you kept")
+    parser.add_argument("--witness", action="append", default=[], help="a witness's verifier key, or its file")
+    parser.add_argument("--asset", action="append", default=[], help="an asset id whose release must be in it")
     parser.add_argument("--json", action="store_true", help="the report as JSON")
     try:
         options = parser.parse_args(arguments)
     except SystemExit as end:
         return 1 if end.code else 0
     try:
-        keys = [_key(text) for text in options.key]
+        keys, witnesses = [_key(text) for text in options.key], [_key(text) for text in options.witness]
         notes = [read_bounded(Path(path), MAX_NOTE_BYTES).decode("utf-8") for path in options.checkpoint]
         data = read_bounded(Path(archive), MAX_BYTES)
+        assets = [_asset(text) for text in options.asset]
+        report = verify_bundle(data, keys, notes, witnesses=witnesses, assets=assets)
     except (OSError, ValueError, LogError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
-    report = verify_bundle(data, keys, notes)
     sys.stdout.write(as_json(report) + "\n" if options.json else as_text(report))
-    return 0 if report.ok else 5
+    return report.exit_code
 
 
 def as_json(report: BundleReport) -> str:
@@ -53,6 +56,9 @@ def as_dict(report: BundleReport) -> dict[str, object]:
         "size": report.size,
         "root": report.root,
         "entries": len(report.indexes),
+        "assets": list(report.assets),
+        "cosigned": report.cosigned,
+        "compared": report.compared,
         "checked": list(report.checked),
         "unchecked": list(report.unchecked),
         "problems": list(report.problems),
@@ -78,6 +84,11 @@ def _key(text: str) -> VerifierKey:
         return VerifierKey.parse(text)
     except LogError:
         return VerifierKey.parse(read_bounded(Path(text), 1 << 16).decode("utf-8"))
+
+
+def _asset(text: str) -> str:
+    """An asset id as the entries have it; forgiving case, hyphens and look-alike letters."""
+    return "".join(text.split()).upper().translate(str.maketrans("OIL", "011", "-"))
 
 
 def read_bounded(path: Path, most: int) -> bytes:

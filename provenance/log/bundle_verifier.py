@@ -1,11 +1,12 @@
 """Checking an auditor's bundle offline: needs Python and `cryptography`, no network, no database, no account.
 
-Pure, no IO. The same code stands in every bundle. Whoever does not want to run code that came from the audited party
-runs ``filigrana audit bundle verify`` from a source of their own instead.
+No IO but a look at the clock. The same code stands in every bundle. Whoever does not want to run code that came from
+the audited party runs ``filigrana audit bundle verify`` from a source of their own instead.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,13 +14,15 @@ from typing import Any
 from ...errors import LogError, TamperError
 from .bundle_enclosed import Enclosed, Findings, read_json, some
 from .bundle_format import SUMS, unpack
+from .bundle_outside import Outside
 from .bundle_proof import root_from
-from .cosignature import cosignatures
+from .cosignature import require_witness_keys
 from .merkle import leaf_hash, verify_consistency
 from .note import Checkpoint, VerifierKey, _unb64
 
 FORMAT = "filigrana.bundle.v1"
 FACTS, ENTRIES = "bundle.json", "entries.jsonl"
+_DESCRIBED = ("assets", "checkpoints", "log_keys", "proof", "runs", "witness_keys")
 MAX_ENTRIES = 1_000_000
 _FILES = (SUMS, FACTS, ENTRIES, "README.txt", "__main__.py")
 _FOLDERS = ("checkpoints/", "records/", "manifests/", "policies/", "certificates/", "filigrana/")
@@ -29,7 +32,9 @@ _FOLDERS = ("checkpoints/", "records/", "manifests/", "policies/", "certificates
 class BundleReport:
     """``checked``: what holds. ``unchecked``: what this cannot show. ``problems``: what does not hold; none if ``ok``.
 
-    ``indexes``: of the entries shown. ``pinned``: whether the log's key came from outside the bundle.
+    ``indexes``: of the entries shown. ``pinned``: whether the log's key came from outside the bundle. ``assets``: that
+    it is about. ``cosigned``: the newest size that a witness cosigned whose key was given; 0 for none. ``compared``:
+    whether every checkpoint that the auditor kept could be held against it.
     """
 
     ok: bool
@@ -41,12 +46,25 @@ class BundleReport:
     checked: tuple[str, ...]
     unchecked: tuple[str, ...]
     problems: tuple[str, ...]
+    assets: tuple[str, ...] = ()
+    cosigned: int = 0
+    compared: bool = True
+
+    @property
+    def exit_code(self) -> int:
+        """0 intact, 5 not, 1 a checkpoint could not be compared."""
+        return 5 if not self.ok else 0 if self.compared else 1
 
     @property
     def finding(self) -> str:
         """In plain words."""
         if not self.ok:
             return "NOT INTACT: something in this bundle does not hold. Do not rely on it; the reasons stand above."
+        if not self.compared:
+            return (
+                "NOT COMPARED: what is in this bundle fits together, but a checkpoint that you gave cannot be held "
+                "against it; the reason stands above."
+            )
         if not self.pinned:
             return (
                 "INTACT IN ITSELF: everything fits together and is signed with the key that the bundle itself names. "
@@ -59,19 +77,31 @@ def checkpoint_name(size: int) -> str:
     return f"checkpoints/{size:020}.note"
 
 
-def verify_bundle(data: bytes, keys: Sequence[VerifierKey] = (), checkpoints: Iterable[str] = ()) -> BundleReport:
+def verify_bundle(
+    data: bytes,
+    keys: Sequence[VerifierKey] = (),
+    checkpoints: Iterable[str] = (),
+    *,
+    witnesses: Sequence[VerifierKey] = (),
+    assets: Iterable[str] = (),
+    now: float | None = None,
+) -> BundleReport:
     """Checks all of it. ``keys``: the log's, from elsewhere; without them, those in the bundle are used, and the
-    report says so. ``checkpoints``: notes kept by the auditor, which the bundle's log must contain.
+    report says so. ``checkpoints``: notes kept by the auditor, which the bundle's log must contain. ``witnesses``:
+    keys from elsewhere; no other cosignature counts. ``assets``: ids whose release must be shown. ``now``: POSIX
+    seconds, in place of the clock.
 
-    Raises nothing for bad bytes: they are in the report.
+    Raises nothing for bad bytes: they are in the report. Raises LogError (``log.policy``) for a witness's key that
+    can be none.
     """
-    check = _Check(keys=tuple(keys))
+    require_witness_keys(witnesses, keys)
+    check = _Check(keys=tuple(keys), witnesses=tuple(witnesses), now=time.time() if now is None else now)
     try:
-        check.run(data, list(checkpoints))
+        check.run(data, list(checkpoints), list(assets))
     except LogError as error:
         check.problem(error.message)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as error:
-        check.problem(f"the bundle's description cannot be read ({type(error).__name__})")
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError, RecursionError):
+        check.problem("the bundle's description cannot be read: something in it is of the wrong form")
     head = check.head
     return BundleReport(
         ok=not check.problems,
@@ -83,16 +113,20 @@ def verify_bundle(data: bytes, keys: Sequence[VerifierKey] = (), checkpoints: It
         checked=tuple(check.checked),
         unchecked=tuple(check.unchecked),
         problems=tuple(check.problems),
+        assets=tuple(check.assets),
+        cosigned=check.cosigned,
+        compared=check.compared,
     )
 
 
 @dataclass(slots=True)
 class _Check(Findings):
     indexes: list[int] = field(default_factory=list)
-    roots: dict[int, bytes] = field(default_factory=dict)
-    head: Checkpoint | None = None
+    assets: list[str] = field(default_factory=list)
+    witnesses: tuple[VerifierKey, ...] = ()
+    now: float = 0
 
-    def run(self, data: bytes, kept: list[str]) -> None:
+    def run(self, data: bytes, kept: list[str], pinned: list[str]) -> None:
         self.members = unpack(data)
         self.checked.append(
             f"{len(self.members)} files: each matches its digest, and there is nothing else in the bundle"
@@ -100,9 +134,14 @@ class _Check(Findings):
         strange = [name for name in self.members if name not in _FILES and not name.startswith(_FOLDERS)]
         if strange:
             raise TamperError(f"the bundle holds what does not belong there: {some(strange)}")
-        facts = read_json(self.members[FACTS])
-        if facts["format"] != FORMAT:
+        facts = read_json(self.member(FACTS))
+        if facts.get("format") != FORMAT:
             raise LogError("this is a bundle of another version", code="log.bundle")
+        missing = [name for name in _DESCRIBED if name not in facts]
+        if missing:
+            raise TamperError(f"the bundle's description does not say: {', '.join(missing)}")
+        for key in facts["witness_keys"]:
+            VerifierKey.parse(key)
         named = tuple(VerifierKey.parse(key) for key in facts["log_keys"])
         if not self.keys:
             self.keys = named
@@ -112,7 +151,11 @@ class _Check(Findings):
             )
         self._checkpoints(facts)
         self._entries(facts)
-        self._kept(kept)
+        self._assets(facts["assets"])
+        outside = Outside(self)
+        outside.pinned(pinned)
+        outside.cosignatures(self.witnesses, self.now)
+        outside.kept(kept)
         Enclosed(self).run()
         self.unchecked.append("The released files themselves: compare their SHA-256 with the entries.")
         self.unchecked.append(
@@ -123,7 +166,9 @@ class _Check(Findings):
         """Oldest to newest; each leads to the next."""
         before: Checkpoint | None = None
         for link in facts["checkpoints"]:
-            note = self.members[checkpoint_name(int(link["size"]))].decode("utf-8")
+            if not isinstance(link, dict) or link.keys() != {"size", "consistency"}:
+                raise TamperError("the bundle's description does not say how its checkpoints follow each other")
+            note = self.member(checkpoint_name(int(link["size"]))).decode("utf-8")
             now = Checkpoint.open(note, self.keys)
             proof = [_unb64(item) for item in link["consistency"]]
             if before is None:
@@ -133,9 +178,8 @@ class _Check(Findings):
                 if now.size <= before.size or now.origin != before.origin:
                     raise TamperError("the checkpoints are not in order, or not of one log")
                 verify_consistency(before.size, before.root, now.size, now.root, proof)
-            self.roots[now.size] = now.root
+            self.roots[now.size], self.notes[now.size] = now.root, note
             before, self.head = now, now
-            newest = note
         if before is None:
             raise TamperError("the bundle has no checkpoint")
         known = {checkpoint_name(size) for size in self.roots}
@@ -146,14 +190,6 @@ class _Check(Findings):
             f"{count} checkpoint{'s' if count > 1 else ''} of {before.origin}, over up to {before.size} entries: each "
             "is signed with the log's key" + (", and the log only grew between them" if count > 1 else "")
         )
-        witnesses = [VerifierKey.parse(key) for key in facts["witness_keys"]]
-        names = sorted({item.key.name for item in cosignatures(newest, witnesses)})
-        if names:
-            self.checked.append(
-                f"the newest checkpoint is cosigned by {', '.join(names)}, by keys that the bundle names"
-            )
-        else:
-            self.unchecked.append("Whether others are shown the same log: no witness cosigned the newest checkpoint.")
 
     def _entries(self, facts: Mapping[str, Any]) -> None:
         head = self.head
@@ -165,7 +201,7 @@ class _Check(Findings):
             self.indexes += range(low, high)
             if len(self.indexes) > MAX_ENTRIES:
                 raise TamperError(f"the bundle has more than {MAX_ENTRIES} entries")
-        text = self.members[ENTRIES]
+        text = self.member(ENTRIES)
         leaves = text.split(b"\n")
         if leaves.pop() or len(leaves) != len(self.indexes):
             raise TamperError("the bundle has another number of entries than it says")
@@ -184,32 +220,19 @@ class _Check(Findings):
             "Entries of the log that are not in this bundle; only their number and their hash are known."
         )
 
-    def _kept(self, notes: list[str]) -> None:
-        for number, note in enumerate(notes, 1):
-            try:
-                mine = Checkpoint.open(note, self.keys)
-            except LogError as error:
-                self.problem(f"your checkpoint {number} cannot be used: {error.message}")
-                continue
-            root = self.roots.get(mine.size)
-            if self.head is not None and mine.origin != self.head.origin:
-                self.problem(f"your checkpoint {number} is of the log {mine.origin}")
-            elif root is None:
-                self.problem(
-                    f"the bundle does not lead from your checkpoint over {mine.size} entries to its own: ask for one "
-                    "that was made with it (filigrana audit bundle make --checkpoint FILE)"
-                )
-            elif root != mine.root:
-                self.problem(f"the log was rewritten: your checkpoint over {mine.size} entries has another root")
-            else:
-                self.checked.append(
-                    f"the log still contains what it was when you kept your checkpoint ({mine.size} entries)"
-                )
-        if not notes:
-            self.unchecked.append(
-                "Whether the whole log was rewritten before this bundle was made: only a checkpoint that you kept "
-                "(--checkpoint), or one cosigned by witnesses you know, shows that."
-            )
+    def _assets(self, assets: object) -> None:
+        """Each that the bundle is about has its one release among the entries."""
+        if not isinstance(assets, list) or not all(isinstance(asset, str) for asset in assets):
+            raise TamperError("the bundle's description does not say which assets it is about")
+        if len(set(assets)) != len(assets):
+            raise TamperError("the bundle's description names an asset twice")
+        self.assets = assets
+        for asset in assets:
+            count = len(self.releases(asset))
+            if count != 1:
+                self.problem(f"the bundle says that it is about the asset {asset}, and has {count} releases of it")
+        if assets and not self.problems:
+            self.checked.append(f"it was made about {', '.join(assets)}: the release of each is among the entries")
 
 
 def _spans(runs: Sequence[Sequence[int]]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from ...errors import LogError, TamperError
@@ -95,6 +96,24 @@ def cosignatures(note: str, keys: Iterable[VerifierKey]) -> tuple[Cosignature, .
         if key is not None and time:
             times[key] = max(time, times.get(key, 0))
     return tuple(Cosignature(key, time) for key, time in times.items())
+
+
+def require_witness_keys(keys: Iterable[VerifierKey], log_keys: Iterable[VerifierKey] = ()) -> None:
+    """Raises LogError (``log.policy``) for a key that can be no witness's, or is the log's own."""
+    log = list(log_keys)
+    for key in keys:
+        if key.kind not in COSIGNATURES:
+            raise _wrong(f"{key.name} is no witness's key: those are of the type 0x04 or 0x06")
+        if any(key.name == own.name or key.public_key == own.public_key for own in log):
+            raise _wrong(f"{key.name} is the log's own key: a log is no witness of itself")
+
+
+def utc(time: int) -> str:
+    """A cosignature's time for people."""
+    try:
+        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{time} seconds after 1970"
 
 
 @dataclass(frozen=True, slots=True)

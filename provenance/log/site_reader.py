@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import InputError, LogError
+from .cosignature import MAX_AHEAD, Cosignature, cosignatures, require_witness_keys
 from .merkle import EMPTY_ROOT, HASH_BYTES, CompactRange, complete_root, leaf_hash
 from .note import MAX_NOTE_BYTES, Checkpoint, VerifierKey
 from .places import is_url, place
@@ -28,7 +29,8 @@ class SiteReport:
     """What the verification of the files found.
 
     ``entries``, ``root`` (hex): as the checkpoint says. ``first_bad``: the lowest entry in question; None when
-    none is. ``outside``: checkpoints kept elsewhere that agree. ``problems``: sentences for a person.
+    none is. ``outside``: checkpoints kept elsewhere that agree. ``problems``: sentences for a person. ``cosigned``:
+    cosignatures of the checkpoint by the given witnesses' keys.
     """
 
     ok: bool
@@ -40,6 +42,7 @@ class SiteReport:
     outside: int
     problems: tuple[str, ...]
     seconds: float
+    cosigned: tuple[Cosignature, ...] = ()
 
 
 def verify_site(
@@ -47,21 +50,27 @@ def verify_site(
     keys: Sequence[VerifierKey],
     checkpoints: Iterable[str] = (),
     progress: Callable[[int, int], None] | None = None,
+    *,
+    witnesses: Sequence[VerifierKey] = (),
+    now: float | None = None,
 ) -> SiteReport:
     """Verifies the whole log at ``source``: a folder, an http address, or what fsspec knows.
 
     ``keys``: the log's verifier keys, from somewhere else than the files. ``checkpoints``: kept from earlier, of
-    the same log: the files must contain each of those trees. ``progress(done, total)`` counts entries. Raises
-    InputError when ``source`` is no place, LogError (``log.place``) when it cannot be reached; whatever is wrong
-    with the files is in the report.
+    the same log: the files must contain each of those trees. ``progress(done, total)`` counts entries. ``witnesses``:
+    keys from elsewhere, of which cosignatures are looked for. ``now``: POSIX seconds, in place of the clock. Raises
+    InputError when ``source`` is no place, LogError (``log.place``) when it cannot be reached, or (``log.policy``)
+    when a key can be no witness's; whatever is wrong with the files is in the report.
     """
+    require_witness_keys(witnesses, keys)
+    latest = (time.time() if now is None else now) + MAX_AHEAD
     text = os.fspath(source)
     if text.lower().startswith(("http://", "https://")):
         with HttpSource(text) as http:
-            return _verify(http, keys, checkpoints, progress)
+            return _verify(http, keys, checkpoints, progress, witnesses, latest)
     if not is_url(text) and not Path(text).is_dir():
         raise InputError(f"there is no folder {text}", code="input.target")
-    return _verify(place(text), keys, checkpoints, progress)
+    return _verify(place(text), keys, checkpoints, progress, witnesses, latest)
 
 
 def _verify(
@@ -69,12 +78,15 @@ def _verify(
     keys: Sequence[VerifierKey],
     checkpoints: Iterable[str],
     progress: Callable[[int, int], None] | None,
+    witnesses: Sequence[VerifierKey],
+    latest: float,
 ) -> SiteReport:
     started = time.perf_counter()
     walk = _Walk(source)
     head = walk.head(keys)
     if head is not None:
         walk.pin(head, checkpoints, keys)
+        walk.witness(witnesses, latest)
         walk.run(head, progress)
     hidden = walk.count - len(walk.problems)
     return SiteReport(
@@ -87,6 +99,7 @@ def _verify(
         outside=walk.outside,
         problems=(*walk.problems, f"and {hidden} more") if hidden else tuple(walk.problems),
         seconds=time.perf_counter() - started,
+        cosigned=tuple(walk.cosigned),
     )
 
 
@@ -101,6 +114,8 @@ class _Walk:
         self.agreed = self.outside = self.count = 0
         self.first_bad: int | None = None
         self.problems: list[str] = []
+        self.note = ""
+        self.cosigned: list[Cosignature] = []
 
     def head(self, keys: Sequence[VerifierKey]) -> Checkpoint | None:
         data = self.source.read(CHECKPOINT, MAX_NOTE_BYTES)
@@ -108,7 +123,8 @@ class _Walk:
             self.found("there is no checkpoint")
             return None
         try:
-            return Checkpoint.open(data.decode("utf-8"), keys)
+            self.note = data.decode("utf-8")
+            return Checkpoint.open(self.note, keys)
         except UnicodeDecodeError:
             self.found("the checkpoint is no text")
         except LogError as error:
@@ -130,6 +146,13 @@ class _Walk:
                 )
             else:
                 self.pinned.setdefault(kept.size, []).append(kept.root)
+
+    def witness(self, keys: Sequence[VerifierKey], latest: float) -> None:
+        for key in keys:
+            try:
+                self.cosigned += [item for item in cosignatures(self.note, [key]) if item.time <= latest]
+            except LogError as error:
+                self.found(f"the cosignature of {key.name} cannot be used: {error.message}")
 
     def run(self, head: Checkpoint, progress: Callable[[int, int], None] | None) -> None:
         self.compare(0, EMPTY_ROOT)

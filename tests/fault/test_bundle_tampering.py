@@ -10,7 +10,7 @@ import pytest
 
 from filigrana.provenance.log.bundle_format import SUMS, pack, unpack
 from filigrana.provenance.log.bundle_verifier import checkpoint_name, verify_bundle
-from filigrana.tests.small_bundle import SmallAudit, small_audit
+from filigrana.tests.small_bundle import ASSET, SmallAudit, small_audit
 
 FREE = ("README.txt", "__main__.py", "filigrana/", "certificates/")
 """What no entry names: words, the verifier's code (see `same_code`) and certificates, which are for reading."""
@@ -82,8 +82,12 @@ def test_members_left_out_added_or_swapped_are_caught(audit: SmallAudit) -> None
         if name.startswith(("records/", "policies/", "manifests/")):
             whole = verify_bundle(pack(members), key)
             assert len(report.checked) < len(whole.checked), f"{name}: it is not said any more that it was checked"
+            if name.startswith("manifests/"):
+                assert any("C2PA manifests that" in line and ASSET in line for line in report.unchecked)
         else:
             assert not report.ok, name
+            assert "Error" not in report.problems[0]
+            assert name.startswith("checkpoints/") or report.problems == (f"the bundle has no {name}",)
     for name in ("records/ZZZZZZZZZZZZ.note", "policies/x.yaml", "checkpoints/1.note", "records/x.txt", "other.txt"):
         assert not verify_bundle(pack({**members, name: b"x"}), key).ok, name
     lines = members["entries.jsonl"].split(b"\n")
@@ -101,6 +105,13 @@ def test_a_described_history_that_is_not_the_logs_is_caught(audit: SmallAudit) -
         return verify_bundle(pack({**members, "bundle.json": json.dumps({**facts, **values}).encode()}), key).ok
 
     assert changed(), "the control: the same facts, written another way"
+    for name in facts:
+        left = json.dumps({other: value for other, value in facts.items() if other != name}).encode()
+        said = verify_bundle(pack({**members, "bundle.json": left}), key).problems
+        assert said == (
+            "this is a bundle of another version" if name == "format" else
+            f"the bundle's description does not say: {name}",
+        )  # fmt: skip
     links = facts["checkpoints"]
     wrong: tuple[dict[str, object], ...] = (
         {"runs": [[1, 6]]}, {"runs": [[2, 8]]}, {"runs": [[6, 2]]}, {"runs": [[0, 10**12]]}, {"runs": [[2, True]]},
@@ -108,6 +119,8 @@ def test_a_described_history_that_is_not_the_logs_is_caught(audit: SmallAudit) -
         {"proof": facts["proof"][::-1]}, {"checkpoints": []}, {"checkpoints": links[::-1]}, {"checkpoints": links[:-1]},
         {"checkpoints": [*links, links[-1]]}, {"checkpoints": [{**links[0], "size": -1}]}, {"format": "x"},
         {"checkpoints": [links[0], {**links[1], "consistency": []}, links[2]]}, {"witness_keys": ["x"]}, {"log_keys": None},
+        {"assets": ["ZZZZZZZZZZZZ"]}, {"assets": [ASSET, ASSET]}, {"assets": ASSET}, {"assets": [1]},
+        {"checkpoints": [{"size": 3}, *links[1:]]},
     )  # fmt: skip
     for values in wrong:
         assert not changed(**values), values

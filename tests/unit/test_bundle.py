@@ -19,19 +19,22 @@ from typer.testing import CliRunner
 
 from filigrana.errors import InputError, LogError, TamperError
 from filigrana.provenance.log import merkle
-from filigrana.provenance.log.bundle import Enclosures, make_bundle, same_code
+from filigrana.provenance.log.bundle import Enclosures, make_bundle, same_code, same_readme
 from filigrana.provenance.log.bundle_enclosed import read_json, read_record
 from filigrana.provenance.log.bundle_format import SUMS, _zip, good_name, pack, unpack
 from filigrana.provenance.log.bundle_main import as_text
 from filigrana.provenance.log.bundle_proof import prove_all, root_from
 from filigrana.provenance.log.bundle_verifier import BundleReport, checkpoint_name, verify_bundle
-from filigrana.provenance.log.cosignature import cosign
-from filigrana.provenance.log.note import Checkpoint
+from filigrana.provenance.log.cosignature import MAX_AHEAD, cosign
+from filigrana.provenance.log.note import Checkpoint, Note, Signature, VerifierKey
 from filigrana.provenance.log.places import FolderPlace
 from filigrana.provenance.log.publishers import PlacePublisher
 from filigrana.provenance.log.publishing import Publishing
 from filigrana.provenance.log.sequencer import AuditLog
+from filigrana.provenance.log.signatures import ED25519_COSIGNATURE
 from filigrana.provenance.log.signer import CosignerKey, Ed25519LogSigner
+from filigrana.provenance.log.site_export import export
+from filigrana.provenance.log.site_reader import verify_site
 from filigrana.provenance.record import note_digest, open_record, signed_record
 from filigrana.tests.small_bundle import ASSET, SmallAudit, small_audit
 
@@ -232,15 +235,17 @@ def test_a_kept_checkpoint_is_held_against_the_log(audit: SmallAudit, tmp_path: 
     rewritten = Checkpoint("example.com/log", 5, bytes(32)).sign(audit.signer)
     beyond = Checkpoint("example.com/log", 99, bytes(32)).sign(audit.signer)
     between = Checkpoint("example.com/log", 4, audit_root(audit.log, 4)).sign(audit.signer)
-    for note, words in (
-        (rewritten, "rewritten"),
-        (beyond, "does not lead"),
-        (between, "does not lead"),
-        ("junk", "cannot be used"),
-    ):
+    for note, words in ((rewritten, "rewritten"), (forged(kept), "cannot be used"), ("junk", "cannot be used")):
         found = verify_bundle(bundle.data, key, [note])
-        assert not found.ok
+        assert (found.ok, found.exit_code) == (False, 5)
         assert words in found.problems[0]
+    for note, words in ((beyond, "is over 99 entries"), (between, "does not lead")):
+        found = verify_bundle(bundle.data, key, [kept, note])
+        assert (found.ok, found.compared, found.exit_code, found.problems) == (True, False, 1, ())
+        assert any("Your checkpoint 2 cannot be compared" in line and words in line for line in found.unchecked)
+        assert found.finding.startswith("NOT COMPARED")
+    empty = Checkpoint("example.com/log", 0, merkle.EMPTY_ROOT).sign(audit.signer)
+    assert verify_bundle(audit.bundle(kept=[empty]).data, key, [empty]).exit_code == 0
     asked = audit.bundle(kept=[between])
     assert verify_bundle(asked.data, key, [between, kept]).ok
     with pytest.raises(TamperError):
@@ -262,14 +267,127 @@ def test_a_log_rewritten_under_the_same_key_is_caught_by_a_kept_checkpoint(audit
     assert "rewritten" in verify_bundle(data, key, [kept]).problems[0]
 
 
-def test_cosignatures_go_with_it(audit: SmallAudit, tmp_path: Path) -> None:
-    witness = CosignerKey.create(tmp_path / "w.pem", "witness.example/w1")
-    folder = tmp_path / "checkpoints"
-    folder.mkdir()
-    (folder / "8").write_text(cosign(audit.log.checkpoint(), witness, 1_800_000_000))
+def forged(note: str) -> str:
+    """With a signature of the log's own key that does not hold."""
+    parsed = Note.parse(note)
+    line = parsed.signatures[0]
+    wrong = Signature(line.name, line.key_id, bytes([line.signature[0] ^ 1]) + line.signature[1:])
+    return str(Note(parsed.text, (wrong, *parsed.signatures[1:])))
+
+
+NOW = 1_800_000_000
+
+
+def archive(folder: Path, *notes: str) -> Path:
+    """As publishing keeps them."""
+    folder.mkdir(exist_ok=True)
+    for note in notes:
+        (folder / note.split("\n")[1]).write_text(note)
+    return folder
+
+
+def witness_of(folder: Path, name: str = "witness.example/w1") -> CosignerKey:
+    return CosignerKey.create(folder / f"{name[-2:]}.pem", name, ED25519_COSIGNATURE)
+
+
+def test_only_cosignatures_by_given_keys_count(audit: SmallAudit, tmp_path: Path) -> None:
+    witness, other = witness_of(tmp_path), witness_of(tmp_path, "witness.example/w2")
+    folder = archive(tmp_path / "kept", cosign(audit.log.checkpoint(), witness, NOW))
     bundle = audit.bundle(witnesses=[witness.verifier_key], cosigned=folder)
-    report = verify_bundle(bundle.data, [audit.signer.verifier_key])
-    assert any("cosigned by witness.example/w1" in line for line in report.checked)
+    key = [audit.signer.verifier_key]
+    for known in ([], [other.verifier_key]):
+        report = verify_bundle(bundle.data, key, witnesses=known, now=NOW)
+        assert (report.ok, report.cosigned) == (True, 0)
+        assert not any("cosigned" in line for line in report.checked)
+        left = "\n".join(report.unchecked)
+        assert "somebody that the bundle calls witness.example/w1; give --witness KEY to check it" in left
+        assert "Whether others are shown the same log" in left
+        assert ("by: witness.example/w2." in left) == bool(known)
+    report = verify_bundle(bundle.data, key, witnesses=[witness.verifier_key], now=NOW)
+    assert report.cosigned == 8
+    said = "cosigned up to entry 7 (the checkpoint over 8 entries) by witness.example/w1, at 2027-01-15 08:00:00 UTC"
+    assert said in report.checked
+    assert not any("same log" in line or "somebody" in line for line in report.unchecked)
+    early = verify_bundle(bundle.data, key, witnesses=[witness.verifier_key], now=NOW - MAX_AHEAD - 1)
+    assert (early.ok, early.cosigned) == (True, 0)
+    assert any("lies ahead" in line for line in early.unchecked)
+    assert verify_bundle(bundle.data, key, witnesses=[witness.verifier_key], now=NOW - MAX_AHEAD).cosigned == 8
+
+
+def test_a_witness_that_the_bundle_makes_up_does_not_count(audit: SmallAudit, tmp_path: Path) -> None:
+    """Another key under the name of a witness that the auditor knows; and a line of its own key that does not hold."""
+    real = witness_of(tmp_path)
+    (tmp_path / "x").mkdir()
+    false = witness_of(tmp_path / "x")
+    folder = archive(tmp_path / "kept", cosign(audit.log.checkpoint(), false, NOW))
+    data = audit.bundle(witnesses=[false.verifier_key], cosigned=folder).data
+    key, given = [audit.signer.verifier_key], [real.verifier_key]
+    report = verify_bundle(data, key, witnesses=given, now=NOW)
+    assert report.cosigned == 0
+    assert any("by: witness.example/w1." in line for line in report.unchecked)
+    members = unpack(data)
+    del members[SUMS]
+    note = Note.parse(members[checkpoint_name(8)].decode())
+    lines = [Signature(x.name, real.verifier_key.key_id, x.signature) if x.name == false.verifier_key.name else x
+             for x in note.signatures]  # fmt: skip
+    members[checkpoint_name(8)] = str(Note(note.text, tuple(lines))).encode()
+    assert verify_bundle(pack(members), key, witnesses=given, now=NOW).exit_code == 5
+
+
+def test_keys_that_can_be_no_witness_are_refused(audit: SmallAudit) -> None:
+    key = audit.signer.verifier_key
+    own = VerifierKey("w.example", key.public_key, ED25519_COSIGNATURE)
+    for wrong in (key, own):
+        with pytest.raises(LogError, match="key"):
+            verify_bundle(audit.bundle().data, [key], witnesses=[wrong])
+    assert not verify_bundle(audit.bundle().data, witnesses=[own]).ok
+
+
+def test_cosignatures_of_older_checkpoints_go_with_it(audit: SmallAudit, tmp_path: Path) -> None:
+    """On a live log the newest checkpoint is seldom cosigned already; and the cosigned one may be none of the stored."""
+    first, second = witness_of(tmp_path), witness_of(tmp_path, "witness.example/w2")
+    at = {size: Checkpoint("example.com/log", size, audit_root(audit.log, size)).sign(audit.signer) for size in (3, 4)}
+    notes = cosign(at[3], first, NOW - 60), cosign(at[4], second, NOW)
+    folder = archive(tmp_path / "kept", *notes)
+    for name, text in (("7", "junk"), ("07", "x"), ("4.tsr", "x"), ("99", notes[0]), ("6", notes[0])):
+        (folder / name).write_text(text)
+    keys = [first.verifier_key, second.verifier_key]
+    for known in (keys, []):
+        bundle = audit.bundle(witnesses=known, cosigned=folder)
+        assert bundle.checkpoints == 4
+        report = verify_bundle(bundle.data, [audit.signer.verifier_key], witnesses=keys, now=NOW)
+        assert (report.ok, report.cosigned) == (True, 4)
+        said = "\n".join(report.checked)
+        assert "cosigned up to entry 2 (the checkpoint over 3 entries) by witness.example/w1" in said
+        assert "cosigned up to entry 3 (the checkpoint over 4 entries) by witness.example/w2" in said
+        assert any("same log after entry 3" in line for line in report.unchecked)
+    assert audit.bundle(cosigned=tmp_path / "nowhere").checkpoints == 3
+
+
+def test_a_bundle_about_an_asset_has_its_release(audit: SmallAudit) -> None:
+    key = [audit.signer.verifier_key]
+    report = verify_bundle(audit.bundle().data, key, assets=[ASSET])
+    assert report.assets == (ASSET,)
+    assert any(line.startswith(f"it was made about {ASSET}") for line in report.checked)
+    assert any(line.startswith(f"the asset {ASSET} that you asked about") for line in report.checked)
+    other = verify_bundle(audit.bundle().data, key, assets=["ZZZZZZZZZZZZ"])
+    assert other.exit_code == 5
+    assert "ZZZZZZZZZZZZ that you asked about has 0 releases" in other.problems[0]
+    with pytest.raises(TamperError, match="0 releases"):
+        make_bundle(audit.log, [2], assets=[ASSET])
+    members = unpack(audit.bundle(assets=[]).data)
+    del members[SUMS]
+    facts = json.loads(members["bundle.json"]) | {"assets": ["ZZZZZZZZZZZZ"]}
+    assert not verify_bundle(pack({**members, "bundle.json": json.dumps(facts).encode()}), key).ok
+
+
+def test_another_readme_is_told(audit: SmallAudit) -> None:
+    data = audit.bundle().data
+    members = unpack(data)
+    report = verify_bundle(data)
+    assert same_readme(members, report)
+    assert not same_readme({**members, "README.txt": b"All is well."}, report)
+    assert not same_readme({}, report)
 
 
 def test_both_kinds_of_database_make_bundles_and_publish(database_url: str, tmp_path: Path) -> None:
@@ -376,6 +494,21 @@ def test_the_bundle_checks_itself(audit: SmallAudit, file: Path, tmp_path: Path)
     assert (said["ok"], said["pinned"], said["entries"]) == (True, True, 5)
     assert "INTACT IN ITSELF" in run(file).stdout
     assert run(file, "--key", "junk").returncode == 1
+    assert run(file, "--witness", "junk").returncode == 1
+    assert run(file, "--key", key, "--witness", key).returncode == 1
+    beyond = Checkpoint("example.com/log", 99, bytes(32)).sign(audit.signer)
+    (file.parent / "beyond").write_text(beyond)
+    done = run(file, "--key", key, "--checkpoint", file.parent / "beyond")
+    assert done.returncode == 1
+    assert "cannot be compared" in done.stdout
+    witness = witness_of(tmp_path)
+    folder = archive(tmp_path / "notes", cosign(audit.log.checkpoint(), witness, NOW - 10_000_000))
+    cosigned = file.parent / "cosigned.pyz"
+    cosigned.write_bytes(audit.bundle(cosigned=folder).data)
+    words = ["--key", key, "--witness", witness.verifier_key, "--asset", ASSET.lower()]
+    assert "cosigned up to entry 7" in run(cosigned, *words).stdout
+    assert run(cosigned, *words).returncode == 0
+    assert run(cosigned, "--asset", "0123456789AB").returncode == 5
     assert run(file, "--nonsense").returncode == 1
     assert run(file, "--checkpoint", "/nowhere").returncode == 1
     bad = file.parent / "bad.pyz"
@@ -454,12 +587,84 @@ def test_make_and_verify_with_a_real_release(installation: Any, make_engine: Any
     assert json.loads(sliced.stdout)["entries"] == 2
     whole = runner.invoke(app, ["make", "-o", str(tmp_path / "w.pyz"), "--json"])
     assert json.loads(whole.stdout)["entries"] == 7
+    assert (report["same_readme"], report["assets"]) == (True, [str(outcome.asset_id)])
+    beyond = runner.invoke(app, ["make", "--from", "5", "--to", "99", "-o", str(tmp_path / "c.pyz"), "--json"])
+    assert (json.loads(beyond.stdout)["clamped_to"], json.loads(beyond.stdout)["entries"]) == (7, 2)
+    beyond = runner.invoke(app, ["make", "--from", "5", "--to", "99", "-o", str(tmp_path / "d.pyz")])
+    assert "--to 99 is beyond the log: the bundle goes up to 7" in " ".join(beyond.output.split())
+    for words, message in ((["--from", "7", "--to", "5"], "not below --to"), (["--from", "7"], "beyond the log")):
+        refused = runner.invoke(app, ["make", *words, "-o", str(tmp_path / "e.pyz")])
+        assert isinstance(refused.exception, InputError)
+        assert message in refused.exception.message
+    assert runner.invoke(app, ["verify", str(file), *key, "--asset", str(outcome.asset_id)]).exit_code == 0
+    assert runner.invoke(app, ["verify", str(file), *key, "--asset", "0123456789AB"]).exit_code == 5
+    assert isinstance(runner.invoke(app, ["verify", str(file), "--witness", "x"]).exception, InputError)
+    newer = tmp_path / "newer"
+    installation.log.append({"type": "later"})
+    newer.write_text(installation.log.checkpoint())
+    assert runner.invoke(app, ["verify", str(file), *key, "--checkpoint", str(newer)]).exit_code == 1
+    members = unpack(file.read_bytes())
+    del members[SUMS]
+    file.write_bytes(pack({**members, "README.txt": b"Trust this."}))
+    assert "README.txt inside" in runner.invoke(app, ["verify", str(file), *key]).output
     file.write_bytes(file.read_bytes()[:-1])
     bad = runner.invoke(app, ["verify", str(file), *key])
     assert bad.exit_code == 5
     assert "do not run it" in bad.output
     assert isinstance(runner.invoke(app, ["verify", str(tmp_path / "nowhere")]).exception, InputError)
     assert isinstance(runner.invoke(app, ["make", "0123456789AB", "-o", str(tmp_path / "x")]).exception, InputError)
+
+
+def test_a_log_that_is_written_to_meanwhile_is_bundled_up_to_its_checkpoint(
+    installation: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from filigrana.pipeline.cli.audit_bundle import app
+
+    installation.log.extend({"type": "test", "n": number} for number in range(5))
+    sign = AuditLog.checkpoint
+
+    def then_append(log: AuditLog) -> str:
+        note = sign(log)
+        log.append({"type": "meanwhile"})
+        return note
+
+    monkeypatch.setattr(AuditLog, "checkpoint", then_append)
+    done = CliRunner().invoke(app, ["make", "-o", str(tmp_path / "b.pyz"), "--json"])
+    assert done.exit_code == 0, done.exception
+    assert (json.loads(done.stdout)["entries"], json.loads(done.stdout)["size"]) == (5, 5)
+
+
+def test_cosignatures_of_static_files_count_by_given_keys_only(audit: SmallAudit, tmp_path: Path) -> None:
+    import typer
+
+    from filigrana.pipeline.cli.audit_site import verify_site as command
+
+    witness, other = witness_of(tmp_path), witness_of(tmp_path, "witness.example/w2")
+    then = NOW - 10_000_000
+    folder = archive(tmp_path / "kept", cosign(audit.log.checkpoint(), witness, then))
+    export(audit.log, str(tmp_path / "site"), cosigned=folder)
+    key, given = [audit.signer.verifier_key], [witness.verifier_key]
+    assert verify_site(tmp_path / "site", key).cosigned == ()
+    assert verify_site(tmp_path / "site", key, witnesses=[other.verifier_key]).cosigned == ()
+    found = verify_site(tmp_path / "site", key, witnesses=given).cosigned
+    assert [(item.key, item.time) for item in found] == [(witness.verifier_key, then)]
+    assert verify_site(tmp_path / "site", key, witnesses=given, now=then - MAX_AHEAD - 1).cosigned == ()
+    with pytest.raises(LogError):
+        verify_site(tmp_path / "site", key, witnesses=key)
+    app = typer.Typer()
+    app.command()(command)
+    words = [str(tmp_path / "site"), "--key", str(key[0]), "--witness", str(given[0])]
+    assert json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)["cosigned"] == [
+        {"witness": "witness.example/w1", "time": then}
+    ]
+    said = " ".join(CliRunner().invoke(app, [*words, "--witness", str(other.verifier_key)]).output.split())
+    assert "cosigned up to entry 7 by witness.example/w1, at 2026-09-21 14:13:20 UTC" in said
+    assert "no cosignature that counts by witness.example/w2" in said
+    wrong = (tmp_path / "site/checkpoint").read_text()
+    line = next(line for line in wrong.splitlines() if "witness" in line)
+    (tmp_path / "site/checkpoint").write_text(wrong.replace(line, line[:-8] + "AAAAAAA="))
+    assert verify_site(tmp_path / "site", key).ok
+    assert not verify_site(tmp_path / "site", key, witnesses=given).ok
 
 
 def test_another_verifier_inside_is_told(audit: SmallAudit) -> None:
