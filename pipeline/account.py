@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 from typing import Any
 
+from ..provenance.log.canonical import time_text
 from .energy import Energy
 from .finish import Finished
 from .ledger import OpenIntent
@@ -31,7 +32,7 @@ def facts(
         "kind": kind,
         "actor": intent.actor,
         "source_type": source_type,
-        "time": stamp(time),
+        "time": time_text(time),
         "policy": policy,
         "commitments": intent.commitments | run.commitments,
         "decisions": list(run.decisions),
@@ -45,14 +46,9 @@ def facts(
 def outcome(done: Finished, time: dt.datetime) -> dict[str, Any]:
     """What came of it, beside the claims of the log entry."""
     return {
-        "time": stamp(time),
+        "time": time_text(time),
         "manifest_sha256": hashlib.sha256(done.store).hexdigest(),
         "signer": done.credentials.signer,
         "timestamp": done.credentials.time,
         "watermark": None if done.detection is None else {"score": f"{done.detection.score:.3f}"},
     }
-
-
-def stamp(time: dt.datetime) -> str:
-    """RFC 3339 in UTC with milliseconds, as all entries have it."""
-    return time.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

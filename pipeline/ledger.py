@@ -21,6 +21,7 @@ from ..errors import KeyStoreError, LogError, ReleaseError
 from ..provenance.catalog import AssetRecord, Catalog, PreviewImage
 from ..provenance.database import reason, reclaim, session
 from ..provenance.identity import AssetId
+from ..provenance.log.canonical import time_text
 from ..provenance.log.sequencer import AuditLog, LogTransaction
 from ..provenance.record import note_digest, signed_record
 from ..provenance.tables import Intent
@@ -189,7 +190,7 @@ class Ledger:
         return {"type": type_, "time": self._time(), "intent": str(intent), **fields}
 
     def _time(self) -> str:
-        return self._clock().astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return time_text(self._clock())
 
     @contextmanager
     def _writing(self) -> Iterator[LogTransaction]:

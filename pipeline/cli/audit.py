@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from ...errors import InputError
 from . import audit_bundle, audit_data, audit_look, audit_publish, audit_site, witness
+from .notes import read_note
 from .state import check_output, installation, reading
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: look, verify, prove, export.")
@@ -45,12 +46,7 @@ def verify_(
     from ..released import catalog_problems
     from .output import emit_json, err, out, progress_bars
 
-    notes: dict[str, str] = {}
-    for path in checkpoint or []:
-        try:
-            notes[str(path)] = path.read_text("utf-8")
-        except (OSError, ValueError) as error:
-            raise InputError(f"the checkpoint {path.name} cannot be read", code="input.checkpoint") from error
+    notes = {str(path): read_note(path) for path in checkpoint or []}
     with reading() as opened, progress_bars(json_) as tell:
         report = opened.log.verify(notes, lambda done, total: tell("verify", done, total))
         tell("verify", 1, 1)
@@ -208,10 +204,7 @@ def adopt(
     """
     from .output import emit_json, out
 
-    try:
-        note = file.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"the checkpoint {file.name} cannot be read", code="input.checkpoint") from error
+    note = read_note(file)
     with reading() as opened:
         opened.log.adopt_guard(note)
         path = opened.guard_path

@@ -9,7 +9,8 @@ import typer
 from rich.markup import escape
 
 from ...errors import InputError, LogError, TamperError
-from .audit_site import WITNESS, read_note, verifier_key
+from .audit_site import WITNESS
+from .notes import read_note, verifier_key
 from .state import installation
 
 if TYPE_CHECKING:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 from rich.markup import escape
 
-from ...errors import InputError, LogError
+from .notes import read_note, verifier_key
 from .state import reading
-
-if TYPE_CHECKING:
-    from ...provenance.log.note import VerifierKey
 
 WITNESS = Annotated[
     Optional[list[str]],  # noqa: UP045
@@ -153,31 +150,3 @@ def verify_site(
         for problem in report.problems:
             err.print(f"  {escape(problem)}")
     raise typer.Exit(0 if report.ok else 5)
-
-
-def read_note(path: Path) -> str:
-    """A checkpoint's text from a file."""
-    try:
-        return path.read_text("utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"the checkpoint {path.name} cannot be read", code="input.checkpoint") from error
-
-
-def verifier_key(text: str) -> VerifierKey:
-    """From the text of a log's verifier key, or a file that holds it."""
-    from ...provenance.log.note import VerifierKey
-
-    try:
-        return VerifierKey.parse(text)
-    except LogError as problem:
-        try:
-            held = Path(text).read_text("utf-8") if len(text) < 4096 and "\x00" not in text else ""
-        except (OSError, ValueError):
-            held = ""
-        if not held:
-            raise InputError(
-                f"this is no verifier key, and no file that holds one: {problem.message}",
-                code="input.verifier_key",
-                hint="`filigrana keys show` prints the key of a log: name+id+base64.",
-            ) from problem
-    return VerifierKey.parse(held)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from ...errors import InputError, LogError
-
-if TYPE_CHECKING:
-    from ...provenance.log.note import VerifierKey
+from .notes import verifier_key
 
 app = typer.Typer(no_args_is_help=True, help="A witness: cosigns checkpoints of logs that only grow.")
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
@@ -54,7 +51,7 @@ def serve(
     from ...provenance.log.witness_server import WitnessServer
     from .output import emit_json, out
 
-    witness = Witness.open(folder, [_key(text) for text in log])
+    witness = Witness.open(folder, [verifier_key(text) for text in log])
     witness.seen()  # a damaged state is told now, not to the first log that asks
     with WitnessServer(witness, host, port) as server:
         try:
@@ -104,23 +101,3 @@ def show(folder: FOLDER, json_: JSON = False) -> None:
         out.print(f"[bold]{escape(item.checkpoint.origin)}[/bold]  {item.checkpoint.size} entries  {root}…  {when}")
     if not seen:
         out.print("[dim]It has not cosigned anything yet.[/dim]")
-
-
-def _key(text: str) -> VerifierKey:
-    """From the text of a verifier key or a file that holds it: those of ML-DSA-44 are long."""
-    from ...provenance.log.note import VerifierKey
-
-    try:
-        return VerifierKey.parse(text)
-    except LogError as problem:
-        try:
-            held = Path(text).read_text("utf-8") if len(text) < 4096 else ""
-        except (OSError, ValueError):
-            held = ""
-        if not held:
-            raise InputError(
-                f"this is no log's verifier key, and no file that holds one: {problem.message}",
-                code="input.verifier_key",
-                hint="`filigrana keys show` prints the key of a log: name+id+base64.",
-            ) from problem
-    return VerifierKey.parse(held)

@@ -18,6 +18,7 @@ import json
 import json.encoder
 import math
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import rfc8785
@@ -59,6 +60,11 @@ def decode(leaf: bytes) -> dict[str, Any]:
     if not same:
         raise TamperError("a log entry is not canonical JSON")
     return dict(entry)
+
+
+def time_text(time: datetime) -> str:
+    """An aware time as entries have it: RFC 3339 in UTC with milliseconds, so that texts sort as times do."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _no_default(value: object) -> object:

@@ -113,7 +113,7 @@ def parse_time(text: str) -> str:
         time = dt.datetime.fromisoformat(text.strip())
         if time.tzinfo is None:
             time = time.replace(tzinfo=dt.UTC)
-        return time.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return canonical.time_text(time)
     except (ValueError, OverflowError):
         raise InputError(
             f"{text[:40]!r} is no time", code="input.time", hint="Expected: 2026-11-22 or 2026-11-22T20:00:00Z."

@@ -265,3 +265,10 @@ def test_tail_shows_the_end_and_goes_on(installation: Installation, released: Re
         finally:
             process.send_signal(signal.SIGINT)
         assert process.wait(20) == 0
+
+
+def test_a_checkpoint_file_without_an_end_is_refused(installation: Installation, released: Release) -> None:
+    """`/dev/zero` never ends; a note has 1 MiB at most."""
+    assert released.log.index > 0
+    for words in (["verify", "--checkpoint"], ["adopt"], ["witness", "serve", "--folder", "nowhere", "--log"]):
+        run(installation, *words, "/dev/zero", code=1)
