@@ -242,7 +242,9 @@ class TenantKey(Base):
 
 
 class SubjectKey(Base):
-    """The AES-256 key of one subject's texts. Erasing the subject leaves a row without key and name in its place."""
+    """The AES-256 key of one subject's texts. Erasing the subject deletes the row; the first release left the name,
+    without a key.
+    """
 
     __tablename__ = "subject_keys"
     __table_args__ = (CheckConstraint("(key IS NULL) = (destroyed_at IS NOT NULL)", name="destroyed"),)

@@ -2,8 +2,8 @@
 
 A sealed text is AES-256-GCM under its subject's key. Its commitment, which the log carries, is HMAC-SHA256 under
 a tenant's key over a random salt and the text; the salt lies sealed beside the text. While the text is kept, who
-holds the keys can show that a given text is the one meant. Once the subject's key is destroyed nobody can, not
-even by guessing: text and salt become unreadable at once, in backups too. Destroying a key is itself a log entry.
+holds the keys can show that a given text is the one meant. Once the subject is erased nobody can, not even by
+guessing: key, text and salt are gone (backups of the database keep what they have). Erasing is itself a log entry.
 """
 
 from __future__ import annotations

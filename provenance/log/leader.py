@@ -9,7 +9,7 @@ the next in line, and the queue is as it was.
 Each hand-over has a number of its own, written with its entries (``log_handovers``). After a lost connection
 the caller asks for it under the lock, and so learns what became of its entries instead of guessing.
 
-The functions are in the migrations (0002): one call, one round trip, and nobody can append in another way.
+The functions are in the migrations (0002): one call, one round trip.
 """
 
 from __future__ import annotations
