@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from filigrana.pipeline.cli.state import State, state
 from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.parts import Parts
@@ -34,6 +35,9 @@ def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("FILIGRANA_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("FILIGRANA_DATA_DIR", str(tmp_path / "data"))
+    # What one test's command line said must not stand for the next one's.
+    for name, value in vars(State()).items():
+        monkeypatch.setattr(state, name, value)
 
 
 @pytest.fixture(scope="session")
