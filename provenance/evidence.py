@@ -15,7 +15,7 @@ from .resolver import LogEvidence
 from .synchrony import Synchrony
 from .watermark.base import Detection, Geometry
 
-Status = Literal["pass", "fail", "absent", "warn"]
+Status = Literal["ok", "warning", "failed", "absent"]
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ def signature_evidence(credentials: Credentials) -> Evidence:
     who = credentials.signer or "unknown"
     match credentials.state:
         case "trusted":
-            return Evidence("c2pa.signature", "pass", f"signed by {who}; trust: {credentials.trust}; content intact")
+            return Evidence("c2pa.signature", "ok", f"signed by {who}; trust: {credentials.trust}; content intact")
         case "valid":
-            return Evidence("c2pa.signature", "warn", f"intact, but nobody here trusts the signer {who}")
+            return Evidence("c2pa.signature", "warning", f"intact, but nobody here trusts the signer {who}")
         case "invalid":
             codes = ", ".join(dict.fromkeys(credentials.failures)) or "validation failed"
-            return Evidence("c2pa.signature", "fail", f"the content does not match its credentials: {codes}")
+            return Evidence("c2pa.signature", "failed", f"the content does not match its credentials: {codes}")
         case "damaged":
-            return Evidence("c2pa.signature", "fail", f"credentials are there, but damaged: {credentials.detail}")
+            return Evidence("c2pa.signature", "failed", f"credentials are there, but damaged: {credentials.detail}")
         case _:
             return Evidence("c2pa.signature", "absent", "no Content Credentials in the file")
 
@@ -49,8 +49,8 @@ def time_evidence(credentials: Credentials) -> list[Evidence]:
     if credentials.time is None:
         return [Evidence("c2pa.timestamp", "absent", "no time-stamp")]
     if credentials.time_trust == "none":
-        return [Evidence("c2pa.timestamp", "warn", f"{credentials.time}, by an authority that nobody here trusts")]
-    return [Evidence("c2pa.timestamp", "pass", f"{credentials.time}; trust: {credentials.time_trust}")]
+        return [Evidence("c2pa.timestamp", "warning", f"{credentials.time}, by an authority that nobody here trusts")]
+    return [Evidence("c2pa.timestamp", "ok", f"{credentials.time}; trust: {credentials.time_trust}")]
 
 
 def mark_evidence(
@@ -62,7 +62,7 @@ def mark_evidence(
         if detection.asset_id is not None:
             text = f"{detection.asset_id} ({alg}, score {detection.score:.1f}, p {detection.p_value:.1e})"
             happened = copy_in_words(detection.geometry, comparison) if detection.geometry is not None else ""
-            found.append(Evidence("watermark", "pass", f"{text}; {happened}" if happened else text))
+            found.append(Evidence("watermark", "ok", f"{text}; {happened}" if happened else text))
         elif alg in claims:
             found.append(Evidence("watermark", "absent", f"no mark of {alg} (score {detection.score:.1f})"))
         else:
@@ -100,9 +100,9 @@ def sound_evidence(
     if mark.asset_id is None:
         return [Evidence("watermark", "absent", f"no mark of {alg} in the sound track (score {mark.score:.1f})")]
     text = f"{mark.asset_id} in the sound track ({alg}, score {mark.score:.1f}, p {mark.p_value:.1e})"
-    found = [Evidence("watermark", "pass", text)]
+    found = [Evidence("watermark", "ok", text)]
     if step is not None:
-        found.append(Evidence("av-sync", "pass" if step.ok else "fail", step.words))
+        found.append(Evidence("av-sync", "ok" if step.ok else "failed", step.words))
     return found
 
 
@@ -110,7 +110,7 @@ def label_evidence(label: MetadataLabel | None) -> list[Evidence]:
     if label is None:
         return [Evidence("metadata", "absent", "no XMP in the file")]
     source = (label.source_type or "no source type").rsplit("/", 1)[-1]
-    return [Evidence("metadata", "pass", f"XMP: {source}, asset {label.asset_id or 'not named'}")]
+    return [Evidence("metadata", "ok", f"XMP: {source}, asset {label.asset_id or 'not named'}")]
 
 
 def catalog_evidence(
@@ -122,13 +122,13 @@ def catalog_evidence(
 ) -> list[Evidence]:
     if record is None:
         return [Evidence("catalog", "absent", "no resolver knows this file")]
-    found = [Evidence("catalog", "pass", f"resolves to {record.asset_id} by {resolved_by}")]
+    found = [Evidence("catalog", "ok", f"resolves to {record.asset_id} by {resolved_by}")]
     if log is not None:
-        found.append(Evidence("log", "pass" if log.ok else "fail", log.detail))
+        found.append(Evidence("log", "ok" if log.ok else "failed", log.detail))
     if exact:
-        found.append(Evidence("preview", "pass", "these are the released bytes"))
+        found.append(Evidence("preview", "ok", "these are the released bytes"))
     elif comparison is not None:
-        found.append(Evidence("preview", "pass" if comparison.match == "same" else "fail", _compared(comparison)))
+        found.append(Evidence("preview", "ok" if comparison.match == "same" else "failed", _compared(comparison)))
     return found
 
 

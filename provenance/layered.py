@@ -35,14 +35,14 @@ def claimed_layers(
         try:
             reading = read_layer(layer, media.frames(), asset_id, key)
         except WatermarkError as error:
-            evidence.append(Evidence("watermark", "warn", f"{layer.alg} could not be looked for: {error.message}"))
+            evidence.append(Evidence("watermark", "warning", f"{layer.alg} could not be looked for: {error.message}"))
             continue
         if reading.value != claimed:
             contradictions.append(f"the manifest claims {layer.alg} {claimed}, which is not {asset_id}'s")
         elif not reading.reads:
             contradictions.append(f"the manifest claims {layer.alg} {claimed}, and it is not in the pixels")
         else:
-            evidence.append(Evidence("watermark", "pass", f"{claimed} ({layer.alg}, p {reading.p_value:.1e})"))
+            evidence.append(Evidence("watermark", "ok", f"{claimed} ({layer.alg}, p {reading.p_value:.1e})"))
     return evidence, contradictions
 
 

@@ -105,7 +105,7 @@ class Verifier:
             media = open_media(path, self._limits)
             observed = self._observe(media)
         except MediaError as error:
-            evidence = (Evidence("media", "fail", error.message),)
+            evidence = (Evidence("media", "failed", error.message),)
             return Finding(name, "unreadable", None, "none", None, evidence, time.perf_counter() - started)
         finding, asset_id, evidence_list = weigh(observed)
         comparison = observed.comparison
@@ -259,7 +259,7 @@ class Verifier:
 
 
 def _not_looked(alg: str, error: WatermarkError) -> Evidence:
-    return Evidence("watermark", "warn", f"{alg} could not be looked for: {error.message}")
+    return Evidence("watermark", "warning", f"{alg} could not be looked for: {error.message}")
 
 
 def _sha256(path: Path) -> bytes:

@@ -178,7 +178,7 @@ def _recovered(seen: Observed, record: AssetRecord) -> tuple[FindingWord, list[E
         return "unmarked", [Evidence("preview", "absent", "there is no stored preview to compare with")]
     if seen.kind == "video" and _longer(seen, record):
         lengths = f"{seen.duration:.1f} s, the original {record.duration:.1f} s"
-        return "altered", [Evidence("preview", "fail", f"the copy is longer than the original: {lengths}")]
+        return "altered", [Evidence("preview", "failed", f"the copy is longer than the original: {lengths}")]
     if seen.comparison.match == "different" and _cut_of_a_clip(seen, record):
         text = "this is a cut of a clip, and no stored picture of the original falls into it: nothing was compared"
         return "unmarked", [Evidence("preview", "absent", text)]
@@ -221,15 +221,15 @@ def _sound_alone(seen: Observed, record: AssetRecord) -> tuple[FindingWord, list
         return "unmarked", [Evidence("preview", "absent", f"{unheard}, and its length is not known")]
     lengths = f"{seen.duration:.1f} s of the original's {record.duration:.1f} s"
     if _longer(seen, record):
-        return "altered", [Evidence("preview", "fail", f"longer than the original: {lengths}; {unheard}")]
+        return "altered", [Evidence("preview", "failed", f"longer than the original: {lengths}; {unheard}")]
     if seen.log is None or not seen.log.ok:
         return "recovered", []
-    return "recovered", [Evidence("preview", "warn", f"{unheard}; its mark is certain, and it lasts {lengths}")]
+    return "recovered", [Evidence("preview", "warning", f"{unheard}; its mark is certain, and it lasts {lengths}")]
 
 
 # ── disagreements ────────────────────────────────────────────────────────────────────────────────────────────────
 def _failed(reasons: list[str]) -> list[Evidence]:
-    return [Evidence("cross-check", "fail", text) for text in reasons]
+    return [Evidence("cross-check", "failed", text) for text in reasons]
 
 
 def _foreign_sound(seen: Observed) -> list[str]:
@@ -256,15 +256,15 @@ def _muted(seen: Observed) -> list[Evidence]:
     if seen.exact or seen.credentials.state in ("trusted", "valid"):
         return []  # the signature or the hash covers the sound too
     if _sound_added(seen) and seen.record is not None:
-        return [Evidence("sound", "fail", "the sound track is not the original's, which had no sound to speak of")]
+        return [Evidence("sound", "failed", "the sound track is not the original's, which had no sound to speak of")]
     if seen.kind == "video" and seen.sound_mark is not None and seen.sound_mark.asset_id is not None:
-        return [Evidence("sound", "warn", "the sound carries the mark; what one hears was not compared")]
+        return [Evidence("sound", "warning", "the sound carries the mark; what one hears was not compared")]
     if seen.kind != "video" or not seen.sound_expected:
         return []
     if not seen.has_sound:
-        return [Evidence("sound", "warn", "muted: the original had sound, and this copy has no sound track")]
+        return [Evidence("sound", "warning", "muted: the original had sound, and this copy has no sound track")]
     if _sound_replaced(seen):
-        return [Evidence("sound", "fail", "the sound track is not the original's, which carried a mark")]
+        return [Evidence("sound", "failed", "the sound track is not the original's, which carried a mark")]
     return []
 
 

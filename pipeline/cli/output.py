@@ -153,9 +153,9 @@ def show_finding(finding: Finding) -> None:
             + (f", trust: {finding.trust}" if finding.finding == "verified" else "")
         )
     signs = {
-        "pass": "[green]✓[/green]",
-        "fail": "[red]✗[/red]",
-        "warn": "[yellow]![/yellow]",
+        "ok": "[green]✓[/green]",
+        "failed": "[red]✗[/red]",
+        "warning": "[yellow]![/yellow]",
         "absent": "[dim]·[/dim]",
     }
     for evidence in finding.evidence:
