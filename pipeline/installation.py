@@ -21,7 +21,8 @@ from ..provenance.keys import KeyStore, write_private
 from ..provenance.log.sequencer import AuditLog
 from ..provenance.log.signer import CosignerKey, Ed25519LogSigner
 from ..provenance.media import Limits
-from ..provenance.resolver import LocalResolver, Resolver
+from ..provenance.resolver import LocalResolver
+from ..provenance.resolver_port import Resolver
 from ..provenance.signing import FileSigner
 from ..provenance.timestamps import loopback_tsa
 from ..provenance.trust import TrustList, TrustLists

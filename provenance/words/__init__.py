@@ -7,11 +7,13 @@ file and is never markup: whoever shows it escapes the whole.
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from importlib import resources
 from typing import Any
 
 DEFAULT = "en"
+_PLACE = re.compile(r"\{(\w+)\}")
 
 
 @cache
@@ -38,10 +40,8 @@ class Words:
     def lines(self, key: str, **places: object) -> list[str]:
         found = self._texts[key]
         texts = found if isinstance(found, list) else [found]
-        # Not str.format: a place's value may hold braces, and a stranger's text must stay text.
-        for name, value in places.items():
-            texts = [text.replace(f"{{{name}}}", str(value)) for text in texts]
-        return [str(text) for text in texts]
+        # Not str.format, and all at once: a stranger's text may hold braces, and must stay text.
+        return [_PLACE.sub(lambda place: str(places.get(place[1], place[0])), str(text)) for text in texts]
 
     def __contains__(self, key: object) -> bool:
         return key in self._texts

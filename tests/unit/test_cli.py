@@ -174,7 +174,7 @@ def test_verify(shell: Shell, photo: Path, tmp_path: Path) -> None:
     assert only["asset_id"] == asset
     assert only["trust"] == "development"
     assert only["match"] == "same"
-    assert all(set(evidence) == {"technique", "status", "detail"} for evidence in only["evidence"])
+    assert all(set(evidence) >= {"technique", "status", "detail", "meaning"} for evidence in only["evidence"])
     (tmp_path / "text.png").write_text("no picture")
     damaged = bytearray((tmp_path / "boat.png").read_bytes())
     damaged[-5000] ^= 1

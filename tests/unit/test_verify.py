@@ -17,12 +17,12 @@ from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import GenerateRequest, Release
 from filigrana.pipeline.settings import load_settings
+from filigrana.provenance.comparing import Comparison
 from filigrana.provenance.credentials import Credentials
 from filigrana.provenance.identity import AssetId
 from filigrana.provenance.labels import MetadataLabel
 from filigrana.provenance.media import encode_picture
-from filigrana.provenance.preview import Comparison
-from filigrana.provenance.resolver import LogEvidence
+from filigrana.provenance.records import LogEvidence
 from filigrana.provenance.synchrony import synchrony
 from filigrana.provenance.verify import EXIT_CODES, Observed, Verifier, weigh, worst_exit_code
 from filigrana.provenance.watermark.base import Detection, Geometry, Timing
