@@ -62,6 +62,10 @@ class Settings(BaseSettings):
     stage_timeout: float = Field(3600.0, gt=0, description="seconds that any other stage may take")
     max_pixels: int = Field(50_000_000, ge=65_536, description="the largest frame that is read")
     max_seconds: float = Field(4 * 3600.0, gt=0, description="the longest clip that is read, in seconds")
+    verify_memory: int = Field(3072, ge=256, description="MiB that verifying one file may take")
+    verify_seconds: float = Field(600.0, gt=0, le=86_400, description="seconds that verifying one file may take")
+    verify_workers: int = Field(2, ge=1, le=256, description="files that are verified at once")
+    catalogs: list[str] = Field([], description="other catalogs to ask: `URL` or `URL LOG-KEY`")
     log_publish: list[str] = Field(
         [], description="where checkpoints go: folders, s3://… and other URLs, `tsa`, `witness+https://HOST KEY`"
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from . import audit, generate, keys, models, policy, tools, verify, watermark
+from . import audit, generate, keys, models, policy, tools, trust, verify, watermark
 from .state import state
 
 app = typer.Typer(
@@ -50,5 +50,6 @@ app.command("demo")(tools.demo)
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(keys.app, name="keys")
+app.add_typer(trust.app, name="trust")
 app.add_typer(models.app, name="models")
 app.add_typer(watermark.app, name="watermark")
