@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import WatermarkError
@@ -51,7 +51,7 @@ class Observer:
         credentials = read_credentials(media.path, media.info.mime, self.trust)
         if sidecar is not None and credentials.state == "absent":
             credentials = read_credentials(media.path, media.info.mime, self.trust, manifest_store=sidecar)
-        observed = Observed(credentials, kind=media.info.kind, duration=media.info.duration, notes=notes)
+        observed = Observed(_as_of(credentials, at), kind=media.info.kind, duration=media.info.duration, notes=notes)
         observed.size = media.path.stat().st_size
         packet = read_xmp(media.path, media.info.mime)
         observed.label = read_label(packet) if packet else None
@@ -204,6 +204,20 @@ class Observer:
             return
         observed.stored = read_stored(stored.store, self.trust)
         observed.stored_faults = _faults(observed.stored, record, observed)
+
+
+def _as_of(credentials: Credentials, at: datetime | None) -> Credentials:
+    """What was time-stamped after the time of validation did not exist by then; c2pa-rs does not look at that."""
+    if at is None or credentials.time is None or credentials.state not in ("trusted", "valid"):
+        return credentials
+    try:
+        stamped = datetime.fromisoformat(credentials.time)
+    except ValueError:
+        return credentials
+    if stamped.replace(tzinfo=stamped.tzinfo or UTC) <= at:
+        return credentials
+    later = (*credentials.failures, "timeStamp.afterTimeOfValidation")
+    return replace(credentials, state="valid", trust="none", time_trust="none", failures=later)
 
 
 def _faults(stored: Credentials, record: AssetRecord, observed: Observed) -> list[str]:

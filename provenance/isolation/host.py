@@ -53,7 +53,10 @@ class IsolatedVerifier:
     def start(self) -> None:
         """Starts the zygote without waiting for it, so that it loads while other work is done."""
         with self._starting:
-            if self._zygote is None or self._zygote.process.poll() is not None:
+            if self._zygote is not None and self._zygote.process.poll() is not None:
+                self._zygote.control.close()
+                self._zygote = None
+            if self._zygote is None:
                 self._zygote = self._begin()
 
     def _begin(self) -> _Zygote:
