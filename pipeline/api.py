@@ -152,7 +152,7 @@ def verify_many(sources: Iterable[Path | str | bytes], installation: Installatio
 
 def _spooled(data: bytes, stack: contextlib.ExitStack) -> Path:
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="filigrana-"))
-    suffix = next((s for s, mime in MIME_BY_SUFFIX.items() if mime == sniff(data[:32])), ".bin")
+    suffix = next((s for s, mime in MIME_BY_SUFFIX.items() if mime == sniff(data[:64])), ".bin")
     path = Path(folder) / f"upload{suffix}"
     path.write_bytes(data)
     return path

@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     stage_timeout: float = Field(3600.0, gt=0, description="seconds that any other stage may take")
     max_pixels: int = Field(50_000_000, ge=65_536, description="the largest frame that is read")
     max_seconds: float = Field(4 * 3600.0, gt=0, description="the longest clip that is read, in seconds")
+    embed_limit: int = Field(2 << 30, ge=1, description="bytes up to which credentials are embedded, not a sidecar")
     log_publish: list[str] = Field(
         [], description="where checkpoints go: folders, s3://… and other URLs, `tsa`, `witness+https://HOST KEY`"
     )
