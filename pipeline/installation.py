@@ -222,6 +222,7 @@ class Installation:
             organisation=self.settings.organisation,
             layers=tuple(self.layers()),
             key=self.watermark_key,
+            embed_limit=self.settings.embed_limit,
         )
 
     def layers(self) -> list[Layer]:

@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     verify_seconds: float = Field(600.0, gt=0, le=86_400, description="seconds that verifying one file may take")
     verify_workers: int = Field(2, ge=1, le=256, description="files that are verified at once")
     catalogs: list[str] = Field([], description="other catalogs to ask: `URL` or `URL LOG-KEY`")
+    embed_limit: int = Field(2 << 30, ge=1, description="bytes up to which credentials are embedded, not a sidecar")
     log_publish: list[str] = Field(
         [], description="where checkpoints go: folders, s3://… and other URLs, `tsa`, `witness+https://HOST KEY`"
     )

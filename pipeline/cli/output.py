@@ -118,6 +118,7 @@ def release_rows(release: Release) -> list[tuple[str, str]]:
     )
     return [
         ("file", str(release.file)),
+        *([("credentials", f"{release.sidecar}: keep it beside the file")] if release.sidecar else []),
         ("asset id", str(release.asset_id)),
         (
             "decision",
