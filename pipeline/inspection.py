@@ -56,7 +56,7 @@ class Inspector:
         with ExitStack() as stack:
             path = Path(source) if not isinstance(source, bytes) else _spooled(source, stack)
             if asked.sidecar is None and (beside := sidecar_of(path)) is not None:
-                asked = replace(asked, sidecar=beside)
+                asked = replace(asked, sidecar=beside, found_beside=True)
             return self._isolated.verify(path, asked, self._resolvers())
 
     def inspect(

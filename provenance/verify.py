@@ -64,7 +64,7 @@ class Verifier:
         try:
             media = open_media(path, self._limits)
             store = read_sidecar(asked.sidecar) if asked.sidecar is not None else None
-            observed = self._observer.observe(media, store, asked.at)
+            observed = self._observer.observe(media, store, asked)
         except (MediaError, ManifestError) as error:
             return unreadable(path, error.message, time.perf_counter() - started)
         finding, asset_id, evidence = weigh(observed)

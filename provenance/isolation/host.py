@@ -129,6 +129,7 @@ class IsolatedVerifier:
             "at": None if asked.at is None else asked.at.isoformat(),
             "crjson": asked.crjson,
             "thumbnail": asked.thumbnail,
+            "found_beside": asked.found_beside,
             "bounds": asdict(self._bounds),
             "resolvers": names,
         }

@@ -160,7 +160,8 @@ def _child(config: Config, job: dict[str, Any], talk: int) -> None:
     resolvers = [AskingResolver(ask, which, name) for which, name in enumerate(job["resolvers"])]
     finding: Finding
     try:
-        finding = verifier(config, resolvers).verify(path, Asked(at, sidecar, job["crjson"], job["thumbnail"]))
+        asked = Asked(at, sidecar, job["crjson"], job["thumbnail"], job["found_beside"])
+        finding = verifier(config, resolvers).verify(path, asked)
         if asked_clock is not None and not asked_clock() and finding.finding not in ("unmarked", "unreadable"):
             finding = unreadable(path, "the time of validation could not be set for this file", 0.0)
     except FiligranaError as error:

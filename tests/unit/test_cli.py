@@ -130,7 +130,7 @@ def test_a_rewrite_is_offered_and_accepted(shell: Shell) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        ["-o", "out.gif"],
+        ["-o", "out.bmp"],
         ["-o", "out"],
         ["-o", "missing/out.png"],
         ["-o", "."],
