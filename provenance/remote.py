@@ -36,8 +36,12 @@ class RemoteResolver:
     """Asks the catalog at ``url``. ``log_key``: its log's verifier key, where it is known from elsewhere."""
 
     def __init__(self, url: str, log_key: VerifierKey | None = None, *, seconds: float = SECONDS) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            good = False
+        if not good:
             raise SettingsError(f"{url[:200]} is no address of a catalog", code="settings.catalog")
         self._base, self._log_key, self._seconds = url.rstrip("/"), log_key, seconds
         self.name = f"the catalog at {parts.hostname}"

@@ -100,6 +100,8 @@ def open_container(path: Path, mime: str, limits: Limits) -> Iterator[av.contain
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path.name} is damaged: {short(error)}", code="input.media.damaged") from error
     with container:
+        if any(stream.codec_context is None for stream in (*container.streams.video, *container.streams.audio)):
+            raise MediaError(f"{path.name} holds a track that nothing here decodes", code="input.media.format")
         try:
             yield container
         except av.error.FFmpegError as error:
