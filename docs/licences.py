@@ -12,7 +12,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-EXTRAS = ("generate", "postgres", "bench")
+EXTRAS = ("generate", "serve", "postgres", "bench")
 BUNDLED = """\
 ## What wheels carry inside
 

@@ -213,6 +213,10 @@ class Installation:
             return []
         return [LocalResolver(self.log, self.log.keys)]
 
+    def algorithms(self, key: bytes | None) -> list[str]:
+        """The names of the marks that are looked for under ``key``."""
+        return [*(one.alg for one in all_codecs(key)), sound_codec(key).alg, *(one.alg for one in self.layers())]
+
     def verifier(self) -> Verifier:
         """Marks under an organisation's key are looked for first, then those under the published one."""
         keys = [None] if self.watermark_key is None else [self.watermark_key, None]
