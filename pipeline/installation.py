@@ -258,6 +258,10 @@ class Installation:
                 self._inspector = Inspector(self.settings, config, self.resolvers)
             return self._inspector
 
+    def algorithms(self, key: bytes | None) -> list[str]:
+        """The names of the marks that are looked for under ``key``."""
+        return [*(one.alg for one in all_codecs(key)), sound_codec(key).alg, *(one.alg for one in self.layers())]
+
     def verifier(self) -> Verifier:
         """Marks under an organisation's key are looked for first, then those under the published one."""
         from ..provenance.verify import Verifier

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from . import audit, generate, keys, models, policy, tools, trust, verify, watermark
+from . import audit, generate, keys, models, policy, serve, tools, trust, verify, watermark
 from .state import state
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ def options(
 app.command("generate")(generate.generate)
 app.command("seal")(generate.seal)
 app.command("verify")(verify.verify)
+app.command("serve")(serve.serve)
 app.command("replay")(tools.replay)
 app.command("doctor")(tools.doctor)
 app.command("demo")(tools.demo)
