@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import KeyStoreError, SettingsError
 from ..provenance.database import current_revision
-from ..provenance.keys import KeyStore, write_private
+from ..provenance.keys import KeyStore, read_private, write_private
 from ..provenance.log.sequencer import AuditLog
 from ..provenance.log.signer import CosignerKey, Ed25519LogSigner
 from ..provenance.media import Limits
 from ..provenance.resolver import LocalResolver, Resolver
-from ..provenance.signing import FileSigner
+from ..provenance.rotation import finish
+from ..provenance.signers import SignerSource, open_signer
+from ..provenance.signing import Signer
 from ..provenance.timestamps import loopback_tsa
 from ..provenance.trust import TrustList, TrustLists
 from ..provenance.verify import Verifier
@@ -49,6 +51,7 @@ class Installation:
 
     def __init__(self, settings: Settings, clock: Callable[[], dt.datetime] = utc_now) -> None:
         self.settings, self.clock = settings, clock
+        self._signer: Signer | None = None
         self.publisher: threading.Thread | None = None  # see :func:`.publishing.published_if_due`
 
     # ── folders ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -84,11 +87,29 @@ class Installation:
     # ── provenance ───────────────────────────────────────────────────────────────────────────────────────────
     @property
     def keys(self) -> KeyStore:
-        return KeyStore(self.folder / "keys")
+        return KeyStore(self.folder / "keys", self.passphrase)
+
+    def passphrase(self) -> bytes | None:
+        secret = self.settings.key_passphrase
+        if secret is not None:
+            return secret.get_secret_value().encode()
+        file = self.settings.key_passphrase_file
+        return None if file is None else read_private(file).rstrip(b"\r\n")
+
+    def signer(self) -> Signer:
+        """Whoever signs claims, by the setting `signer`. The same object each time: a token's session is kept."""
+        if self._signer is None or self.settings.signer == "file":
+            secret = self.passphrase()
+            source = SignerSource(
+                self.settings.signer, self.settings.claim_chain, None if secret is None else secret.decode()
+            )
+            self._signer = open_signer(source, self.keys)
+        return self._signer
 
     def ensure_keys(self) -> list[str]:
         """Makes the development keys that are missing; returns what was made."""
         self._make_folder()
+        finish(self.keys.folder)
         made = self.keys.ensure(self.clock())
         log_key = self.keys.folder / "log.key"
         if not log_key.exists():
@@ -170,9 +191,15 @@ class Installation:
         tsa += [TrustList("configured", _pem(p)) for p in settings.tsa_trust]
         if (root := keys.development_root()) is not None:
             claim.append(TrustList("development", root.decode()))
+        claim += [TrustList("development", root.decode()) for root in keys.old_roots()]
         if (root := keys.tsa_root()) is not None:
             tsa.append(TrustList("development", root.decode()))
         return TrustLists(tuple(claim), tuple(tsa))
+
+    def forget_trust(self) -> None:
+        """The keys changed: whom this installation believes is read again, and so is who signs."""
+        self.__dict__.pop("trust", None)
+        self._signer = None
 
     @property
     def watermark_key(self) -> bytes | None:
@@ -194,7 +221,8 @@ class Installation:
         return Finisher(
             codec=codec(key=self.watermark_key),
             sound_codec=sound_codec(self.watermark_key),
-            signer=FileSigner(self.keys.claim()),
+            signer=self.signer(),
+            signer_seconds=self.settings.signer_timeout,
             tsa=self.tsa,
             trust=self.trust,
             limits=self.limits,
