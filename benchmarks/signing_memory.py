@@ -61,7 +61,8 @@ def child(folder: Path, mime: str, embed: bool) -> None:
     from filigrana.provenance.identity import AssetId
     from filigrana.provenance.keys import KeyStore
     from filigrana.provenance.manifest import Statement, definition
-    from filigrana.provenance.signing import FileSigner, sign_file
+    from filigrana.provenance.signers import FileSigner
+    from filigrana.provenance.signing import sign_file
     from filigrana.provenance.timestamps import loopback_tsa
     from filigrana.provenance.trust import TrustList, TrustLists
 

@@ -36,7 +36,7 @@ from ..provenance.media import (
 )
 from ..provenance.preview import Preview, PreviewMaker
 from ..provenance.sidecar import read_sidecar, sidecar_of, sidecar_path
-from ..provenance.signing import Signer, sign_file
+from ..provenance.signing import SIGNER_SECONDS, Signer, sign_file
 from ..provenance.trust import TrustLists
 from ..provenance.watermark.base import Codec, Detection, SoundCodec
 from ..provenance.watermark.registry import Layer, mark_layers, read_layer
@@ -84,7 +84,8 @@ class Encoded:
 class Finisher:
     """The tools of finishing. ``tsa``: gives the URL of a time-stamp authority while its block lasts.
     ``layers``: further marks over the default one; ``key``: an organisation's, None for the published one.
-    ``embed_limit``: bytes up to which credentials are embedded; a larger file gets them in a sidecar."""
+    ``embed_limit``: bytes up to which credentials are embedded; a larger file gets them in a sidecar.
+    ``signer_seconds``: that the signer may take."""
 
     codec: Codec
     sound_codec: SoundCodec
@@ -96,6 +97,7 @@ class Finisher:
     layers: tuple[Layer, ...] = ()
     key: bytes | None = None
     embed_limit: int = 2 << 30
+    signer_seconds: float = SIGNER_SECONDS
 
     def encode(self, material: Material, statement: Statement, work: Path, tick: Callable[[int], None]) -> Encoded:
         """Labels, marks and encodes into ``work``. The label is in the file before anything is signed."""
@@ -159,6 +161,7 @@ class Finisher:
                 tsa_url=url,
                 parent=parent,
                 embed=embed,
+                signer_seconds=self.signer_seconds,
             )
         if not embed:
             sidecar_path(target).write_bytes(store)

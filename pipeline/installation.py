@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KeyStoreError, SettingsError
-from ..provenance.keys import KeyStore, write_private
+from ..provenance.keys import KeyStore, read_private, write_private
 from ..provenance.log.signer import CosignerKey, Ed25519LogSigner
 from ..provenance.trust import TrustLevel, TrustList, TrustLists
 from ..provenance.trust_store import TrustStore
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..provenance.log.sequencer import AuditLog
     from ..provenance.media import Limits
     from ..provenance.resolver_port import Resolver
+    from ..provenance.signing import Signer
     from ..provenance.verify import Verifier
     from ..provenance.watermark.registry import Layer
     from ..safety.judge import FrameGuard, TextGuard
@@ -50,6 +51,7 @@ class Installation:
         self.settings, self.clock = settings, clock
         self._inspector: Inspector | None = None
         self._inspecting = threading.Lock()
+        self._signer: Signer | None = None
         self.publisher: threading.Thread | None = None  # see :func:`.publishing.published_if_due`
 
     # ── folders ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -85,11 +87,33 @@ class Installation:
     # ── provenance ───────────────────────────────────────────────────────────────────────────────────────────
     @property
     def keys(self) -> KeyStore:
-        return KeyStore(self.folder / "keys")
+        return KeyStore(self.folder / "keys", self.passphrase)
+
+    def passphrase(self) -> bytes | None:
+        secret = self.settings.key_passphrase
+        if secret is not None:
+            return secret.get_secret_value().encode()
+        file = self.settings.key_passphrase_file
+        return None if file is None else read_private(file).rstrip(b"\r\n")
+
+    def signer(self) -> Signer:
+        """Whoever signs claims, by the setting `signer`. The same object each time: a token's session is kept."""
+        if self._signer is None or self.settings.signer == "file":
+            from ..provenance.signers import SignerSource, open_signer
+
+            secret = self.passphrase()
+            source = SignerSource(
+                self.settings.signer, self.settings.claim_chain, None if secret is None else secret.decode()
+            )
+            self._signer = open_signer(source, self.keys)
+        return self._signer
 
     def ensure_keys(self) -> list[str]:
         """Makes the development keys that are missing; returns what was made."""
+        from ..provenance.rotation import finish
+
         self._make_folder()
+        finish(self.keys.folder)
         made = self.keys.ensure(self.clock())
         log_key = self.keys.folder / "log.key"
         if not log_key.exists():
@@ -185,9 +209,15 @@ class Installation:
         tsa += [("configured", _pem(p)) for p in settings.tsa_trust]
         if (root := keys.development_root()) is not None:
             claim.append(("development", root.decode()))
+        claim += [("development", root.decode()) for root in keys.old_roots()]
         if (root := keys.tsa_root()) is not None:
             tsa.append(("development", root.decode()))
         return claim, tsa
+
+    def forget_trust(self) -> None:
+        """The keys changed: whom this installation believes is read again, and so is who signs."""
+        self.__dict__.pop("trust", None)
+        self._signer = None
 
     @property
     def watermark_key(self) -> bytes | None:
@@ -207,7 +237,6 @@ class Installation:
         return _constant(self.settings.tsa_url)
 
     def finisher(self) -> Finisher:
-        from ..provenance.signing import FileSigner
         from ..provenance.watermark.registry import codec, sound_codec
         from .finish import Finisher
 
@@ -215,7 +244,8 @@ class Installation:
         return Finisher(
             codec=codec(key=self.watermark_key),
             sound_codec=sound_codec(self.watermark_key),
-            signer=FileSigner(self.keys.claim()),
+            signer=self.signer(),
+            signer_seconds=self.settings.signer_timeout,
             tsa=self.tsa,
             trust=self.trust,
             limits=self.limits,
@@ -260,6 +290,8 @@ class Installation:
 
     def algorithms(self, key: bytes | None) -> list[str]:
         """The names of the marks that are looked for under ``key``."""
+        from ..provenance.watermark.registry import all_codecs, sound_codec
+
         return [*(one.alg for one in all_codecs(key)), sound_codec(key).alg, *(one.alg for one in self.layers())]
 
     def verifier(self) -> Verifier:

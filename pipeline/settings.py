@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from ..errors import SettingsError
+from ..provenance.signers.uris import check_uri
 
 CONFIG_FILE = "filigrana.toml"
 
@@ -43,6 +44,11 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     dtype: str = Field("auto", pattern="^(auto|float32|float16|bfloat16)$", description="the weights' type")
     organisation: str = Field("Filigrana", min_length=1, max_length=80, description="the provider named in metadata")
+    signer: str = Field("file", description="who signs: file, pkcs11:…, awskms:…, gcpkms:…, azurekms://…, hv:…")
+    claim_chain: Path | None = Field(None, description="PEM chain, leaf first, of a signer that is not `file`")
+    key_passphrase: SecretStr | None = Field(None, description="of an encrypted key file, or a token's PIN")
+    key_passphrase_file: Path | None = Field(None, description="a file of its owner's alone with the passphrase")
+    signer_timeout: float = Field(30.0, gt=0, le=600, description="seconds that a signer may take")
     tsa_url: str | None = Field(None, description="an RFC 3161 authority; default: the development one on loopback")
     claim_trust: list[Path] = Field([], description="PEM files: whose claim signatures count as `configured`")
     tsa_trust: list[Path] = Field([], description="PEM files: whose time-stamps count as `configured`")
@@ -132,6 +138,11 @@ class Settings(BaseSettings):
         if url is not None and not url.startswith(("http://", "https://")):
             raise ValueError("the service's address begins with https:// or http://")
         return url.rstrip("/") if url else None
+
+    @field_validator("signer")
+    @classmethod
+    def _known_signer(cls, uri: str) -> str:
+        return check_uri(uri)
 
     @field_validator("tsa_url")
     @classmethod

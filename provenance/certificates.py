@@ -9,29 +9,33 @@ The time-stamp authority has a root of its own, and a leaf whose sole, critical 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CLAIM_SIGNING = x509.ObjectIdentifier("1.3.6.1.4.1.62558.2.1")
-_POLICY = x509.ObjectIdentifier("1.3.6.1.4.1.62558.1.1")
-_YEAR = dt.timedelta(days=365)
+POLICY = x509.ObjectIdentifier("1.3.6.1.4.1.62558.1.1")
 
 
 @dataclass(frozen=True)
 class KeyPair:
     """A private key with its certificate."""
 
-    key: ec.EllipticCurvePrivateKey
+    key: Any
     certificate: x509.Certificate
 
-    def key_pem(self) -> bytes:
-        return self.key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+    def key_pem(self, passphrase: bytes | None = None) -> bytes:
+        """PKCS#8, encrypted where there is a passphrase."""
+        how: serialization.KeySerializationEncryption = serialization.NoEncryption()
+        if passphrase is not None:
+            how = serialization.BestAvailableEncryption(passphrase)
+        key: bytes = self.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
+        return key
 
     def certificate_pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
@@ -64,7 +68,7 @@ def _make(
     common: str,
     *,
     issuer: KeyPair | None,
-    curve: ec.EllipticCurve,
+    key: Any = None,
     days: int,
     now: dt.datetime,
     ca_path: int | None = None,
@@ -73,7 +77,7 @@ def _make(
     repudiation: bool = False,
     policy: bool = False,
 ) -> KeyPair:
-    key = ec.generate_private_key(curve)
+    key = key or ec.generate_private_key(ec.SECP384R1())
     builder = (
         x509.CertificateBuilder()
         .subject_name(_name(common))
@@ -98,10 +102,19 @@ def _make(
         builder = builder.add_extension(x509.ExtendedKeyUsage(eku), critical=eku_critical)
     if policy:
         builder = builder.add_extension(
-            x509.CertificatePolicies([x509.PolicyInformation(_POLICY, None)]), critical=False
+            x509.CertificatePolicies([x509.PolicyInformation(POLICY, None)]), critical=False
         )
-    digest = hashes.SHA384() if isinstance(signing_key.curve, ec.SECP384R1) else hashes.SHA256()
-    return KeyPair(key, builder.sign(signing_key, digest))
+    return KeyPair(key, builder.sign(signing_key, hashes.SHA384()))
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """Stands where a private key would, and has only its public half."""
+
+    key: Any
+
+    def public_key(self) -> Any:
+        return self.key
 
 
 @dataclass(frozen=True)
@@ -113,14 +126,26 @@ class ClaimChain:
     root: x509.Certificate
 
 
-def make_claim_chain(now: dt.datetime, leaf_days: int = 365) -> ClaimChain:
-    """A development chain for claim signing: ES256 leaf under a P-384 issuing CA under a P-384 root."""
+NEW_KEYS: dict[str, Callable[[], Any]] = {
+    "es256": lambda: ec.generate_private_key(ec.SECP256R1()),
+    "es384": lambda: ec.generate_private_key(ec.SECP384R1()),
+    "es512": lambda: ec.generate_private_key(ec.SECP521R1()),
+    "ps256": lambda: rsa.generate_private_key(65_537, 3072),
+    "ed25519": ed25519.Ed25519PrivateKey.generate,
+}
+
+
+def make_claim_chain(
+    now: dt.datetime, leaf_days: int = 365, *, algorithm: str = "es256", public_key: Any = None
+) -> ClaimChain:
+    """A development chain for claim signing: a leaf under a P-384 issuing CA under a P-384 root.
+
+    ``public_key``: of a key that lies elsewhere, such as in a token; the leaf's pair then has no private key."""
     eku = [CLAIM_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION]
-    root = _make("Filigrana development root", issuer=None, curve=ec.SECP384R1(), days=3650, now=now, ca_path=2)
+    root = _make("Filigrana development root", issuer=None, days=3650, now=now, ca_path=2)
     issuing = _make(
         "Filigrana development issuing CA",
         issuer=root,
-        curve=ec.SECP384R1(),
         days=1825,
         now=now,
         ca_path=0,
@@ -129,7 +154,7 @@ def make_claim_chain(now: dt.datetime, leaf_days: int = 365) -> ClaimChain:
     leaf = _make(
         "Filigrana development claim signer",
         issuer=issuing,
-        curve=ec.SECP256R1(),
+        key=_Elsewhere(public_key) if public_key is not None else NEW_KEYS[algorithm](),
         days=leaf_days,
         now=now,
         eku=eku,
@@ -144,7 +169,6 @@ def make_tsa_chain(now: dt.datetime, leaf_days: int = 365) -> tuple[KeyPair, x50
     root = _make(
         "Filigrana development time-stamp root",
         issuer=None,
-        curve=ec.SECP384R1(),
         days=3650,
         now=now,
         ca_path=0,
@@ -152,39 +176,10 @@ def make_tsa_chain(now: dt.datetime, leaf_days: int = 365) -> tuple[KeyPair, x50
     leaf = _make(
         "Filigrana development time-stamp authority",
         issuer=root,
-        curve=ec.SECP256R1(),
+        key=NEW_KEYS["es256"](),
         days=leaf_days,
         now=now,
         eku=[ExtendedKeyUsageOID.TIME_STAMPING],
         eku_critical=True,
     )
     return leaf, root.certificate
-
-
-def lint(leaf: x509.Certificate) -> list[str]:
-    """What the official profile asks of a claim-signing leaf and this one lacks; the C2PA library checks less."""
-    problems: list[str] = []
-
-    def extension(kind: type[x509.ExtensionType]) -> x509.Extension[x509.ExtensionType] | None:
-        try:
-            return leaf.extensions.get_extension_for_class(kind)
-        except x509.ExtensionNotFound:
-            return None
-
-    basic = extension(x509.BasicConstraints)
-    if basic is None or not basic.critical or basic.value.ca:  # type: ignore[attr-defined]
-        problems.append("basic constraints must be critical and CA:FALSE")
-    usage = extension(x509.KeyUsage)
-    if usage is None or not usage.critical or not usage.value.digital_signature:  # type: ignore[attr-defined]
-        problems.append("key usage must be critical and allow digitalSignature")
-    eku = extension(x509.ExtendedKeyUsage)
-    oids = set(eku.value) if eku else set()  # type: ignore[call-overload]
-    if CLAIM_SIGNING not in oids:
-        problems.append("extended key usage lacks c2pa-kp-claimSigning (1.3.6.1.4.1.62558.2.1)")
-    if ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in oids or ExtendedKeyUsageOID.TIME_STAMPING in oids:
-        problems.append("extended key usage must not hold anyExtendedKeyUsage or timeStamping")
-    if extension(x509.AuthorityKeyIdentifier) is None or extension(x509.SubjectKeyIdentifier) is None:
-        problems.append("authority and subject key identifiers are missing")
-    if leaf.not_valid_after_utc - leaf.not_valid_before_utc > _YEAR + dt.timedelta(days=1, hours=1):
-        problems.append("valid for more than 366 days")
-    return problems

@@ -11,12 +11,13 @@ import datetime as dt
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from ..errors import KeyStoreError
 from .certificates import KeyPair, make_claim_chain, make_tsa_chain
@@ -59,7 +60,7 @@ def read_private(path: Path) -> bytes:
 class SigningKey:
     """A key that signs claims. ``chain_pem``: leaf first, then intermediates, without the root."""
 
-    key: ec.EllipticCurvePrivateKey
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
     leaf: x509.Certificate
     chain_pem: str
     development: bool
@@ -74,8 +75,9 @@ class TsaKey:
 class KeyStore:
     """The key folder. ``KeyStore(folder).ensure()`` makes what is missing; nothing existing is ever replaced."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, passphrase: Callable[[], bytes | None] = lambda: None) -> None:
+        """``passphrase``: of an encrypted `claim.key`; asked for only when it is needed."""
+        self.folder, self._passphrase = folder, passphrase
 
     def ensure(self, now: dt.datetime | None = None) -> list[str]:
         """Makes the development keys that are missing. Returns the names of the files it made."""
@@ -128,9 +130,16 @@ class KeyStore:
         path = self.folder / "claim-root.pem"
         return read_private(path) if path.exists() else None
 
+    def old_roots(self) -> list[bytes]:
+        """Development roots of keys that signed here before: files of theirs stay trusted."""
+        return [read_private(path) for path in sorted(self.folder.glob("old/*/claim-root.pem"))]
+
     def tsa(self) -> TsaKey:
         leaf = self._certificates("tsa.pem")[0]
-        return TsaKey(KeyPair(self._key("tsa.key", leaf), leaf), self._certificates("tsa-root.pem")[0])
+        key = self._key("tsa.key", leaf)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise KeyStoreError("tsa.key is not an elliptic-curve key")
+        return TsaKey(KeyPair(key, leaf), self._certificates("tsa-root.pem")[0])
 
     def tsa_root(self) -> bytes | None:
         path = self.folder / "tsa-root.pem"
@@ -142,13 +151,30 @@ class KeyStore:
         except ValueError as error:
             raise KeyStoreError(f"{name} is not a PEM certificate chain") from error
 
-    def _key(self, name: str, leaf: x509.Certificate) -> ec.EllipticCurvePrivateKey:
+    def _key(
+        self, name: str, leaf: x509.Certificate
+    ) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey:
+        data = read_private(self.folder / name)
+        secret = self._passphrase() if b"BEGIN ENCRYPTED" in data else None
+        if secret is None and b"BEGIN ENCRYPTED" in data:
+            raise KeyStoreError(
+                f"{name} is encrypted, and there is no passphrase",
+                code="provenance.keys.passphrase",
+                hint="Set FILIGRANA_KEY_PASSPHRASE, or the setting key_passphrase_file.",
+            )
         try:
-            key = serialization.load_pem_private_key(read_private(self.folder / name), password=None)
+            key = serialization.load_pem_private_key(data, password=secret)
         except (ValueError, TypeError) as error:
-            raise KeyStoreError(f"{name} is not an unencrypted PEM private key") from error
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise KeyStoreError(f"{name} is not an elliptic-curve key")
+            code = "provenance.keys.passphrase" if secret is not None else "provenance.keys"
+            told = "is not opened by this passphrase" if secret is not None else "is not a PEM private key"
+            raise KeyStoreError(f"{name} {told}", code=code) from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey):
+            raise KeyStoreError(f"{name} is not a key that signs claims")
         if key.public_key() != leaf.public_key():
             raise KeyStoreError(f"{name} does not belong to its certificate")
         return key
+
+    def chain_pem(self) -> str:
+        """The chain in the key folder: leaf, then issuing CA."""
+        chain = self._certificates("claim.pem")
+        return "".join(c.public_bytes(serialization.Encoding.PEM).decode() for c in chain)

@@ -12,7 +12,8 @@ from filigrana.provenance.identity import AssetId
 from filigrana.provenance.keys import KeyStore
 from filigrana.provenance.manifest import Model, SourceType, Statement, definition
 from filigrana.provenance.media import encode_picture
-from filigrana.provenance.signing import FileSigner, sign_file
+from filigrana.provenance.signers import FileSigner
+from filigrana.provenance.signing import sign_file
 from filigrana.provenance.timestamps import loopback_tsa
 from filigrana.provenance.trust import TrustList, TrustLists
 from filigrana.tests.doubles import scene

@@ -7,9 +7,13 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from . import keys_change
 from .state import installation
 
 app = typer.Typer(no_args_is_help=True, help="The signing keys of this installation.")
+app.command("rotate")(keys_change.rotate)
+app.command("import")(keys_change.import_)
+app.command("lint")(keys_change.lint)
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 
 
@@ -31,7 +35,7 @@ def init(json_: JSON = False) -> None:
 def show(json_: JSON = False) -> None:
     """Shows certificates and the log's verifier key, and what the certificate profile finds wrong. No secret."""
     from ...errors import KeyStoreError
-    from ...provenance.certificates import lint
+    from ...provenance.lint import lint
     from ...provenance.log.signer import Ed25519LogSigner
     from .output import emit_json, out
 
@@ -43,7 +47,8 @@ def show(json_: JSON = False) -> None:
         log = Ed25519LogSigner.load(folder / "log.key").verifier_key
         report: dict[str, Any] = {
             "folder": str(folder),
-            "claim": _certificate(claim.leaf) | {"development": claim.development, "problems": lint(claim.leaf)},
+            "claim": _certificate(claim.leaf)
+            | {"development": claim.development, "problems": [p.text for p in lint(claim.leaf)]},
             "tsa": _certificate(tsa.pair.certificate),
             "log": str(log),
             "log_ml_dsa": None if opened.log.second_key is None else str(opened.log.second_key),

@@ -135,11 +135,16 @@ def _files_of(folder: Path) -> list[Path]:
 def _fetched(url: str, opened: Any, stack: ExitStack) -> Path:
     import tempfile
 
-    from ..fetching import fetch_to
+    from ..fetching import Allowed, FetchLimits, fetch_to
 
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="filigrana-"))
-    target = Path(folder) / "fetched"
-    fetch_to(target, url, opened.settings)
+    settings = opened.settings
+    limits = FetchLimits(
+        bytes=settings.fetch_max_bytes,
+        seconds=settings.fetch_seconds,
+        allowed=Allowed.parse(settings.fetch_allow),
+    )
+    target = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="filigrana-"))) / "fetched"
+    fetch_to(target, url, limits)
     return target
 
 

@@ -17,7 +17,7 @@ from ..installation import Installation
 from . import page_routes, records_routes, recovery_routes, verify_routes
 from .desk import Desk
 from .guarding import Guard
-from .inspecting import HereInspector, Inspector
+from .inspecting import ConfinedInspector, Inspector
 from .problems import problem, problem_of
 from .rating import Clients, Rate
 from .service import Service
@@ -32,7 +32,7 @@ def create_app(installation: Installation, inspector: Inspector | None = None) -
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.service = Service(
             installation,
-            inspector or HereInspector(installation),
+            inspector or ConfinedInspector(installation),
             Desk(settings.serve_workers, settings.serve_queue),
             Spool(installation.folder / "spool"),
         )

@@ -1,4 +1,4 @@
-"""The port to whatever looks into a file, and the adapter that does it in this process."""
+"""The port to whatever looks into a file, and its adapters: in confined children, or in this process."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ class Inspector(Protocol):
     """Blocks, and may be called from several threads. The answer is a finding as in docs/verify.md, in English."""
 
     def inspect(self, path: Path, *, at: datetime | None = None, sidecar: Path | None = None) -> dict[str, Any]: ...
+
+
+class ConfinedInspector:
+    """In confined children: what the service runs with."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+
+    def inspect(self, path: Path, *, at: datetime | None = None, sidecar: Path | None = None) -> dict[str, Any]:
+        return self._installation.inspector.inspect(path, at=at, sidecar=sidecar)
 
 
 class HereInspector:

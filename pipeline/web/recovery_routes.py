@@ -15,8 +15,8 @@ from ...provenance.identity import AssetId
 from ...provenance.repository import Held, Repository, active_only
 from . import recovery_models as shapes
 from .receiving import receive_bytes, receive_file, receive_form
-from .recovery_receipts import receipt_of, verified
 from .records_routes import opened_log
+from .recovery_receipts import receipt_of, verified
 from .service import Given, Service, fetched, looked_into, service
 from .verify_routes import ERROR
 
@@ -25,7 +25,7 @@ VERSION = "2.4.0"
 MAX_STORE = 16 << 20
 C2PA = "application/c2pa"
 router = APIRouter(prefix=BASE, tags=["recovery"])
-_ERRORS: dict[int | str, dict[str, Any]] = {status: ERROR for status in (400, 403, 404, 409, 413, 429, 503)}
+_ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 403, 404, 409, 413, 429, 503), ERROR)
 Most = Annotated[int, Query(ge=1, le=100, description="at most so many manifests")]
 Label = Annotated[str, Query(max_length=256)]
 _FILE = {"schema": {"type": "string", "format": "binary"}}
@@ -56,7 +56,7 @@ def by_binding(
     request: Request,
     value: Annotated[shapes.Value, Query()],
     alg: Annotated[shapes.Alg, Query()],
-    maxResults: Most = 10,  # noqa: N803  the specification's name
+    maxResults: Most = 10,
 ) -> shapes.Matches:
     """Manifests that carry this soft binding."""
     repository = _repository(service(request))
@@ -68,7 +68,7 @@ def by_binding(
     "/matches/byBinding", response_model_exclude_none=True, responses=_ERRORS, operation_id="queryByLargeBinding"
 )
 def by_large_binding(
-    request: Request, query: shapes.Query, maxResults: Most = 10  # noqa: N803
+    request: Request, query: shapes.Query, maxResults: Most = 10
 ) -> shapes.Matches:
     """The same, for values that are too long for an address."""
     return by_binding(request, query.value, query.alg, maxResults)
@@ -84,16 +84,16 @@ def by_large_binding(
             "required": True,
             "content": {
                 "multipart/form-data": {"schema": {"type": "object", "properties": {"file": _FILE["schema"]}}},
-                **{mime: _FILE for mime in ("image/*", "video/*", "audio/*", "application/octet-stream")},
+                **dict.fromkeys(("image/*", "video/*", "audio/*", "application/octet-stream"), _FILE),
             },
         }
     },
 )
 async def by_content(
     request: Request,
-    maxResults: Most = 10,  # noqa: N803
-    hintAlg: Annotated[str | None, Query(max_length=128)] = None,  # noqa: N803, ARG001  every mark is looked for anyway
-    hintValue: Annotated[str | None, Query(max_length=2048)] = None,  # noqa: N803, ARG001
+    maxResults: Most = 10,
+    hintAlg: Annotated[str | None, Query(max_length=128)] = None,  # noqa: ARG001  every mark is looked for anyway
+    hintValue: Annotated[str | None, Query(max_length=2048)] = None,  # noqa: ARG001
 ) -> shapes.Matches:
     """Manifests of the picture, clip or sound that is the body."""
     here = service(request)
@@ -112,7 +112,7 @@ async def by_content(
 @router.post(
     "/matches/byReference", response_model_exclude_none=True, responses=_ERRORS, operation_id="queryByReference"
 )
-async def by_reference(request: Request, query: shapes.Reference, maxResults: Most = 10) -> shapes.Matches:  # noqa: N803
+async def by_reference(request: Request, query: shapes.Reference, maxResults: Most = 10) -> shapes.Matches:
     """Manifests of the file at a public address."""
     here = service(request)
     here.desk.check()
@@ -141,7 +141,7 @@ def _matches(labels: list[str], score: int) -> shapes.Matches:
     operation_id="getManifestById",
     responses={**_ERRORS, 200: {"description": "the manifest store", "content": {C2PA: _FILE}}},
 )
-def manifest(request: Request, manifestId: str, returnActiveManifest: bool = False) -> Response:  # noqa: N803
+def manifest(request: Request, manifestId: str, returnActiveManifest: bool = False) -> Response:
     """The manifest store that this manifest is the active one of, or this manifest alone."""
     held = _held(request, manifestId)
     data = active_only(held) if returnActiveManifest else held.store
@@ -154,7 +154,7 @@ def manifest(request: Request, manifestId: str, returnActiveManifest: bool = Fal
     responses=_ERRORS,
     operation_id="getManifestReceipt",
 )
-def receipt(request: Request, manifestId: str) -> shapes.Receipt:  # noqa: N803
+def receipt(request: Request, manifestId: str) -> shapes.Receipt:
     """The log's proof that the manifest was released, or taken in, here."""
     here, held = service(request), _held(request, manifestId)
     return receipt_of(here.installation, held, BASE)
@@ -166,7 +166,7 @@ def receipt(request: Request, manifestId: str) -> shapes.Receipt:  # noqa: N803
     responses=_ERRORS,
     operation_id="verifyManifestReceipt",
 )
-def check_receipt(request: Request, manifestId: str, given: shapes.Receipt) -> shapes.VerifiedReceipt:  # noqa: N803
+def check_receipt(request: Request, manifestId: str, given: shapes.Receipt) -> shapes.VerifiedReceipt:
     """Whether a receipt holds."""
     return verified(service(request).installation, _held(request, manifestId), given)
 
@@ -189,7 +189,7 @@ def _held(request: Request, label: str) -> Held:
     operation_id="storeManifest",
     openapi_extra={"requestBody": {"required": True, "content": {C2PA: _FILE}}},
 )
-async def store(request: Request, returnReceipt: bool = False) -> shapes.Created:  # noqa: N803
+async def store(request: Request, returnReceipt: bool = False) -> shapes.Created:
     """Keeps a manifest store of another maker, if its signature holds."""
     here = service(request)
     if request.headers.get("content-type", "").split(";")[0].strip() != C2PA:
@@ -215,7 +215,7 @@ def _stored(here: Service, data: bytes) -> Held:
     responses=_ERRORS,
     operation_id="deleteManifest",
 )
-def remove(request: Request, manifestId: str) -> Response:  # noqa: N803
+def remove(request: Request, manifestId: str) -> Response:
     """Gives up a manifest that was stored here. What was released here stays."""
     _held(request, manifestId)
     try:

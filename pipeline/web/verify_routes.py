@@ -68,7 +68,7 @@ ERROR: dict[str, Any] = {
     openapi_extra={"requestBody": BODY},
     responses={
         200: {"description": "the finding", "content": {"application/json": {"example": EXAMPLE}}},
-        **{status: ERROR for status in (400, 408, 413, 415, 429, 503)},
+        **dict.fromkeys((400, 408, 413, 415, 429, 503), ERROR),
     },
 )
 async def verify(request: Request, at: AT = None, lang: LANG = None) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def test_reading_fetches_no_remote_manifest(kit: Kit, tmp_path: Path) -> None:
     builder.set_no_embed()
     builder.set_remote_url(url)
     key = kit.keys.claim()
-    from filigrana.provenance.signing import FileSigner
+    from filigrana.provenance.signers import FileSigner
 
     with kit.tsa() as tsa:
         signer = c2pa.Signer.from_callback(FileSigner(key).sign, c2pa.C2paSigningAlg.ES256, key.chain_pem, tsa)

@@ -27,7 +27,7 @@ from filigrana.pipeline.store import FolderStore
 from filigrana.provenance.catalog import Catalog
 from filigrana.provenance.database import session
 from filigrana.provenance.media import Frame, encode_picture
-from filigrana.provenance.signing import FileSigner
+from filigrana.provenance.signers import FileSigner
 from filigrana.provenance.tables import Asset
 from filigrana.provenance.timestamps import loopback_tsa
 from filigrana.provenance.watermark.base import Detection

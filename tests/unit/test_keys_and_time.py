@@ -18,8 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from filigrana.errors import KeyStoreError
 from filigrana.pipeline.timestamp_check import stamp_once
-from filigrana.provenance.certificates import lint, make_claim_chain
+from filigrana.provenance.certificates import make_claim_chain
 from filigrana.provenance.keys import KeyStore, read_private, write_private
+from filigrana.provenance.lint import lint
 from filigrana.provenance.timestamps import answer, loopback_tsa
 
 NOW = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
@@ -86,9 +87,9 @@ def test_our_own_certificates_pass_the_official_profile(keys: KeyStore) -> None:
 
 
 def test_the_lint_names_what_is_wrong(keys: KeyStore) -> None:
-    assert any("claimSigning" in text for text in lint(keys.tsa().pair.certificate))
-    assert any("CA:FALSE" in text for text in lint(keys.tsa().root))
-    assert any("366 days" in text for text in lint(make_claim_chain(NOW, leaf_days=800).leaf.certificate))
+    assert any("claimSigning" in problem.text for problem in lint(keys.tsa().pair.certificate))
+    assert any("CA:FALSE" in problem.text for problem in lint(keys.tsa().root))
+    assert any("366 days" in problem.text for problem in lint(make_claim_chain(NOW, leaf_days=800).leaf.certificate))
 
 
 def test_roots_are_apart(keys: KeyStore) -> None:
