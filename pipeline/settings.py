@@ -93,7 +93,9 @@ class Settings(BaseSettings):
     fetch_allow: list[str] = Field([], description="further places that URLs may name: HOST:PORT, or networks")
     fetch_max_bytes: int = Field(64 << 20, ge=1 << 16, description="the largest file that is fetched from a URL")
     fetch_seconds: float = Field(20.0, gt=0, le=600, description="seconds that fetching a URL may take")
-    resolver_token: SecretStr | None = Field(None, description="who shows it may write to the recovery API; none: nobody")
+    resolver_token: SecretStr | None = Field(
+        None, description="who shows it may write to the recovery API; none: nobody"
+    )
     cpu_watts: float = Field(
         10.0, gt=0, le=1000, description="declared watts of one busy core, for the energy estimate"
     )

@@ -74,12 +74,13 @@ def read_stored(store: bytes, trust: TrustLists) -> Credentials:
         return Credentials("damaged", detail=str(error)[:200])
     state, results, document = found
     active = mapping(results.get("activeManifest"))
-    bindings = [str(s.get("code")) for s in active.get("failure", []) if str(s.get("code")).startswith(_BINDINGS)]
-    if bindings:
-        left = [s for s in active["failure"] if str(s.get("code")) not in bindings]
+    left = [s for s in active.get("failure", []) if not str(s.get("code")).startswith(_BINDINGS)]
+    if len(left) != len(active.get("failure", [])):
         results = results | {"activeManifest": active | {"failure": left}}
         # c2pa-rs says Invalid by the hash alone; whether the signer is on a list of ours it says in any case.
-        state = "Invalid" if left else ("Trusted" if claim_level(results) != "none" else "Valid")
+        about_signer = all(str(s.get("code")).startswith(_CREDENTIAL_FAILURES) for s in left)
+        trusted = not left and claim_level(results) != "none"
+        state = ("Trusted" if trusted else "Valid") if about_signer else "Invalid"
     return replace(_interpret(state, results, document), binding="none")
 
 

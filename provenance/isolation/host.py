@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -47,6 +48,8 @@ class IsolatedVerifier:
     def __init__(self, config: Config, bounds: Bounds | None = None, workers: int = 2) -> None:
         self._config, self._bounds = config, bounds or Bounds()
         self._free = threading.BoundedSemaphore(workers)
+        self._running: list[_Zygote] = []
+        weakref.finalize(self, _end, self._running)
         self._zygote: _Zygote | None = None
         self._starting = threading.Lock()
 
@@ -54,10 +57,11 @@ class IsolatedVerifier:
         """Starts the zygote without waiting for it, so that it loads while other work is done."""
         with self._starting:
             if self._zygote is not None and self._zygote.process.poll() is not None:
-                self._zygote.control.close()
+                _end(self._running)
                 self._zygote = None
             if self._zygote is None:
                 self._zygote = self._begin()
+                self._running.append(self._zygote)
 
     def _begin(self) -> _Zygote:
         ours, theirs = socket.socketpair()
@@ -152,17 +156,22 @@ class IsolatedVerifier:
 
     def close(self) -> None:
         with self._starting:
-            zygote, self._zygote = self._zygote, None
-        if zygote is not None:
-            zygote.control.close()
-            zygote.process.kill()
-            zygote.process.wait()
+            self._zygote = None
+            _end(self._running)
 
     def __enter__(self) -> IsolatedVerifier:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _end(running: list[_Zygote]) -> None:
+    while running:
+        zygote = running.pop()
+        zygote.control.close()
+        zygote.process.kill()
+        zygote.process.wait()
 
 
 def _converse(talk: int, resolvers: list[Resolver], until: float) -> Any:

@@ -153,8 +153,8 @@ def record_in(value: dict[str, Any] | None) -> AssetRecord | None:
     """Raises MediaError, KeyError or TypeError for what is no record: a remote catalog's word comes through here."""
     if value is None:
         return None
-    created = value.get("created_at")
     try:
+        created = value.get("created_at")
         return AssetRecord(
             asset_id=AssetId.parse(str(value["asset_id"])),
             media=str(value["media"]),
@@ -168,7 +168,7 @@ def record_in(value: dict[str, Any] | None) -> AssetRecord | None:
             log_index=_number(value.get("log_index")),
             created_at=None if created is None else datetime.fromisoformat(created),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MediaError("a catalog's record is not in form", code="catalog.form") from error
 
 

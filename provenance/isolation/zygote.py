@@ -88,9 +88,9 @@ def main() -> None:
         gc.collect()
         gc.freeze()  # the collector would write to every page that the children share
         channel.send(control.fileno(), {"ready": len(os.listdir("/proc/self/task")) if _linux() else 1})
-        if not select.select([control], [], [], 0.05)[0]:
-            import scipy.signal  # noqa: F401  slow to load and wanted for sound alone: in idle time
         while True:
+            if "scipy.signal" not in sys.modules and not select.select([control], [], [], 0.05)[0]:
+                import scipy.signal  # noqa: F401  slow to load, and wanted for sound alone: in idle time
             job, descriptors = _receive_job(control)
             _start(control, config, job, descriptors)
     except (channel.ChannelError, BrokenPipeError):

@@ -46,7 +46,7 @@ class Words:
     def __contains__(self, key: object) -> bool:
         return key in self._texts
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         return list(self._texts)
 
 

@@ -331,7 +331,7 @@ def unstamped(kit: Kit, folder: Path) -> Path:
     """A signature without a time-stamp: what holds of it depends on the time at which it is looked at."""
     import c2pa
 
-    from filigrana.provenance.signing import FileSigner
+    from filigrana.provenance.signers.file import FileSigner
     from filigrana.provenance.trust import base_settings
 
     claim = kit.keys.claim()
