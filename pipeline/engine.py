@@ -24,7 +24,7 @@ from ..errors import FiligranaError, GenerationError
 from ..provenance.catalog import AssetRecord, PreviewImage
 from ..provenance.identity import AssetId
 from ..provenance.manifest import Statement
-from ..provenance.media import Frame, kind_of_mime, open_media
+from ..provenance.media import WRITTEN_AS, Frame, kind_of_mime, open_media
 from ..provenance.preview import Preview
 from ..provenance.record import redacted
 from ..safety.decision import Decision, Verdict
@@ -60,6 +60,7 @@ from .request import (
 )
 from .run import Run, StageError
 from .staging import FINISHED, Recovered
+from .store import beside
 
 
 class Engine:
@@ -158,7 +159,7 @@ class Engine:
         parts = self.parts
         run, meter = Run(progress, parts.stage_timeout), EnergyMeter(parts.cpu_watts)
         given = open_media(request.path, parts.finisher().limits)
-        mime = request.mime or given.info.mime
+        mime = request.mime or WRITTEN_AS.get(given.info.mime, given.info.mime)
         if kind_of_mime(mime) != given.info.kind:
             raise GenerationError(
                 f"a file of type {given.info.mime} cannot become {mime}",
@@ -343,6 +344,9 @@ class Engine:
         )
         # Before anything is public: a log that does not agree with its last checkpoint says so here.
         checkpoint = run.stage("checkpoint", parts.ledger.log.checkpoint, timed=False)
+        if done.sidecar is not None:
+            sidecar = done.sidecar
+            run.stage("publish", lambda: parts.store.publish(sidecar, beside(name)), timed=False)
         run.stage("publish", lambda: parts.store.publish(done.path, name), timed=False)
         return Release(
             file=parts.store.path(name),
@@ -359,6 +363,7 @@ class Engine:
             timestamp=done.credentials.time,
             trust=done.credentials.trust,
             watermark_score=None if done.detection is None else done.detection.score,
+            sidecar=None if done.sidecar is None else parts.store.path(beside(name)),
             details={key: value for key, value in replayable.items() if key in ("seed", "steps", "width", "height")},
         )
 

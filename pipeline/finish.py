@@ -20,6 +20,7 @@ from ..provenance.identity import AssetId
 from ..provenance.labels import read_label, xmp_packet
 from ..provenance.manifest import AI_SOURCE_TYPES, SOURCE_TYPE_URI, Statement, definition
 from ..provenance.media import (
+    SIDECAR_MIMES,
     Frame,
     Kind,
     Limits,
@@ -28,13 +29,13 @@ from ..provenance.media import (
     SoundMeter,
     encode_clip,
     encode_picture,
+    encode_sound,
     open_media,
     read_sound,
     read_xmp,
-    write_wav,
-    write_xmp,
 )
 from ..provenance.preview import Preview, PreviewMaker
+from ..provenance.sidecar import read_sidecar, sidecar_of, sidecar_path
 from ..provenance.signing import Signer, sign_file
 from ..provenance.trust import TrustLists
 from ..provenance.watermark.base import Codec, Detection, SoundCodec
@@ -58,7 +59,7 @@ class Material:
 @dataclass(frozen=True)
 class Finished:
     """A signed file that was read back. ``sha256``: hex, of its bytes. ``detection``: of the pictures' mark, or of the
-    sound's where there are no pictures."""
+    sound's where there are no pictures. ``sidecar``: the file with the manifest store, where it is not embedded."""
 
     path: Path
     sha256: str
@@ -68,6 +69,7 @@ class Finished:
     credentials: Credentials
     detection: Detection | None
     preview: Preview | None
+    sidecar: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Encoded:
 @dataclass(frozen=True)
 class Finisher:
     """The tools of finishing. ``tsa``: gives the URL of a time-stamp authority while its block lasts.
-    ``layers``: further marks over the default one; ``key``: an organisation's, None for the published one."""
+    ``layers``: further marks over the default one; ``key``: an organisation's, None for the published one.
+    ``embed_limit``: bytes up to which credentials are embedded; a larger file gets them in a sidecar."""
 
     codec: Codec
     sound_codec: SoundCodec
@@ -92,6 +95,7 @@ class Finisher:
     organisation: str
     layers: tuple[Layer, ...] = ()
     key: bytes | None = None
+    embed_limit: int = 2 << 30
 
     def encode(self, material: Material, statement: Statement, work: Path, tick: Callable[[int], None]) -> Encoded:
         """Labels, marks and encodes into ``work``. The label is in the file before anything is signed."""
@@ -109,8 +113,7 @@ class Finisher:
             if material.source is None:
                 raise ReadBackError("there is no sound to seal")
             sound = marked(self.sound_codec, meter.watch(read_sound(material.source)), statement.asset_id)
-            write_wav(sound, target, material.source.path)
-            write_xmp(target, statement.mime, xmp)
+            encode_sound(sound, target, statement.mime, material.source, xmp=xmp)
             return Encoded(target, self._sound_binding(target, statement, required=meter.must_carry))
         ident = statement.asset_id
         frames = _counted(mark_layers(self.layers, self.codec.embed(material.frames, ident), ident, self.key), tick)
@@ -124,8 +127,7 @@ class Finisher:
         track = None
         if material.sound is not None and material.sound.info.sound is not None:
             track = marked(self.sound_codec, meter.watch(read_sound(material.sound)), statement.asset_id)
-        encode_clip(frames, target, statement.mime, rate=material.rate or Fraction(25), sound=track)
-        write_xmp(target, statement.mime, xmp)
+        encode_clip(frames, target, statement.mime, rate=material.rate or Fraction(25), sound=track, xmp=xmp)
         heard = self._sound_binding(target, statement, required=meter.must_carry)
         return Encoded(target, (own, *heard, *self._layer_bindings(target, ident)))
 
@@ -146,8 +148,9 @@ class Finisher:
         parent = None
         if material.source is not None:
             parent = (material.source.path, material.source.info.mime)
+        embed = statement.mime not in SIDECAR_MIMES and encoded.stat().st_size <= self.embed_limit
         with self.tsa() as url:
-            return sign_file(
+            store = sign_file(
                 encoded,
                 target,
                 statement.mime,
@@ -155,11 +158,17 @@ class Finisher:
                 self.signer,
                 tsa_url=url,
                 parent=parent,
+                embed=embed,
             )
+        if not embed:
+            sidecar_path(target).write_bytes(store)
+        return store
 
     def read_back(self, path: Path, store: bytes, statement: Statement, tick: Callable[[int], None]) -> Finished:
         """Opens the finished bytes as a stranger would, and checks every claim. Raises ReadBackError."""
-        credentials = read_credentials(path, statement.mime, self.trust)
+        sidecar = sidecar_of(path)
+        beside = None if sidecar is None else read_sidecar(sidecar)
+        credentials = read_credentials(path, statement.mime, self.trust, manifest_store=beside)
         if credentials.state != "trusted":
             raise ReadBackError(
                 f"the signed file does not verify as trusted here ({credentials.state}: "
@@ -198,7 +207,7 @@ class Finisher:
             detection = heard
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        return Finished(path, digest, path.stat().st_size, media.info, store, credentials, detection, preview)
+        return Finished(path, digest, path.stat().st_size, media.info, store, credentials, detection, preview, sidecar)
 
 
 def _check_mark(detection: Detection | None, claimed: str | None, statement: Statement) -> None:

@@ -77,7 +77,8 @@ class LogRef:
 
 @dataclass(frozen=True)
 class Release:
-    """Released. ``file``: where the author asked for it, or the store's own path. ``stages``: seconds by stage."""
+    """Released. ``file``: where the author asked for it, or the store's own path. ``stages``: seconds by stage.
+    ``sidecar``: the file with its credentials, where they are not embedded."""
 
     file: Path
     asset_id: AssetId
@@ -93,6 +94,7 @@ class Release:
     timestamp: str | None
     trust: str
     watermark_score: float | None
+    sidecar: Path | None = None
     details: dict[str, Any] = field(default_factory=dict)
 
     released = True
@@ -102,6 +104,7 @@ class Release:
         return {
             "released": True,
             "file": str(self.file),
+            "sidecar": None if self.sidecar is None else str(self.sidecar),
             "asset_id": str(self.asset_id),
             "media": self.media,
             "verdict": worst.verdict.word,

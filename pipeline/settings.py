@@ -63,6 +63,11 @@ class Settings(BaseSettings):
     stage_timeout: float = Field(3600.0, gt=0, description="seconds that any other stage may take")
     max_pixels: int = Field(50_000_000, ge=65_536, description="the largest frame that is read")
     max_seconds: float = Field(4 * 3600.0, gt=0, description="the longest clip that is read, in seconds")
+    verify_memory: int = Field(3072, ge=256, description="MiB that verifying one file may take")
+    verify_seconds: float = Field(600.0, gt=0, le=86_400, description="seconds that verifying one file may take")
+    verify_workers: int = Field(2, ge=1, le=256, description="files that are verified at once")
+    catalogs: list[str] = Field([], description="other catalogs to ask: `URL` or `URL LOG-KEY`")
+    embed_limit: int = Field(2 << 30, ge=1, description="bytes up to which credentials are embedded, not a sidecar")
     log_publish: list[str] = Field(
         [], description="where checkpoints go: folders, s3://… and other URLs, `tsa`, `witness+https://HOST KEY`"
     )
@@ -74,8 +79,7 @@ class Settings(BaseSettings):
     serve_max_bytes: int = Field(256 << 20, ge=1 << 16, description="the largest upload that the service takes")
     serve_seconds: float = Field(120.0, gt=0, le=3600, description="seconds in which an upload must have arrived")
     serve_rate: float = Field(60.0, gt=0, description="requests a minute from one address; reading pages costs a tenth")
-    serve_workers: int = Field(2, ge=1, le=64, description="how many files the service checks at once")
-    serve_queue: int = Field(16, ge=0, le=10_000, description="how many more may wait; beyond that it answers 503")
+    serve_queue: int = Field(16, ge=0, le=10_000, description="how many files may wait beyond `verify_workers`; then it answers 503")
     serve_connections: int = Field(128, ge=1, description="open connections, of which an address has a quarter at most")
     serve_url: str | None = Field(None, description="the service's public address, for receipts and documents")
     trusted_proxies: list[str] = Field([], description="addresses or networks whose X-Forwarded-For is believed")

@@ -16,8 +16,9 @@ from pathlib import Path
 from uuid import UUID
 
 from ..errors import FiligranaError, ReleaseError
+from ..provenance.sidecar import sidecar_of
 from .ledger import Ledger
-from .store import AssetStore
+from .store import AssetStore, beside
 
 _LOCK = "lock"
 _GATE = ".gate"
@@ -128,8 +129,10 @@ def _finish(ledger: Ledger, store: AssetStore, work: Path, intent: UUID) -> str 
     name, staged = str(row.result["name"]), work / FINISHED
     if store.exists(name) or not staged.is_file():
         return None
-    # As in the engine: nothing becomes public that no signed checkpoint covers.
+    # As in the engine: nothing becomes public that no signed checkpoint covers, and no file without its sidecar.
     ledger.log.checkpoint()
+    if (sidecar := sidecar_of(staged)) is not None and not store.exists(beside(name)):
+        store.publish(sidecar, beside(name))
     store.publish(staged, name)
     return name
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from ..errors import ReleaseError
 from ..provenance.identity import AssetId
 from ..provenance.media import MIME_BY_SUFFIX
+from ..provenance.sidecar import SUFFIX
 
 SUFFIX_BY_MIME = {mime: suffix for suffix, mime in reversed(MIME_BY_SUFFIX.items())}
+
+
+def beside(name: str) -> str:
+    """The name of the sidecar of what is published as ``name``."""
+    return str(PurePosixPath(name).with_suffix(SUFFIX))
 
 
 class AssetStore(Protocol):

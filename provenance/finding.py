@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -62,7 +62,8 @@ class Finding:
     """The answer for one file. ``trust``: of the signer of a `verified` file. ``match``: how the pixels compare with
     the stored preview, where they were: same, edited, different. ``at``: the time of validation, None for now.
 
-    ``made_by``, ``history``, ``media``, ``record``: as in docs/verify.md, plain JSON values."""
+    ``made_by``, ``history``, ``media``, ``record``: as in docs/verify.md, plain JSON values.
+    ``thumbnail``: a JPEG of the file's first picture, where it was asked for."""
 
     file: str
     finding: FindingWord
@@ -80,6 +81,11 @@ class Finding:
     media: dict[str, Any] | None = None
     record: dict[str, Any] | None = None
     crjson: dict[str, Any] | None = None
+    thumbnail: bytes | None = None
+
+    def named(self, name: str) -> Finding:
+        """The same under the name that a person gave the file."""
+        return replace(self, file=name)
 
     def telling(self, language: str = "en") -> Telling:
         """The finding in plain words of ``language``."""

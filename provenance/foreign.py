@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import av
-from PIL import Image
 
 from ..errors import MediaError
 from .history import text
 from .media import Limits
-from .media.files import _PIL_FORMAT, _decoding, open_container
+from .media.files import open_container
+from .media.pictures import open_picture
 from .media.values import kind_of_mime
 from .media.xmp import riff_chunks
 
@@ -124,7 +124,7 @@ def read_foreign(path: Path, mime: str, packet: str | None, limits: Limits) -> F
 
 
 def _from_picture(path: Path, mime: str) -> dict[str, Any]:
-    with _decoding(path), Image.open(path, formats=[_PIL_FORMAT[mime]]) as image:
+    with open_picture(path, mime) as image:
         info = dict(image.info)
         exif: Any = {} if mime == "image/png" and "exif" not in info else image.getexif()
         make, model = text(exif.get(_EXIF_MAKE)), text(exif.get(_EXIF_MODEL))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ..errors import WatermarkError
+from .asked import Asked
 from .credentials import Credentials, read_credentials, read_stored
 from .finding import Evidence
 from .foreign import read_foreign
@@ -17,6 +18,7 @@ from .labels import read_label
 from .layered import claimed_layers, found_by_tag
 from .media import Limits, MediaFile, SoundMeter, read_xmp
 from .media.sound import read_sound
+from .media.values import SIDECAR_MIMES
 from .observed import Observed, claimed_id
 from .preview import Preview, compare, likeness
 from .records import AssetRecord
@@ -41,17 +43,19 @@ class Observer:
     layers: tuple[Layer, ...]
     key: bytes | None
 
-    def observe(self, media: MediaFile, sidecar: bytes | None, at: datetime | None) -> Observed:
+    def observe(self, media: MediaFile, sidecar: bytes | None, asked: Asked) -> Observed:
         """Raises MediaError where the file cannot be read to its end."""
         notes: list[Evidence] = []
         careful = tuple(Careful(resolver, notes) for resolver in self.resolvers)
-        return replace(self, resolvers=careful)._observe(media, sidecar, at, notes)
+        return replace(self, resolvers=careful)._observe(media, sidecar, asked, notes)
 
-    def _observe(self, media: MediaFile, sidecar: bytes | None, at: datetime | None, notes: list[Evidence]) -> Observed:
+    def _observe(self, media: MediaFile, sidecar: bytes | None, asked: Asked, notes: list[Evidence]) -> Observed:
         credentials = read_credentials(media.path, media.info.mime, self.trust)
         if sidecar is not None and credentials.state == "absent":
-            credentials = read_credentials(media.path, media.info.mime, self.trust, manifest_store=sidecar)
-        observed = Observed(credentials, kind=media.info.kind, duration=media.info.duration, notes=notes)
+            credentials = self._beside(media, sidecar, asked, notes)
+        observed = Observed(
+            _as_of(credentials, asked.at), kind=media.info.kind, duration=media.info.duration, notes=notes
+        )
         observed.size = media.path.stat().st_size
         packet = read_xmp(media.path, media.info.mime)
         observed.label = read_label(packet) if packet else None
@@ -63,11 +67,21 @@ class Observer:
         else:
             self._look(media, observed)
             self._listen_along(media, observed)
-        self._resolve(media, observed, at)
+        self._resolve(media, observed, asked.at)
         if media.info.kind != "audio":
-            self._look_deeper(media, observed, at)
+            self._look_deeper(media, observed, asked.at)
         self._compare(media, observed)
         return observed
+
+    def _beside(self, media: MediaFile, store: bytes, asked: Asked, notes: list[Evidence]) -> Credentials:
+        """The credentials in a sidecar. One that merely lies there, of a format that carries its own, may well be of
+        another file of the same name: where it does not fit it is said, and not held against this one."""
+        found = read_credentials(media.path, media.info.mime, self.trust, manifest_store=store)
+        fits = found.binding == "match" or media.info.mime in SIDECAR_MIMES or media.path.stat().st_size > _HASHED
+        if asked.found_beside and not fits:
+            notes.append(Evidence("limits", "warning", "the .c2pa file beside it is of another file, and was left out"))
+            return Credentials("absent")
+        return found
 
     def _compare(self, media: MediaFile, observed: Observed) -> None:
         """With what the catalog that knows the asset kept of it."""
@@ -204,6 +218,20 @@ class Observer:
             return
         observed.stored = read_stored(stored.store, self.trust)
         observed.stored_faults = _faults(observed.stored, record, observed)
+
+
+def _as_of(credentials: Credentials, at: datetime | None) -> Credentials:
+    """What was time-stamped after the time of validation did not exist by then; c2pa-rs does not look at that."""
+    if at is None or credentials.time is None or credentials.state not in ("trusted", "valid"):
+        return credentials
+    try:
+        stamped = datetime.fromisoformat(credentials.time)
+    except ValueError:
+        return credentials
+    if stamped.replace(tzinfo=stamped.tzinfo or UTC) <= at:
+        return credentials
+    later = (*credentials.failures, "timeStamp.afterTimeOfValidation")
+    return replace(credentials, state="valid", trust="none", time_trust="none", failures=later)
 
 
 def _faults(stored: Credentials, record: AssetRecord, observed: Observed) -> list[str]:

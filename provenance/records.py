@@ -70,3 +70,11 @@ class RevokedKey:
     reason: str
     since: str
     replaced_by: str | None = None
+
+
+def agreement(record: AssetRecord, index: int, size: int, entry: dict[str, object]) -> LogEvidence:
+    """Whether a proven log entry is of this asset's release."""
+    agrees = entry.get("asset_id") == str(record.asset_id) and entry.get("sha256") == record.sha256.hex()
+    if entry.get("type") != "release" or not agrees:
+        return LogEvidence(False, index, size, "the log entry is not of this release")
+    return LogEvidence(True, index, size, f"entry {index}, proven in a signed tree of {size}")

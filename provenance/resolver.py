@@ -12,7 +12,7 @@ from .identity import AssetId
 from .log.note import VerifierKey
 from .log.proof import LogProof
 from .log.sequencer import AuditLog
-from .records import AssetRecord, LogEvidence, PreviewImage, RevokedKey, StoredManifest
+from .records import AssetRecord, LogEvidence, PreviewImage, RevokedKey, StoredManifest, agreement
 
 
 class LocalResolver:
@@ -60,11 +60,3 @@ class LocalResolver:
         except FiligranaError as error:
             return LogEvidence(False, index, None, error.message)
         return agreement(record, index, checkpoint.size, entry)
-
-
-def agreement(record: AssetRecord, index: int, size: int, entry: dict[str, object]) -> LogEvidence:
-    """Whether a proven log entry is of this asset's release."""
-    agrees = entry.get("asset_id") == str(record.asset_id) and entry.get("sha256") == record.sha256.hex()
-    if entry.get("type") != "release" or not agrees:
-        return LogEvidence(False, index, size, "the log entry is not of this release")
-    return LogEvidence(True, index, size, f"entry {index}, proven in a signed tree of {size}")

@@ -50,9 +50,11 @@ def sign_file(
     *,
     tsa_url: str,
     parent: tuple[Path, str] | None = None,
+    embed: bool = True,
 ) -> bytes:
     """Writes ``source`` with credentials to ``target`` and returns the manifest store.
 
+    ``embed``: False leaves the bytes as they are; the store then belongs into a sidecar (see ``sidecar``).
     ``parent``: (path, MIME type) of the file that this one was made from; its own credentials are carried along.
     Content is not hashed again here: the caller reads the result back (see ``credentials``) before it counts.
     """
@@ -82,6 +84,8 @@ def sign_file(
                     parent[1],
                     stream,
                 )
+            if not embed:
+                builder.set_no_embed()
             read, write = stack.enter_context(source.open("rb")), stack.enter_context(target.open("w+b"))
             store = bytes(builder.sign(native, mime, read, write))
             write.flush()

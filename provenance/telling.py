@@ -14,10 +14,11 @@ from .words import Words, words
 def tell(finding: Finding, language: str = "en") -> Telling:
     said = words(language)
     key = f"finding.{finding.finding}"
+    test = finding.finding == "verified" and finding.trust == "development"
     told = [*_who(finding, said), *_what(finding, said), *_when(finding, said), *_rest(finding, said)]
     return Telling(
         language=said.language,
-        headline=said(f"{key}.headline"),
+        headline=said(f"{key}.development.headline" if test else f"{key}.headline"),
         meaning=said(f"{key}.meaning"),
         explanation=(*told, *_sure(finding, said)),
         conclude=tuple(said.lines(f"{key}.conclude")),
@@ -28,7 +29,8 @@ def tell(finding: Finding, language: str = "en") -> Telling:
 def _who(finding: Finding, said: Words) -> list[str]:
     if finding.signer is None:
         return []
-    trust = said(f"trust.{finding.trust}")
+    level = (finding.record or {}).get("trust", "none") if finding.finding == "recovered" else finding.trust
+    trust = said(f"trust.{level}")
     match finding.finding:
         case "verified" | "recovered" | "intact":
             return [said(f"say.who.{finding.finding}", signer=finding.signer, trust=trust)]

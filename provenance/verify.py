@@ -6,34 +6,27 @@ Nothing here imports torch, opens a network connection or runs for longer than t
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..errors import MediaError
+from PIL import Image
+
+from ..errors import ManifestError, MediaError
+from .asked import Asked
 from .credentials import crjson_of
 from .finding import EXIT_CODES, WORST_FIRST, Evidence, Finding, FindingWord, Status, worst_exit_code
 from .media import Limits, MediaFile, open_media
 from .observed import Observed
 from .observing import Observer
 from .resolver_port import Resolver
+from .sidecar import read_sidecar
 from .trust import TrustLists
 from .watermark.base import Codec, SoundCodec
 from .watermark.registry import Layer
 from .weighing import weigh
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is asked of one verification. ``at``: the time of validation, None for now. ``sidecar``: a manifest store
-    beside the file. ``crjson``: whether the whole validation is wanted too."""
-
-    at: datetime | None = None
-    sidecar: Path | None = None
-    crjson: bool = False
 
 
 class Verifier:
@@ -71,8 +64,8 @@ class Verifier:
         try:
             media = open_media(path, self._limits)
             store = read_sidecar(asked.sidecar) if asked.sidecar is not None else None
-            observed = self._observer.observe(media, store, asked.at)
-        except MediaError as error:
+            observed = self._observer.observe(media, store, asked)
+        except (MediaError, ManifestError) as error:
             return unreadable(path, error.message, time.perf_counter() - started)
         finding, asset_id, evidence = weigh(observed)
         comparison, credentials = observed.comparison, observed.credentials
@@ -98,6 +91,7 @@ class Verifier:
             media=_media(media, observed),
             record=_record(observed),
             crjson=crjson_of(path, media.info.mime, self._trust, store) if asked.crjson else None,
+            thumbnail=_thumbnail(media) if asked.thumbnail else None,
         )
 
 
@@ -106,17 +100,15 @@ def unreadable(path: Path, reason: str, seconds: float) -> Finding:
     return Finding(str(path), "unreadable", None, "none", None, (Evidence("media", "failed", reason),), seconds)
 
 
-MAX_SIDECAR = 64 << 20
-
-
-def read_sidecar(path: Path) -> bytes:
-    """A manifest store that lies beside its file, of 64 MiB at most. Raises MediaError."""
-    try:
-        if path.stat().st_size > MAX_SIDECAR:
-            raise MediaError(f"{path.name} is larger than 64 MiB", code="input.media.too_large")
-        return path.read_bytes()
-    except OSError as error:
-        raise MediaError(f"{path.name} cannot be read: {error.strerror}", code="input.media.unreadable") from error
+def _thumbnail(media: MediaFile) -> bytes | None:
+    """A JPEG of 640 px at most: made in the confined process, so that nobody else decodes the file for a picture."""
+    first = next(iter(media.frames()), None)
+    if first is None:
+        return None
+    picture, out = Image.fromarray(first.rgb), io.BytesIO()
+    picture.thumbnail((640, 640))
+    picture.save(out, "JPEG", quality=82)
+    return out.getvalue()
 
 
 def _media(media: MediaFile, observed: Observed) -> dict[str, Any]:

@@ -113,13 +113,19 @@ def _exported(outcome: Outcome, target: Path) -> Outcome:
     """The released asset stays in the store; its author gets a copy."""
     from dataclasses import replace
 
+    from ...provenance.sidecar import sidecar_path
     from ..request import Release
     from ..store import export
 
     if not isinstance(outcome, Release):
         return outcome
+    sidecar = None
+    if outcome.sidecar is not None:
+        # First, so that the file never lies there without its credentials.
+        sidecar = sidecar_path(target)
+        export(outcome.sidecar, sidecar)
     export(outcome.file, target)
-    return replace(outcome, file=target)
+    return replace(outcome, file=target, sidecar=sidecar)
 
 
 def _report(outcome: Outcome, json_: bool) -> int:

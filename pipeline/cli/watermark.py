@@ -74,7 +74,7 @@ def embed(
 def _write(opened: Installation, media: MediaFile, part: Path, mime: str, ident: Any) -> None:
     from fractions import Fraction
 
-    from ...provenance.media import Frame, encode_clip, encode_picture, read_sound, write_wav
+    from ...provenance.media import Frame, encode_clip, encode_picture, encode_sound, read_sound
     from ...provenance.watermark.registry import codec, sound_codec
     from ..soundtrack import marked
 
@@ -88,7 +88,7 @@ def _write(opened: Installation, media: MediaFile, part: Path, mime: str, ident:
         frames = codec(key=key).embed(media.frames(), ident)
         encode_clip(frames, part, mime, rate=media.info.rate or Fraction(25), sound=track)
     elif track is not None:
-        write_wav(track, part, media.path)
+        encode_sound(track, part, mime, media)
 
 
 def _detections(opened: Installation, media: MediaFile) -> list[Detection]:

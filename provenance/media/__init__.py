@@ -1,4 +1,4 @@
-"""Frames and sound to and from PNG, JPEG, WebP, AVIF, MP4, MOV and WAV, as streams. A picture is a clip of one frame.
+"""Frames and sound to and from pictures, clips and sounds, as streams. A picture is a clip of one frame.
 
 Every reader here is meant for files that strangers send: formats are an allow-list decided by the first bytes and
 never by the name, pixels, bytes and seconds are capped before anything is decoded, and damage is a ``MediaError``.
@@ -7,12 +7,25 @@ never by the name, pixels, bytes and seconds are capped before anything is decod
 from .files import MediaFile, open_media, sniff
 from .meter import SoundMeter
 from .sound import read_sound, write_wav
-from .values import MIME_BY_SUFFIX, Frame, Kind, Limits, MediaInfo, SoundBlock, SoundInfo, kind_of_mime
-from .write import encode_clip, encode_picture
+from .values import (
+    MIME_BY_SUFFIX,
+    SIDECAR_MIMES,
+    WRITTEN_AS,
+    Frame,
+    Kind,
+    Limits,
+    MediaInfo,
+    SoundBlock,
+    SoundInfo,
+    kind_of_mime,
+)
+from .write import encode_clip, encode_picture, encode_sound
 from .xmp import read_xmp, write_xmp
 
 __all__ = [
     "MIME_BY_SUFFIX",
+    "SIDECAR_MIMES",
+    "WRITTEN_AS",
     "Frame",
     "Kind",
     "Limits",
@@ -23,6 +36,7 @@ __all__ = [
     "SoundMeter",
     "encode_clip",
     "encode_picture",
+    "encode_sound",
     "kind_of_mime",
     "open_media",
     "read_sound",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,35 +12,26 @@ from typing import Any
 import av
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ...errors import MediaError
 from .boxes import check_boxes
+from .pictures import check_depth, check_pixels, picture_from_bytes, picture_info, read_picture, short
+from .sniffing import HEAD, sniff, sniff_file
 from .values import Frame, Limits, MediaInfo, SoundInfo, kind_of_mime
 
-_PIL_FORMAT = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/avif": "AVIF"}
-_AV_FORMAT = {"video/mp4": "mov", "video/quicktime": "mov", "audio/wav": "wav"}
-_SIXTEEN_BIT = {"I", "F", "I;16", "I;16B", "I;16L"}
+_AV_FORMAT = {
+    "video/mp4": "mov",
+    "video/quicktime": "mov",
+    "video/webm": "matroska",
+    "audio/wav": "wav",
+    "audio/mp4": "mov",
+    "audio/mpeg": "mp3",
+    "audio/flac": "flac",
+    "audio/ogg": "ogg",
+}
 
 
-def sniff(head: bytes) -> str | None:
-    """The MIME type by the first 32 bytes, or None for what we do not read."""
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if head[:4] in (b"RIFF", b"RF64"):
-        return {b"WEBP": "image/webp", b"WAVE": "audio/wav"}.get(head[8:12])
-    if head[4:8] == b"ftyp":
-        brand = head[8:12]
-        if brand in (b"avif", b"avis"):
-            return "image/avif"
-        if brand == b"qt  ":
-            return "video/quicktime"
-        if brand in (b"heic", b"heix", b"mif1", b"msf1"):
-            return None
-        return "video/mp4"
-    return None
+__all__ = ["MediaFile", "open_container", "open_media", "picture_from_bytes", "sniff"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +45,14 @@ class MediaFile:
     def frames(self) -> Iterator[Frame]:
         """Decodes one frame after another. Raises MediaError where the file breaks off."""
         if self.info.kind == "image":
-            yield Frame(_read_picture(self.path, self.info.mime)[0])
+            yield Frame(read_picture(self.path, self.info.mime)[0])
         elif self.info.kind == "video":
             yield from _read_clip(self.path, self.info, self.limits)
 
     def picture(self) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """A picture's pixels with what must outlive re-encoding: ``alpha`` (h, w) uint8, ``icc`` and ``exif`` bytes."""
-        _check_depth(self.path, self.info.mime)
-        return _read_picture(self.path, self.info.mime)
+        check_depth(self.path, self.info.mime)
+        return read_picture(self.path, self.info.mime)
 
 
 def open_media(path: Path, limits: Limits | None = None) -> MediaFile:
@@ -74,135 +63,26 @@ def open_media(path: Path, limits: Limits | None = None) -> MediaFile:
             raise MediaError(f"no such file: {path.name}", code="input.media.missing", hint="Check the path.")
         size = path.stat().st_size
         with path.open("rb") as stream:
-            head = stream.read(32)
+            head = stream.read(HEAD)
     except OSError as error:
         raise MediaError(f"{path.name} cannot be read: {error.strerror}", code="input.media.unreadable") from error
     if size == 0:
         raise MediaError(f"{path.name} is empty", code="input.media.empty")
     if size > limits.bytes:
         raise MediaError(f"{path.name} has {size} bytes; the limit is {limits.bytes}", code="input.media.too_large")
-    mime = sniff(head)
+    mime = sniff_file(path) if head.startswith(b"ID3") else sniff(head)
     if mime is None:
         raise MediaError(f"{path.name} is not in a format that we read", code="input.media.format")
     if head[4:8] == b"ftyp":
         check_boxes(path)
-    info = _picture_info(path, mime, limits) if kind_of_mime(mime) == "image" else _clip_info(path, mime, limits)
-    _check_pixels(path, info.width, info.height, limits)
+    info = picture_info(path, mime, limits) if kind_of_mime(mime) == "image" else _clip_info(path, mime, limits)
+    check_pixels(path, info.width, info.height, limits)
     if info.duration is not None and info.duration > limits.seconds:
         raise MediaError(
             f"{path.name} lasts {info.duration:.0f} s; the limit is {limits.seconds:.0f} s",
             code="input.media.too_long",
         )
     return MediaFile(path, info, limits)
-
-
-def _check_pixels(path: Path, width: int, height: int, limits: Limits) -> None:
-    if width * height > limits.pixels:
-        raise MediaError(
-            f"{path.name} has {width} x {height} px; the limit is {limits.pixels / 1e6:.0f} million",
-            code="input.media.too_many_pixels",
-            hint="Scale it down, or raise the setting `max_pixels`.",
-        )
-
-
-# ── pictures ─────────────────────────────────────────────────────────────────────────────────────────────────────
-@contextmanager
-def _decoding(path: Path) -> Iterator[None]:
-    """Whatever a decoder throws at damaged bytes becomes a MediaError."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except MediaError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise MediaError(f"{path.name} has too many pixels", code="input.media.too_many_pixels") from error
-    except MemoryError as error:
-        raise MediaError(f"{path.name} needs more memory than there is", code="input.media.too_large") from error
-    except (
-        UnidentifiedImageError,
-        OSError,
-        ValueError,
-        SyntaxError,
-        TypeError,
-        KeyError,
-        IndexError,
-        EOFError,
-        ArithmeticError,
-        AttributeError,
-        RuntimeError,
-    ) as error:
-        raise MediaError(f"{path.name} is damaged: {_short(error)}", code="input.media.damaged") from error
-
-
-def _short(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:120]
-
-
-def _picture_info(path: Path, mime: str, limits: Limits) -> MediaInfo:
-    with _decoding(path), Image.open(path, formats=[_PIL_FORMAT[mime]]) as image:
-        width, height = image.size
-        _check_pixels(path, width, height, limits)
-        # Many cameras put further pictures (a preview, a gain map) behind a JPEG: its first one is the photograph.
-        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-            raise MediaError(
-                f"{path.name} is an animation; only still pictures are read in this format",
-                code="input.media.animated",
-                hint="Convert it to MP4.",
-            )
-        # Pillow decodes a whole PNG to look for EXIF behind its pixels: that is left to whoever decodes it anyway.
-        exif = {} if mime == "image/png" and "exif" not in image.info else image.getexif()
-        # 5 to 8 turn the picture on its side (EXIF 2.3, tag 0x0112).
-        if exif.get(0x0112, 1) in (5, 6, 7, 8):
-            width, height = height, width
-    return MediaInfo("image", mime, width, height)
-
-
-def _read_picture(path: Path, mime: str) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-    with _decoding(path), Image.open(path, formats=[_PIL_FORMAT[mime]]) as image:
-        image.load()
-        if image.mode in _SIXTEEN_BIT:
-            raise _too_deep(path)
-        if image.mode == "CMYK":
-            raise MediaError(f"{path.name} is CMYK", code="input.media.cmyk", hint="Convert it to sRGB first.")
-        keep: dict[str, Any] = {}
-        if icc := image.info.get("icc_profile"):
-            keep["icc"] = icc
-        upright = ImageOps.exif_transpose(image)
-        exif = upright.getexif()
-        if len(exif):
-            keep["exif"] = exif.tobytes()
-        if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-            rgba = np.asarray(upright.convert("RGBA"))
-            if int(rgba[..., 3].min()) < 255:
-                keep["alpha"] = np.ascontiguousarray(rgba[..., 3])
-            return np.ascontiguousarray(rgba[..., :3]), keep
-        return np.ascontiguousarray(np.asarray(upright.convert("RGB"))), keep
-
-
-def _check_depth(path: Path, mime: str) -> None:
-    """Pillow reduces these to 8 bits without a word: enough to look at them, not to make a copy of them."""
-    with path.open("rb") as stream:
-        head = stream.read(4096)
-    # The bit depth in PNG's IHDR, and `high_bitdepth` in the AV1 codec configuration.
-    box = head.find(b"av1C")
-    flags = head[box + 6 : box + 7] if mime == "image/avif" and box >= 0 else b""
-    if (mime == "image/png" and head[24:25] == b"\x10") or (flags and flags[0] & 0x40):
-        raise _too_deep(path)
-
-
-def _too_deep(path: Path) -> MediaError:
-    return MediaError(
-        f"{path.name} has more than 8 bits a channel, which would be lost",
-        code="input.media.depth",
-        hint="Convert it to 8 bits a channel first.",
-    )
-
-
-def picture_from_bytes(data: bytes) -> NDArray[np.uint8]:
-    """A picture that we wrote ourselves (a catalog preview), as uint8 (h, w, 3)."""
-    with _decoding(Path("preview")), Image.open(io.BytesIO(data), formats=["JPEG", "PNG"]) as image:
-        return np.ascontiguousarray(np.asarray(image.convert("RGB")))
 
 
 # ── clips and sound ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -218,12 +98,14 @@ def open_container(path: Path, mime: str, limits: Limits) -> Iterator[av.contain
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(f"{path.name} is damaged: {_short(error)}", code="input.media.damaged") from error
+        raise MediaError(f"{path.name} is damaged: {short(error)}", code="input.media.damaged") from error
     with container:
+        if any(stream.codec_context is None for stream in (*container.streams.video, *container.streams.audio)):
+            raise MediaError(f"{path.name} holds a track that nothing here decodes", code="input.media.format")
         try:
             yield container
         except av.error.FFmpegError as error:
-            raise MediaError(f"{path.name} is damaged: {_short(error)}", code="input.media.damaged") from error
+            raise MediaError(f"{path.name} is damaged: {short(error)}", code="input.media.damaged") from error
 
 
 def _decoder_options(limits: Limits) -> dict[str, str]:
@@ -236,14 +118,20 @@ def _clip_info(path: Path, mime: str, limits: Limits) -> MediaInfo:
         sound = None
         if container.streams.audio:
             stream = container.streams.audio[0]
-            sound = SoundInfo(stream.rate or 0, stream.channels)
+            sound = SoundInfo(stream.rate or 0, stream.channels, _bits(stream))
+        moving = [s for s in container.streams.video if not _is_cover(s)]
+        # MP4 says by its brand what it is, as its writer pleases: what it holds counts.
+        if mime in ("video/mp4", "audio/mp4"):
+            mime = "video/mp4" if moving or sound is None else "audio/mp4"
+        elif kind_of_mime(mime) == "audio" and moving:
+            raise MediaError(f"{path.name} is a sound file with moving pictures", code="input.media.format")
         if kind_of_mime(mime) == "audio":
             if sound is None or not sound.rate:
                 raise MediaError(f"{path.name} has no sound in it", code="input.media.empty")
             return MediaInfo("audio", mime, duration=duration, sound=sound, frames=None)
-        if not container.streams.video:
+        if not moving:
             raise MediaError(f"{path.name} has no picture track", code="input.media.empty")
-        video = container.streams.video[0]
+        video = moving[0]
         width, height = video.width, video.height
         if not width or not height:
             raise MediaError(f"{path.name} does not say how large its pictures are", code="input.media.damaged")
@@ -260,10 +148,21 @@ def _clip_info(path: Path, mime: str, limits: Limits) -> MediaInfo:
         )
 
 
+def _bits(stream: Any) -> int:
+    """16, or 24 for PCM and FLAC of more."""
+    codec = stream.codec_context
+    lossless = codec.name == "flac" or codec.name.startswith("pcm_")
+    return 24 if lossless and codec.format is not None and codec.format.bits > 16 else 16
+
+
+def _is_cover(stream: av.video.stream.VideoStream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
 def _read_clip(path: Path, info: MediaInfo, limits: Limits) -> Iterator[Frame]:
     count = 0
     with open_container(path, info.mime, limits) as container:
-        stream = container.streams.video[0]
+        stream = next(s for s in container.streams.video if not _is_cover(s))
         stream.codec_context.options = _decoder_options(limits)
         stream.thread_type = "AUTO"
         base = stream.time_base or Fraction(1, 90_000)
@@ -274,6 +173,9 @@ def _read_clip(path: Path, info: MediaInfo, limits: Limits) -> Iterator[Frame]:
             first = frame.pts if first is None else first
             rate = info.rate or Fraction(25)
             time = Fraction((frame.pts - first) * base) if frame.pts is not None and first is not None else count / rate
+            # A duration is only what the container says, and WebM need not say any.
+            if time > limits.seconds + 1:
+                raise MediaError(f"{path.name} goes on beyond its limit", code="input.media.too_long")
             rgb = frame.to_ndarray(format="rgb24")
             if turns := round(getattr(frame, "rotation", 0) / 90) % 4:
                 rgb = np.rot90(rgb, turns)

@@ -1,4 +1,4 @@
-"""Sound as a stream of float blocks: out of WAV, MP4 and MOV, back into WAV, and into the sound track of a clip."""
+"""Sound as a stream of float blocks: out of sound files and clips, and back into WAV."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,15 +15,12 @@ from numpy.typing import NDArray
 
 from ...errors import MediaError
 from .files import MediaFile, open_container
-from .values import SoundBlock
+from .id3 import tag_length
+from .values import SoundBlock, SoundInfo
 from .xmp import riff_chunks
 
 Samples = NDArray[np.float32]
 
-AAC_BITS_A_SECOND = 192_000
-"""Of a marked sound track, for mono and stereo; more channels get 96,000 each."""
-_AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 8: "7.1"}
 _FULL_SCALE = {"u1": 2.0**7, "i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
 _SLACK = 0.02
 """Seconds by which time stamps may jitter before a gap is taken for one."""
@@ -43,7 +39,7 @@ def read_sound(media: MediaFile) -> Iterator[SoundBlock]:
         if not container.streams.audio:
             raise MediaError(f"{media.path.name} has no sound in it", code="input.media.empty")
         stream = container.streams.audio[0]
-        start = _first_picture(container)
+        start = _first_picture(container) if media.info.kind == "video" else None
         form: tuple[int, int] | None = None
         done = 0
         for frame in _decoded(media, container, stream):
@@ -60,11 +56,21 @@ def read_sound(media: MediaFile) -> Iterator[SoundBlock]:
         if form is None:
             raise MediaError(f"{media.path.name} holds no sound that can be decoded", code="input.media.empty")
         said = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        if media.info.mime == "audio/mpeg" and not _states_its_length(media.path):
+            said = 0.0  # FFmpeg's guess from the first frame's bit rate
         if done / form[0] < said * 0.98 - 0.5:
             raise MediaError(
                 f"the sound of {media.path.name} breaks off after {done / form[0]:.1f} of {said:.1f} s",
                 code="input.media.cut_off",
             )
+
+
+def _states_its_length(path: Path) -> bool:
+    """Whether an MP3's first frame is one of those that say how many follow."""
+    with path.open("rb") as stream:
+        stream.seek(tag_length(stream.read(10)))
+        head = stream.read(256)
+    return any(name in head for name in (b"Xing", b"Info", b"VBRI"))
 
 
 def _first_picture(container: av.container.InputContainer) -> Fraction | None:
@@ -139,6 +145,12 @@ def _form(path: Path) -> _Form:
     return _Form(chunk, kind, channels, rate, bits)
 
 
+def _pcm(info: SoundInfo) -> _Form:
+    frame = info.bits // 8 * info.channels
+    chunk = struct.pack("<HHIIHH", 1, info.channels, info.rate, info.rate * frame, frame, info.bits)
+    return _Form(chunk, 1, info.channels, info.rate, info.bits)
+
+
 def _written(samples: Samples, form: _Form) -> bytes:
     """Rounded to nearest, held to full scale. What `read_sound` gave comes back bit for bit, up to 24 bits."""
     if form.kind == 3:
@@ -152,11 +164,13 @@ def _written(samples: Samples, form: _Form) -> bytes:
     return whole.astype(f"<i{form.bits // 8}").tobytes()
 
 
-def write_wav(blocks: Iterable[SoundBlock], target: Path, like: Path) -> int:
-    """Writes ``blocks`` as a WAV file with the sample format, rate and channels of ``like``, one block after another.
-    Returns the number of samples a channel. Raises MediaError for other rates or channels than ``like`` has, for
-    formats other than 8 to 32 bits PCM and 32 or 64 bits float, and for more than the 4 GiB that WAV can hold."""
-    form = _form(like)
+def write_wav(blocks: Iterable[SoundBlock], target: Path, like: Path | SoundInfo) -> int:
+    """Writes ``blocks`` as a WAV file with the sample format, rate and channels of ``like``, one block after another;
+    16 or 24 bits PCM where that is not a WAV file. Returns the number of samples a channel. Raises MediaError for other
+    rates or channels than ``like`` has, for formats other than 8 to 32 bits PCM and 32 or 64 bits float, and for more
+    than the 4 GiB that WAV can hold."""
+    form = _pcm(like) if isinstance(like, SoundInfo) else _form(like)
+    name = "its source" if isinstance(like, SoundInfo) else like.name
     written = 0
     with target.open("wb") as stream:
         stream.write(b"RIFF\0\0\0\0WAVE")
@@ -168,7 +182,7 @@ def write_wav(blocks: Iterable[SoundBlock], target: Path, like: Path) -> int:
         for block in blocks:
             if (block.rate, block.samples.shape[1]) != (form.rate, form.channels):
                 raise MediaError(
-                    f"sound of {block.rate} Hz and {block.samples.shape[1]} channels does not fit {like.name}",
+                    f"sound of {block.rate} Hz and {block.samples.shape[1]} channels does not fit {name}",
                     code="input.media.format",
                 )
             data = _written(block.samples, form)
@@ -192,50 +206,3 @@ def write_wav(blocks: Iterable[SoundBlock], target: Path, like: Path) -> int:
 
 def _chunk(stream: BinaryIO, name: bytes, data: bytes) -> None:
     stream.write(name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2))
-
-
-# ── the sound track of a clip ────────────────────────────────────────────────────────────────────────────────────
-class MarkedSoundTrack:
-    """Encodes blocks as the AAC track of a clip in step with its pictures, so that neither has to be kept whole. It
-    adds its stream to ``out``, so it is made before the first picture is written. No blocks: no track."""
-
-    def __init__(self, out: av.container.OutputContainer, blocks: Iterable[SoundBlock]) -> None:
-        source = iter(blocks)
-        first = next(source, None)
-        self._out = out
-        self._next: tuple[float, Any] | None = None
-        if first is None:
-            return
-        channels = first.samples.shape[1]
-        layout = _LAYOUTS.get(channels)
-        if layout is None:
-            raise MediaError(f"{channels} channels do not go into a clip", code="input.media.format")
-        rate = first.rate if first.rate in _AAC_RATES else 48_000
-        self._layout = layout
-        self._stream: Any = out.add_stream("aac", rate=rate, layout=layout)
-        self._stream.bit_rate = AAC_BITS_A_SECOND if channels <= 2 else 96_000 * channels
-        self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
-        self._packets = self._run(chain([first], source))
-        self._next = next(self._packets, None)
-
-    def _run(self, blocks: Iterable[SoundBlock]) -> Iterator[tuple[float, Any]]:
-        done, time = 0, 0.0
-        for block in blocks:
-            # A quarter of a second at a time, so that the pictures never wait long behind a large block.
-            for start in range(0, len(block.samples), max(block.rate // 4, 1)):
-                piece = block.samples[start : start + max(block.rate // 4, 1)]
-                frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece.T), "fltp", self._layout)
-                frame.rate, frame.pts, frame.time_base = block.rate, done, Fraction(1, block.rate)
-                time = done / block.rate
-                done += len(piece)
-                for ready in self._resampler.resample(frame):
-                    yield from ((time, packet) for packet in self._stream.encode(ready))
-        rest: list[av.AudioFrame | None] = [*self._resampler.resample(None), None]
-        for last in rest:
-            yield from ((time, packet) for packet in self._stream.encode(last))
-
-    def write_until(self, seconds: float) -> None:
-        """Writes what lies up to ``seconds``; infinity for all the rest."""
-        while self._next is not None and self._next[0] <= seconds:
-            self._out.mux(self._next[1])
-            self._next = next(self._packets, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal
 
@@ -19,10 +19,24 @@ MIME_BY_SUFFIX = {
     ".jpeg": "image/jpeg",
     ".webp": "image/webp",
     ".avif": "image/avif",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".gif": "image/gif",
     ".mp4": "video/mp4",
     ".mov": "video/quicktime",
+    ".webm": "video/webm",
     ".wav": "audio/wav",
+    ".m4a": "audio/mp4",
+    ".mp3": "audio/mpeg",
+    ".flac": "audio/flac",
+    ".ogg": "audio/ogg",
+    ".oga": "audio/ogg",
 }
+"""What is written, by suffix. HEIC is read only: its encoders are under the GPL, its patents not ours to give."""
+WRITTEN_AS = {"image/heic": "image/avif", "image/heif": "image/avif"}
+"""What a sealed file of a format that is only read becomes, where nobody asks for another."""
+SIDECAR_MIMES = frozenset({"video/webm", "audio/ogg"})
+"""No place for a manifest store is defined inside these (C2PA specification 2.4, annex A): it lies beside the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +50,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class SoundInfo:
-    """``rate`` in Hz."""
+    """``rate`` in Hz. ``bits``: what a sample holds where it is kept without loss, 16 for lossy codecs."""
 
     rate: int
     channels: int
+    bits: int = field(default=16, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

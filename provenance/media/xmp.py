@@ -1,7 +1,9 @@
 """Where each container keeps its XMP packet (ISO 16684-1 and Adobe's *XMP Specification Part 3*).
 
-PNG: an iTXt chunk `XML:com.adobe.xmp`; JPEG, WebP, AVIF: through Pillow; MP4 and MOV: a top-level `uuid` box;
-WAV: a `_PMX` chunk. The RIFF and BMFF walks below read strangers' files, so every length is checked.
+PNG: an iTXt chunk `XML:com.adobe.xmp`; JPEG, WebP, AVIF, HEIC: through Pillow; TIFF: tag 700; GIF: an application
+extension; MP4, MOV and M4A: a top-level `uuid` box; WAV: a `_PMX` chunk; MP3, and FLAC after its manner: an ID3 `PRIV`
+frame; WebM and Ogg, for which nobody has defined it: a tag `XMP`. The walks read strangers' files, so every length is
+checked.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from PIL import Image
-
 from ...errors import MediaError
 from .boxes import MAX_BOXES, boxes
-from .files import _PIL_FORMAT, _decoding
-from .values import kind_of_mime
+from .files import open_container
+from .gif import read_gif_xmp
+from .id3 import read_xmp_frame, write_xmp_frame
+from .pictures import open_picture
+from .values import Limits, kind_of_mime
 
 _XMP_UUID = uuid.UUID("be7acfcb-97a9-42e8-9c71-999491e3afac").bytes
 _MAX_PACKET = 1 << 20
@@ -28,9 +31,14 @@ _MAX_CHUNKS = 4096
 def read_xmp(path: Path, mime: str) -> str | None:
     """The XMP packet's text, or None. Raises MediaError where the container is broken."""
     packet: bytes | str | None
-    if kind_of_mime(mime) == "image":
-        with _decoding(path), Image.open(path, formats=[_PIL_FORMAT[mime]]) as image:
-            packet = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+    if mime == "image/gif":
+        packet = read_gif_xmp(path)
+    elif kind_of_mime(mime) == "image":
+        packet = _read_picture_xmp(path, mime)
+    elif mime in ("audio/mpeg", "audio/flac"):
+        packet = read_xmp_frame(path)
+    elif mime in ("video/webm", "audio/ogg"):
+        packet = _read_tag(path, mime)
     elif mime == "audio/wav":
         packet = next((_bytes_of(path, data) for name, data in riff_chunks(path) if name == b"_PMX"), None)
     else:
@@ -41,9 +49,11 @@ def read_xmp(path: Path, mime: str) -> str | None:
 
 
 def write_xmp(path: Path, mime: str, xmp: str) -> None:
-    """Adds the packet to an MP4, MOV or WAV file that has none, in place. Pictures get theirs when encoded."""
+    """Adds the packet to an MP4, MOV, M4A, WAV, MP3 or FLAC file that has none. Others get it when encoded."""
     data = xmp.encode()
-    if mime in ("video/mp4", "video/quicktime"):
+    if mime in ("audio/mpeg", "audio/flac"):
+        write_xmp_frame(path, data)
+    elif mime in ("video/mp4", "video/quicktime", "audio/mp4"):
         with path.open("ab") as stream:
             stream.write(struct.pack(">I4s", 24 + len(data), b"uuid") + _XMP_UUID + data)
     elif mime == "audio/wav":
@@ -57,6 +67,21 @@ def write_xmp(path: Path, mime: str, xmp: str) -> None:
             stream.write(struct.pack("<I", total - 8))
     else:
         raise MediaError(f"XMP is not added to {mime} afterwards", code="input.media.format")
+
+
+def _read_picture_xmp(path: Path, mime: str) -> bytes | str | None:
+    with open_picture(path, mime) as image:
+        found = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
+        if found is None and mime == "image/tiff":
+            found = getattr(image, "tag_v2", {}).get(700)
+        return found if isinstance(found, bytes | str) else None
+
+
+def _read_tag(path: Path, mime: str) -> str | None:
+    with open_container(path, mime, Limits()) as container:
+        tags = [container.metadata, *(stream.metadata for stream in container.streams)]
+        found = (value for tag in tags for name, value in tag.items() if name.upper() == "XMP")
+        return next((value[:_MAX_PACKET] for value in found), None)
 
 
 def _read_bmff(path: Path) -> bytes | None:

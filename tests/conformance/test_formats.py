@@ -13,21 +13,24 @@ import pytest
 from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import GenerateRequest, Release, SealRequest
-from filigrana.provenance.credentials import read_credentials
+from filigrana.provenance.credentials import Credentials, read_credentials
 from filigrana.provenance.labels import read_label
 from filigrana.provenance.media import (
     MIME_BY_SUFFIX,
+    SIDECAR_MIMES,
     Frame,
     encode_clip,
     encode_picture,
+    encode_sound,
     open_media,
     read_sound,
     read_xmp,
 )
+from filigrana.provenance.sidecar import read_sidecar, sidecar_of
 from filigrana.tests.doubles import scene
 
 IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-PICTURES = ["image/png", "image/jpeg", "image/webp", "image/avif"]
+PICTURES = sorted({mime for mime in MIME_BY_SUFFIX.values() if mime.startswith("image/")})
 MIMES = sorted(set(MIME_BY_SUFFIX.values()))
 
 
@@ -50,8 +53,16 @@ def source(folder: Path, mime: str) -> Path:
         frames = (Frame(np.roll(scene(6, 320, 256), 3 * i, 1), Fraction(i, 12)) for i in range(12))
         encode_clip(frames, path, mime, rate=Fraction(12), sound=sound)
     else:
-        tone(path)
+        sound = open_media(tone(folder / "tone.wav"))
+        encode_sound(read_sound(sound), path, mime, sound)
     return path
+
+
+def credentials_of(path: Path, mime: str, installation: Installation) -> Credentials:
+    """As a verifier reads them: embedded, or beside the file."""
+    beside = sidecar_of(path)
+    store = None if beside is None else read_sidecar(beside)
+    return read_credentials(path, mime, installation.trust, manifest_store=store)
 
 
 @pytest.mark.parametrize("mime", MIMES)
@@ -60,10 +71,14 @@ def test_a_sealed_file_of_every_format_is_verified(
 ) -> None:
     released = make_engine().seal(SealRequest(source(tmp_path, mime), "ai"))
     assert isinstance(released, Release)
-    finding = installation.verifier().verify(released.file)
-    assert finding.finding == "verified", finding.evidence
+    if mime not in SIDECAR_MIMES:
+        assert released.sidecar is None
+        finding = installation.verifier().verify(released.file)
+        assert finding.finding == "verified", finding.evidence
+    assert open_media(released.file).info.mime == mime
     label = read_label(read_xmp(released.file, mime) or "")
-    credentials = read_credentials(released.file, mime, installation.trust)
+    credentials = credentials_of(released.file, mime, installation)
+    assert credentials.state == "trusted"
     assert label.source_type == credentials.source_type == IPTC + "trainedAlgorithmicMedia"
     assert (dict(credentials.soft_bindings) != {}) == (not mime.startswith("audio"))
 
@@ -75,6 +90,12 @@ def test_one_changed_byte_of_content_is_never_verified(
     released = make_engine().seal(SealRequest(source(tmp_path, mime), "camera"))
     assert isinstance(released, Release)
     data = bytearray(released.file.read_bytes())
+    if released.sidecar is not None:
+        data[len(data) // 2] ^= 0x10
+        (tmp_path / "changed.c2pa").write_bytes(released.sidecar.read_bytes())
+        (tmp_path / "changed").write_bytes(data)
+        assert credentials_of(tmp_path / "changed", mime, installation).state == "invalid"
+        return
     manifest = data.index(b"c2pa")
     # Content stands before the manifest or behind it, by format: the half without it is content for certain.
     at = (manifest + 20_000 + len(data)) // 2 if manifest < len(data) // 2 else manifest // 2

@@ -250,9 +250,7 @@ def test_what_is_no_media_is_unreadable(installation: Installation, tmp_path: Pa
 
 
 def test_bytes_are_verified_like_files(installation: Installation, release: Release) -> None:
-    from filigrana.pipeline.api import verify_many
-
-    assert verify_many([release.file.read_bytes()], installation)[0].finding == "verified"
+    assert installation.inspector.verify(release.file.read_bytes()).finding == "verified"
 
 
 def test_a_changed_catalog_row_is_not_believed(installation: Installation, release: Release) -> None:

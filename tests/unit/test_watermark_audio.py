@@ -19,7 +19,8 @@ from filigrana.pipeline.bench import sound_attacks as attacks
 from filigrana.pipeline.bench import sound_quality as quality
 from filigrana.provenance.identity import AssetId
 from filigrana.provenance.media import open_media
-from filigrana.provenance.media.sound import MarkedSoundTrack, read_sound, write_wav
+from filigrana.provenance.media.sound import read_sound, write_wav
+from filigrana.provenance.media.track import MarkedSoundTrack
 from filigrana.provenance.watermark.audio import ALG, FLOOR, LogSpectralQim, p_value
 from filigrana.provenance.watermark.audio_grid import BANDS, BLOCKS, PILOTS, band_matrix, gain_matrix, pattern
 from filigrana.provenance.watermark.audio_search import Heard, Searcher
