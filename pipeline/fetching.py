@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from ..errors import FetchError
@@ -52,6 +53,17 @@ class Allowed:
         return cls(frozenset(places), tuple(networks))
 
 
+class FetchSettings(Protocol):
+    """The settings that say how much may be fetched, and from where."""
+
+    @property
+    def fetch_allow(self) -> list[str]: ...
+    @property
+    def fetch_max_bytes(self) -> int: ...
+    @property
+    def fetch_seconds(self) -> float: ...
+
+
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
     """``bytes``: of the file. ``seconds``: for everything together, from the name to the last byte."""
@@ -60,6 +72,10 @@ class FetchLimits:
     seconds: float = 20.0
     redirects: int = 3
     allowed: Allowed = field(default_factory=Allowed)
+
+    @classmethod
+    def of(cls, settings: FetchSettings) -> FetchLimits:
+        return cls(settings.fetch_max_bytes, settings.fetch_seconds, allowed=Allowed.parse(settings.fetch_allow))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +87,11 @@ class Fetched:
     bytes: int
 
 
-def fetch_to(path: Path, url: str, limits: FetchLimits | None = None) -> Fetched:
+def fetch_to(path: Path, url: str, limits: FetchLimits | FetchSettings | None = None) -> Fetched:
     """Writes what ``url`` names to ``path``, which is empty or new. Blocks. Raises FetchError; a part may then lie at
     ``path``."""
-    limits = limits or FetchLimits()
+    if not isinstance(limits, FetchLimits):
+        limits = FetchLimits() if limits is None else FetchLimits.of(limits)
     until = time.monotonic() + limits.seconds
     for _ in range(limits.redirects + 1):
         parts = check_url(url, limits.allowed)

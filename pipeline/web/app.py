@@ -17,7 +17,7 @@ from ..installation import Installation
 from . import page_routes, records_routes, recovery_routes, verify_routes
 from .desk import Desk
 from .guarding import Guard
-from .inspecting import ConfinedInspector, Inspector
+from .inspecting import HouseInspector, Inspector
 from .problems import problem, problem_of
 from .rating import Clients, Rate
 from .service import Service
@@ -25,15 +25,15 @@ from .spooling import Spool
 
 
 def create_app(installation: Installation, inspector: Inspector | None = None) -> FastAPI:
-    """The service of ``installation``. ``inspector``: who looks into files; default: this process."""
+    """The service of ``installation``. ``inspector``: who looks into files; default: the installation's own, in confined processes."""
     settings = installation.settings
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.service = Service(
             installation,
-            inspector or ConfinedInspector(installation),
-            Desk(settings.serve_workers, settings.serve_queue),
+            inspector or HouseInspector(installation),
+            Desk(settings.verify_workers, settings.serve_queue),
             Spool(installation.folder / "spool"),
         )
         try:

@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import Request
 
 from ...errors import ServiceError
-from ..fetching import Allowed, FetchLimits, fetch_to
+from ..fetching import FetchLimits, fetch_to
 from ..installation import Installation
 from .desk import Desk
 from .inspecting import Inspector
@@ -33,17 +33,11 @@ class Service:
 
     @property
     def fetch_limits(self) -> FetchLimits:
-        settings = self.installation.settings
-        return FetchLimits(
-            settings.fetch_max_bytes, settings.fetch_seconds, allowed=Allowed.parse(settings.fetch_allow)
-        )
+        return FetchLimits.of(self.installation.settings)
 
     def close(self) -> None:
         self.desk.close()
         self.spool.close()
-        close = getattr(self.inspector, "close", None)
-        if close is not None:
-            close()
 
 
 def service(request: Request) -> Service:
@@ -91,8 +85,15 @@ async def fetched(here: Service, url: str, folder: Path, most: int | None = None
     return path
 
 
-async def looked_into(here: Service, given: Given, at: datetime | None) -> dict[str, Any]:
-    answer = await here.desk.do(lambda: here.inspector.inspect(given.path, at=at, sidecar=given.sidecar))
+async def looked_into(
+    here: Service, given: Given, at: datetime | None, language: str = "en", *, thumbnail: bool = False
+) -> dict[str, Any]:
+    """The finding. ``thumbnail``: with a small picture of the file, base64 of a JPEG, where it has one."""
+    answer = await here.desk.do(
+        lambda: here.inspector.inspect(
+            given.path, at=at, sidecar=given.sidecar, language=language, thumbnail=thumbnail
+        )
+    )
     return {**answer, "file": given.name}
 
 

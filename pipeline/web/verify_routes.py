@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query, Request
 
 from ...errors import ServiceError
 from ...provenance.words import languages
-from .inspecting import in_language
 from .receiving import receive_json
 from .service import Given, fetched, given, looked_into, moment, service, shown_name
 
@@ -83,9 +82,9 @@ async def verify(request: Request, at: AT = None, lang: LANG = None) -> dict[str
         with here.spool.open() as folder:
             path = await fetched(here, url, folder)
             name = shown_name(url.split("?")[0].rsplit("/", 1)[-1] or url)
-            return in_language(await looked_into(here, Given(path, name, None, {}), when), language)
+            return await looked_into(here, Given(path, name, None, {}), when, language)
     async with given(request) as file:
-        return in_language(await looked_into(here, file, when), language)
+        return await looked_into(here, file, when, language)
 
 
 def _language(lang: str | None) -> str:

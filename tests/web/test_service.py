@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import socket
 import threading
@@ -19,7 +18,7 @@ from filigrana.errors import ServiceError
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import Release
 from filigrana.pipeline.web.desk import Desk
-from filigrana.pipeline.web.inspecting import HereInspector, in_language
+from filigrana.pipeline.web.inspecting import HouseInspector
 from filigrana.pipeline.web.rating import MOST, Clients, Rate
 from filigrana.pipeline.web.service import plain, shown_name
 from filigrana.pipeline.web.spooling import Spool
@@ -78,9 +77,9 @@ def test_a_sidecar_and_a_time_reach_the_inspector(tmp_path: Path) -> None:
     asked: list[Any] = []
 
     class Seen:
-        def inspect(self, path: Path, *, at: datetime | None = None, sidecar: Path | None = None) -> dict[str, Any]:
-            asked.append((path.read_bytes(), at, sidecar and sidecar.read_bytes()))
-            return HereInspector(installation).inspect(path)
+        def inspect(self, path: Path, **what: Any) -> dict[str, Any]:
+            asked.append((path.read_bytes(), what["at"], what["sidecar"].read_bytes()))
+            return HouseInspector(installation).inspect(path, **what)
 
     installation = installed(tmp_path / "data")
     with running(installation, Seen()) as url:
@@ -246,11 +245,11 @@ def test_more_than_can_be_done_is_told_to_come_back(tmp_path: Path) -> None:
     release = threading.Event()
 
     class Slow:
-        def inspect(self, path: Path, **_: Any) -> dict[str, Any]:
+        def inspect(self, path: Path, **what: Any) -> dict[str, Any]:
             release.wait(20)
-            return HereInspector(installation).inspect(path)
+            return HouseInspector(installation).inspect(path, **what)
 
-    installation = installed(tmp_path / "data", serve_workers=1, serve_queue=1)
+    installation = installed(tmp_path / "data", verify_workers=1, serve_queue=1)
     with running(installation, Slow()) as url:
         answers: list[int] = []
         ask = lambda: answers.append(httpx.post(f"{url}/v1/verify", files={"file": b"x"}, timeout=30).status_code)  # noqa: E731
@@ -372,11 +371,3 @@ def test_a_desk_counts_work_also_when_its_asker_is_gone() -> None:
         desk.close()
 
     asyncio.run(main())
-
-
-def test_a_finding_is_told_again_in_the_same_words(house: tuple[Installation, Release]) -> None:
-    installation, release = house
-    answer = HereInspector(installation).inspect(release.file)
-    again = in_language(answer, "en")
-    assert {**again, "language": None} == {**answer, "language": None}
-    assert json.dumps(again)
