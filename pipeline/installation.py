@@ -9,23 +9,21 @@ import datetime as dt
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KeyStoreError, SettingsError
 from ..provenance.database import current_revision
-from ..provenance.keys import KeyStore, read_private, write_private
+from ..provenance.keys import KeyStore, write_private
 from ..provenance.log.sequencer import AuditLog
 from ..provenance.log.signer import CosignerKey, Ed25519LogSigner
 from ..provenance.media import Limits
 from ..provenance.resolver import LocalResolver, Resolver
 from ..provenance.rotation import finish
-from ..provenance.signers import SignerSource, open_signer
 from ..provenance.signing import Signer
-from ..provenance.timestamps import loopback_tsa
 from ..provenance.trust import TrustList, TrustLists
 from ..provenance.verify import Verifier
 from ..provenance.watermark.registry import Layer, all_codecs, codec, second_layers, sound_codec
@@ -37,6 +35,7 @@ from .policies import load_tested_pack
 from .settings import Settings
 from .staging import Staging
 from .store import FolderStore
+from .who_signs import WhoSigns, passphrase
 
 if TYPE_CHECKING:
     from ..provenance.log.publishing import Publishing
@@ -51,7 +50,6 @@ class Installation:
 
     def __init__(self, settings: Settings, clock: Callable[[], dt.datetime] = utc_now) -> None:
         self.settings, self.clock = settings, clock
-        self._signer: Signer | None = None
         self.publisher: threading.Thread | None = None  # see :func:`.publishing.published_if_due`
 
     # ── folders ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -90,21 +88,19 @@ class Installation:
         return KeyStore(self.folder / "keys", self.passphrase)
 
     def passphrase(self) -> bytes | None:
-        secret = self.settings.key_passphrase
-        if secret is not None:
-            return secret.get_secret_value().encode()
-        file = self.settings.key_passphrase_file
-        return None if file is None else read_private(file).rstrip(b"\r\n")
+        return passphrase(self.settings)
+
+    @cached_property
+    def who_signs(self) -> WhoSigns:
+        return WhoSigns(self.settings, self.keys, lambda: self.trust, self.clock)
 
     def signer(self) -> Signer:
-        """Whoever signs claims, by the setting `signer`. The same object each time: a token's session is kept."""
-        if self._signer is None or self.settings.signer == "file":
-            secret = self.passphrase()
-            source = SignerSource(
-                self.settings.signer, self.settings.claim_chain, None if secret is None else secret.decode()
-            )
-            self._signer = open_signer(source, self.keys)
-        return self._signer
+        """Whoever signs claims, by the setting `signer`."""
+        return self.who_signs.signer()
+
+    def tsa(self) -> AbstractContextManager[str]:
+        """The URL of somebody who gives time-stamps, while the block lasts."""
+        return self.who_signs.tsa()
 
     def ensure_keys(self) -> list[str]:
         """Makes the development keys that are missing; returns what was made."""
@@ -198,23 +194,13 @@ class Installation:
 
     def forget_trust(self) -> None:
         """The keys changed: whom this installation believes is read again, and so is who signs."""
-        self.__dict__.pop("trust", None)
-        self._signer = None
+        for name in ("trust", "who_signs"):
+            self.__dict__.pop(name, None)
 
     @property
     def watermark_key(self) -> bytes | None:
         key = self.settings.watermark_key
         return key.get_secret_value().encode() if key is not None else None
-
-    @contextmanager
-    def _development_tsa(self) -> Iterator[str]:
-        with loopback_tsa(self.keys.tsa()) as url:
-            yield url
-
-    def tsa(self) -> AbstractContextManager[str]:
-        if self.settings.tsa_url is None:
-            return self._development_tsa()
-        return _constant(self.settings.tsa_url)
 
     def finisher(self) -> Finisher:
         self.ensure_keys()
@@ -229,6 +215,7 @@ class Installation:
             organisation=self.settings.organisation,
             layers=tuple(self.layers()),
             key=self.watermark_key,
+            before_signing=self.who_signs.may_sign,
             embed_limit=self.settings.embed_limit,
         )
 
@@ -291,11 +278,6 @@ class Installation:
             finish_publishing(self)
         if "log" in self.__dict__:
             self.log.close()
-
-
-@contextmanager
-def _constant(url: str) -> Iterator[str]:
-    yield url
 
 
 def _pem(path: Path) -> str:
