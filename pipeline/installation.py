@@ -248,6 +248,13 @@ class Installation:
         return FolderStore(self._make_folder() / "assets")
 
     @cached_property
+    def recall_folder(self) -> Path:
+        """Files that were signed again, from their commit until they take the old one's place."""
+        folder = self._make_folder() / "recall"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        return folder
+
+    @cached_property
     def staging(self) -> Staging:
         return Staging(self._make_folder() / "staging")
 
