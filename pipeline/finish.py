@@ -85,7 +85,8 @@ class Finisher:
     """The tools of finishing. ``tsa``: gives the URL of a time-stamp authority while its block lasts.
     ``layers``: further marks over the default one; ``key``: an organisation's, None for the published one.
     ``embed_limit``: bytes up to which credentials are embedded; a larger file gets them in a sidecar.
-    ``signer_seconds``: that the signer may take."""
+    ``signer_seconds``: that the signer may take.
+    ``before_signing``: raises where the key must not sign, such as a revoked one."""
 
     codec: Codec
     sound_codec: SoundCodec
@@ -98,6 +99,7 @@ class Finisher:
     key: bytes | None = None
     embed_limit: int = 2 << 30
     signer_seconds: float = SIGNER_SECONDS
+    before_signing: Callable[[], None] = lambda: None
 
     def encode(self, material: Material, statement: Statement, work: Path, tick: Callable[[int], None]) -> Encoded:
         """Labels, marks and encodes into ``work``. The label is in the file before anything is signed."""
@@ -150,6 +152,7 @@ class Finisher:
         parent = None
         if material.source is not None:
             parent = (material.source.path, material.source.info.mime)
+        self.before_signing()
         embed = statement.mime not in SIDECAR_MIMES and encoded.stat().st_size <= self.embed_limit
         with self.tsa() as url:
             store = sign_file(

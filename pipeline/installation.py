@@ -9,14 +9,14 @@ import datetime as dt
 import os
 import secrets
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KeyStoreError, SettingsError
-from ..provenance.keys import KeyStore, read_private, write_private
+from ..provenance.keys import KeyStore, write_private
 from ..provenance.log.signer import CosignerKey, Ed25519LogSigner
 from ..provenance.trust import TrustLevel, TrustList, TrustLists
 from ..provenance.trust_store import TrustStore
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .ledger import Ledger
     from .staging import Staging
     from .store import FolderStore
+    from .who_signs import WhoSigns
 
 
 def utc_now() -> dt.datetime:
@@ -51,7 +52,6 @@ class Installation:
         self.settings, self.clock = settings, clock
         self._inspector: Inspector | None = None
         self._inspecting = threading.Lock()
-        self._signer: Signer | None = None
         self.publisher: threading.Thread | None = None  # see :func:`.publishing.published_if_due`
 
     # ── folders ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -90,23 +90,23 @@ class Installation:
         return KeyStore(self.folder / "keys", self.passphrase)
 
     def passphrase(self) -> bytes | None:
-        secret = self.settings.key_passphrase
-        if secret is not None:
-            return secret.get_secret_value().encode()
-        file = self.settings.key_passphrase_file
-        return None if file is None else read_private(file).rstrip(b"\r\n")
+        from .who_signs import passphrase
+
+        return passphrase(self.settings)
+
+    @cached_property
+    def who_signs(self) -> WhoSigns:
+        from .who_signs import WhoSigns
+
+        return WhoSigns(self.settings, self.keys, lambda: self.trust, self.clock)
 
     def signer(self) -> Signer:
-        """Whoever signs claims, by the setting `signer`. The same object each time: a token's session is kept."""
-        if self._signer is None or self.settings.signer == "file":
-            from ..provenance.signers import SignerSource, open_signer
+        """Whoever signs claims, by the setting `signer`."""
+        return self.who_signs.signer()
 
-            secret = self.passphrase()
-            source = SignerSource(
-                self.settings.signer, self.settings.claim_chain, None if secret is None else secret.decode()
-            )
-            self._signer = open_signer(source, self.keys)
-        return self._signer
+    def tsa(self) -> AbstractContextManager[str]:
+        """The URL of somebody who gives time-stamps, while the block lasts."""
+        return self.who_signs.tsa()
 
     def ensure_keys(self) -> list[str]:
         """Makes the development keys that are missing; returns what was made."""
@@ -216,25 +216,13 @@ class Installation:
 
     def forget_trust(self) -> None:
         """The keys changed: whom this installation believes is read again, and so is who signs."""
-        self.__dict__.pop("trust", None)
-        self._signer = None
+        for name in ("trust", "who_signs"):
+            self.__dict__.pop(name, None)
 
     @property
     def watermark_key(self) -> bytes | None:
         key = self.settings.watermark_key
         return key.get_secret_value().encode() if key is not None else None
-
-    @contextmanager
-    def _development_tsa(self) -> Iterator[str]:
-        from ..provenance.timestamps import loopback_tsa
-
-        with loopback_tsa(self.keys.tsa()) as url:
-            yield url
-
-    def tsa(self) -> AbstractContextManager[str]:
-        if self.settings.tsa_url is None:
-            return self._development_tsa()
-        return _constant(self.settings.tsa_url)
 
     def finisher(self) -> Finisher:
         from ..provenance.watermark.registry import codec, sound_codec
@@ -252,6 +240,7 @@ class Installation:
             organisation=self.settings.organisation,
             layers=tuple(self.layers()),
             key=self.watermark_key,
+            before_signing=self.who_signs.may_sign,
             embed_limit=self.settings.embed_limit,
         )
 
@@ -319,6 +308,13 @@ class Installation:
         return FolderStore(self._make_folder() / "assets")
 
     @cached_property
+    def recall_folder(self) -> Path:
+        """Files that were signed again, from their commit until they take the old one's place."""
+        folder = self._make_folder() / "recall"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        return folder
+
+    @cached_property
     def staging(self) -> Staging:
         from .staging import Staging
 
@@ -357,11 +353,6 @@ class Installation:
                 self._inspector = None
         if "log" in self.__dict__:
             self.log.close()
-
-
-@contextmanager
-def _constant(url: str) -> Iterator[str]:
-    yield url
 
 
 def _pem(path: Path) -> str:

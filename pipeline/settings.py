@@ -7,11 +7,12 @@ import os
 import sys
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -49,7 +50,12 @@ class Settings(BaseSettings):
     key_passphrase: SecretStr | None = Field(None, description="of an encrypted key file, or a token's PIN")
     key_passphrase_file: Path | None = Field(None, description="a file of its owner's alone with the passphrase")
     signer_timeout: float = Field(30.0, gt=0, le=600, description="seconds that a signer may take")
-    tsa_url: str | None = Field(None, description="an RFC 3161 authority; default: the development one on loopback")
+    tsa_url: Annotated[list[str], NoDecode] = Field(
+        [], description="RFC 3161 authorities in order; default: the development one on loopback"
+    )
+    tsa_timeout: float = Field(10.0, gt=0, le=120, description="seconds that one time-stamp authority may take")
+    ocsp: str = Field("off", pattern="^(off|check)$", description="check: no signature by a revoked certificate")
+    ocsp_url: str | None = Field(None, description="the OCSP responder; default: the one in the certificate")
     claim_trust: list[Path] = Field([], description="PEM files: whose claim signatures count as `configured`")
     tsa_trust: list[Path] = Field([], description="PEM files: whose time-stamps count as `configured`")
     c2pa_claim_trust: list[Path] = Field([], description="PEM files: the official C2PA trust list")
@@ -145,12 +151,20 @@ class Settings(BaseSettings):
     def _known_signer(cls, uri: str) -> str:
         return check_uri(uri)
 
+    @field_validator("tsa_url", mode="before")
+    @classmethod
+    def _one_or_many(cls, urls: Any) -> Any:
+        """One as text, as it was before there could be several; several in the environment with blanks between."""
+        return urls.split() if isinstance(urls, str) else urls
+
     @field_validator("tsa_url")
     @classmethod
-    def _http(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("http://", "https://")):
+    def _http(cls, urls: list[str]) -> list[str]:
+        if not all(url.startswith(("http://", "https://")) for url in urls):
             raise ValueError("a time-stamp authority has an http or https URL")
-        return url
+        if len(set(urls)) != len(urls):
+            raise ValueError("a time-stamp authority is named twice")
+        return urls
 
     @field_validator("log_publish")
     @classmethod

@@ -59,6 +59,17 @@ class FolderStore:
         except OSError as error:
             raise ReleaseError(f"the asset could not be published: {error.strerror}") from error
 
+    def replace(self, staged: Path, name: str) -> None:
+        """Puts ``staged`` in the place of what is published as ``name``, at once: a reader sees the old file or the
+        new one. Raises ReleaseError."""
+        target = self.path(name)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staged, target)
+            sync_folder(target.parent)
+        except OSError as error:
+            raise ReleaseError(f"the asset could not be replaced: {error.strerror}") from error
+
 
 def sync_folder(folder: Path) -> None:
     """Makes a rename in ``folder`` survive a power cut."""

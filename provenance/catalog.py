@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from ..errors import ProvenanceError
 from .identity import AssetId
 from .records import AssetRecord, PreviewImage
+from .revocations import Revocation, revocation_of
 from .tables import Asset, Binding, DecisionRecord, Intent, Manifest, Preview
 
 _DRAWS = 32
@@ -140,6 +141,10 @@ class Catalog:
         """The asset's signed decision record; None for releases from before there were any."""
         row = self._session.get(DecisionRecord, asset_id.value)
         return None if row is None else row.note
+
+    def revocation(self, asset_id: AssetId) -> Revocation | None:
+        """Why the key that signed this asset's release is no longer believed for it, if that is so. Reads only."""
+        return revocation_of(self._session, asset_id)
 
     def preview(self, asset_id: AssetId) -> PreviewImage | None:
         """The asset's preview, if one was kept."""

@@ -1,7 +1,8 @@
 """Every table of the audit database, SQLAlchemy 2 declarative. The migrations create them; a test compares
 both.
 
-Append-only by trigger and grant (see the migrations): ``log_entries``, ``log_tiles``, ``log_checkpoints``.
+Append-only by trigger and grant (see the migrations): ``log_entries``, ``log_tiles``, ``log_checkpoints``,
+``key_revocations``, ``resignings``.
 Deletable on purpose: ``sealed_texts`` and the key in ``subject_keys``. Times are UTC, aware in Python.
 """
 
@@ -252,6 +253,35 @@ class ForeignBinding(Base):
     alg: Mapped[str] = mapped_column(String(128))
     value: Mapped[str] = mapped_column(String(512))
     label: Mapped[str] = mapped_column(ForeignKey("foreign_manifests.label"), index=True)
+
+
+class KeyRevocation(Base):
+    """A signing certificate that is not believed for releases of these log indices (inclusive; no last: to the end).
+
+    ``log_index``: of the revocation's own entry. ``serial``: in decimal, as manifests name their signer.
+    """
+
+    __tablename__ = "key_revocations"
+
+    log_index: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=False)
+    fingerprint: Mapped[str] = mapped_column(String(64))
+    serial: Mapped[str] = mapped_column(String(64))
+    first_index: Mapped[int] = mapped_column(BigInteger)
+    last_index: Mapped[int | None] = mapped_column(BigInteger)
+    reason: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
+class Resigning(Base):
+    """An asset that got a new manifest after its key was revoked. ``sha256``: of the file that carries it now."""
+
+    __tablename__ = "resignings"
+
+    log_index: Mapped[int] = mapped_column(BigKey, primary_key=True, autoincrement=False)
+    asset_id: Mapped[int] = mapped_column(ForeignKey("assets.asset_id"), index=True)
+    label: Mapped[str] = mapped_column(String(256))
+    sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
 class TenantKey(Base):

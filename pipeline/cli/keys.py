@@ -7,13 +7,15 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from . import keys_change
+from . import keys_change, keys_recall
 from .state import installation
 
 app = typer.Typer(no_args_is_help=True, help="The signing keys of this installation.")
 app.command("rotate")(keys_change.rotate)
 app.command("import")(keys_change.import_)
 app.command("lint")(keys_change.lint)
+app.command("revoke")(keys_recall.revoke)
+app.command("recall")(keys_recall.recall)
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 
 

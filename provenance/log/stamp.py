@@ -45,13 +45,18 @@ def ask(
     nonce = secrets.randbits(63) | 1
     imprint = {"hash_algorithm": {"algorithm": "sha256"}, "hashed_message": digest}
     query = tsp.TimeStampReq({"version": "v1", "message_imprint": imprint, "nonce": nonce, "cert_req": True})
+    return post(url, query.dump(), timeout, transport), nonce
+
+
+def post(url: str, query: bytes, timeout: float = 10.0, transport: httpx.BaseTransport | None = None) -> bytes:
+    """The authority's reply to a DER request. Verifies nothing. Raises TimestampError."""
     until = time.monotonic() + timeout
     body = bytearray()
     try:
         with (
             httpx.Client(timeout=timeout, transport=transport, follow_redirects=False) as client,
             client.stream(
-                "POST", url, content=query.dump(), headers={"Content-Type": "application/timestamp-query"}
+                "POST", url, content=query, headers={"Content-Type": "application/timestamp-query"}
             ) as response,
         ):
             if response.status_code != 200:
@@ -62,7 +67,7 @@ def ask(
                     raise TimestampError("the time-stamp authority answers too much or too slowly")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise TimestampError(f"the time-stamp authority cannot be reached ({type(error).__name__})") from error
-    return bytes(body), nonce
+    return bytes(body)
 
 
 def check(
