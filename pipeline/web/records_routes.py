@@ -115,6 +115,11 @@ def record_answer(log: AuditLog, record: AssetRecord) -> dict[str, Any]:
         catalog = Catalog(opened)
         bindings, preview = catalog.bindings(record.asset_id), catalog.preview(record.asset_id)
         manifests = list(catalog.manifests(record.asset_id))
+        found = catalog.revocation(record.asset_id)
+    revoked = None
+    if found is not None:
+        since = found.since.isoformat(timespec="seconds")
+        revoked = {"reason": found.reason, "since": since, "replaced_by": found.replaced_by}
     return {
         "asset": {
             name: _plain(getattr(record, name)) for name in ASSET_FIELDS
@@ -131,7 +136,7 @@ def record_answer(log: AuditLog, record: AssetRecord) -> dict[str, Any]:
         },
         "proof": proof_of(log, record),
         "log_keys": [str(key) for key in log.keys],
-        "revocation": None,
+        "revocation": revoked,
     }
 
 

@@ -14,7 +14,7 @@ from ..identity import AssetId
 from ..records import AssetRecord, LogEvidence, PreviewImage, RevokedKey, StoredManifest
 from ..resolver_port import Resolver
 
-QUESTIONS = ("by_asset_id", "by_binding", "by_sha256", "preview", "manifest", "revoked", "log_evidence")
+QUESTIONS = tuple("by_asset_id by_binding by_sha256 preview manifest revoked revoked_signer log_evidence".split())
 _TEXT = 4096
 _STATUSES = ("ok", "warning", "failed", "absent")
 
@@ -84,6 +84,9 @@ def _asked(resolver: Resolver, name: str, arguments: list[str]) -> Any:
         case "revoked", [ident, at]:
             revoked = resolver.revoked(AssetId.parse(ident), datetime.fromisoformat(at) if at else None)
             return None if revoked is None else asdict(revoked)
+        case "revoked_signer", [serial, at]:
+            revoked = resolver.revoked_signer(serial, datetime.fromisoformat(at) if at else None)
+            return None if revoked is None else asdict(revoked)
         case "log_evidence", [ident]:
             # By id: the record that the child holds is not to be trusted with the answer.
             record = resolver.by_asset_id(AssetId.parse(ident))
@@ -129,6 +132,10 @@ class AskingResolver:
 
     def revoked(self, asset_id: AssetId, at: datetime | None) -> RevokedKey | None:
         found = self._ask("revoked", str(asset_id), "" if at is None else at.isoformat())
+        return None if found is None else RevokedKey(**found)
+
+    def revoked_signer(self, serial: str, at: datetime | None) -> RevokedKey | None:
+        found = self._ask("revoked_signer", serial, "" if at is None else at.isoformat())
         return None if found is None else RevokedKey(**found)
 
     def log_evidence(self, record: AssetRecord) -> LogEvidence:

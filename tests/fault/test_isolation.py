@@ -237,6 +237,9 @@ class Knowing:
     def revoked(self, asset_id: AssetId, at: dt.datetime | None) -> RevokedKey | None:
         return RevokedKey("stolen", "2026-01-01T00:00:00Z")
 
+    def revoked_signer(self, serial: str, at: dt.datetime | None) -> RevokedKey | None:
+        return RevokedKey("stolen", "2026-01-01T00:00:00Z") if serial == "5" else None
+
     def log_evidence(self, record: AssetRecord) -> LogEvidence:
         return LogEvidence(True, 3, 4, "proven", pinned=False)
 
@@ -255,6 +258,8 @@ def test_a_catalog_is_the_same_through_the_wire() -> None:
     assert there.revoked(ident, None) == here.revoked(ident, None)
     assert there.log_evidence(record) == here.log_evidence(record)
     assert there.by_sha256(b"\0" * 32) is None
+    assert there.revoked_signer("5", None) == here.revoked_signer("5", None)
+    assert there.revoked_signer("6", None) is None
     with pytest.raises(FiligranaError, match="out of reach"):
         there.by_binding("alg", "value")
 
