@@ -214,6 +214,7 @@ def finding_in(value: Any, path: Path, seconds: float, at: datetime | None) -> F
             at=at,
             regions=tuple(Region(**region) for region in value["regions"]),
             thumbnail=None if value["thumbnail"] is None else base64.b64decode(value["thumbnail"]),
+            cpu_seconds=float(value["cpu_seconds"]) if value.get("cpu_seconds") is not None else None,
             **{name: value[name] for name in _PLAIN},
         )
     except (KeyError, TypeError, FiligranaError) as error:
