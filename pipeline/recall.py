@@ -2,8 +2,8 @@
 
 Signing again makes a new manifest whose parent is the file with its old one, over the same content; the file is
 replaced under its public name. The order is: sign and read back, keep the file in ``recall/``, commit manifest row and
-log entry, sign a checkpoint, rename. A kill in between is made good by the next `resign`: what was committed and not yet
-renamed is renamed, or, if the kept file is gone, signed once more.
+log entry, sign a checkpoint, rename. A kill in between is made good by the next `resign`: what was committed and not
+yet renamed is renamed, or, if the kept file is gone, signed once more.
 """
 
 from __future__ import annotations
