@@ -183,6 +183,16 @@ def add(doc: dict[str, Any], name: str, value: dict[str, Any]) -> None:
     results["success"].append({"code": "assertion.hashedURI.match"})
 
 
+def two_parents(doc: dict[str, Any]) -> None:
+    for number in (7, 8):
+        add(doc, f"c2pa.ingredient.v3__{number}", {"relationship": "parentOf"})
+
+
+def undisclosed(doc: dict[str, Any]) -> None:
+    parts(doc)[1].pop("c2pa.ai-disclosure")
+    no_reference(parts(doc)[0], "c2pa.ai-disclosure")
+
+
 def renamed(doc: dict[str, Any], old: str, new: str) -> None:
     text = json.dumps(doc).replace(f"c2pa.assertions/{old}", f"c2pa.assertions/{new}")
     doc.clear()
@@ -278,7 +288,7 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], set[str]]] = {
     ),
     "ingredient-relation": (lambda d: ingredient(d).update(relationship="cousinOf"), {"created-inputs"}),
     "one-parent": (
-        lambda d: [add(d, f"c2pa.ingredient.v3__{n}", {"relationship": "parentOf"}) for n in (7, 8)],
+        two_parents,
         set(),
     ),
     "ingredient-status": (lambda d: ingredient(d).update(activeManifest={"url": "…"}), set()),
@@ -286,7 +296,7 @@ BREAKS: dict[str, tuple[Callable[[dict[str, Any]], Any], set[str]]] = {
     "mark-action": (lambda d: parts(d)[3].append({"action": "c2pa.watermarked"}), set()),
     "soft-binding": (lambda d: parts(d)[1]["c2pa.soft-binding"].update(blocks=[{"scope": {}}]), set()),
     "ai-disclosed": (
-        lambda d: (parts(d)[1].pop("c2pa.ai-disclosure"), no_reference(parts(d)[0], "c2pa.ai-disclosure")),
+        undisclosed,
         set(),
     ),
     "ai-model": (lambda d: parts(d)[1]["c2pa.ai-disclosure"].pop("modelName"), set()),
