@@ -89,7 +89,10 @@ def doctor(json_: JSON = False) -> None:
 
 
 def _days_left(opened: Any) -> str:
-    left = (opened.keys.claim().leaf.not_valid_after_utc - opened.clock()).days
+    from cryptography import x509
+
+    leaf = x509.load_pem_x509_certificates(opened.signer().chain_pem.encode())[0]
+    left = (leaf.not_valid_after_utc - opened.clock()).days
     if left < 0:
         raise FiligranaError("the claim-signing certificate has expired", hint="Put a new one into the key folder.")
     return f"valid for {left} days"
@@ -104,7 +107,7 @@ def _stamp(opened: Any) -> str:
         try:
             return stamp_once(url)
         except httpx.HTTPError as error:
-            raise FiligranaError(f"{url} does not answer", hint="Check the setting tsa_url.") from error
+            raise FiligranaError("no time-stamp authority answers", hint="Check the setting tsa_url.") from error
 
 
 def _generator(used: Any) -> str:
