@@ -14,7 +14,16 @@ from ..identity import AssetId
 from ..records import AssetRecord, LogEvidence, PreviewImage, RevokedKey, StoredManifest
 from ..resolver_port import Resolver
 
-QUESTIONS = tuple("by_asset_id by_binding by_sha256 preview manifest revoked revoked_signer log_evidence".split())
+QUESTIONS = (
+    "by_asset_id",
+    "by_binding",
+    "by_sha256",
+    "preview",
+    "manifest",
+    "revoked",
+    "revoked_signer",
+    "log_evidence",
+)
 _TEXT = 4096
 _STATUSES = ("ok", "warning", "failed", "absent")
 
