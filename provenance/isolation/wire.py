@@ -74,6 +74,10 @@ def answer(resolvers: list[Resolver], message: dict[str, Any]) -> dict[str, Any]
         return {"answer": _asked(resolver, str(name), arguments)}
     except FiligranaError as error:
         return {"error": error.message}
+    except ValueError:
+        raise
+    except Exception as error:  # noqa: BLE001  a database that is gone knows nothing, and says no more than its kind
+        return {"error": type(error).__name__}
 
 
 def _asked(resolver: Resolver, name: str, arguments: list[str]) -> Any:

@@ -264,6 +264,22 @@ def test_a_catalog_is_the_same_through_the_wire() -> None:
         there.by_binding("alg", "value")
 
 
+def test_a_database_that_is_gone_knows_nothing(installation: Any, photo: Path) -> None:
+    """Through the child and back: an error of the catalog is said, and is no crash."""
+    from sqlalchemy.exc import OperationalError
+
+    class Gone(Knowing):
+        def by_sha256(self, digest: bytes) -> AssetRecord | None:
+            raise OperationalError("SELECT secret", {}, Exception("password=secret"))
+
+    with IsolatedVerifier(Config()) as opened:
+        finding = opened.verify(photo, resolvers=[Gone()])
+    assert finding.finding == "unmarked"
+    said = " ".join(e.detail for e in finding.evidence)
+    assert "cannot be asked" in said
+    assert "secret" not in said
+
+
 @pytest.mark.parametrize(
     "question",
     [
