@@ -22,15 +22,17 @@ help:
 $(STAMP): pyproject.toml constraints.txt
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "installing (about 2 GB of packages the first time) …"
-	@$(BIN)/pip install -q -c constraints.txt -e '.[generate,postgres,bench,dev]'
+	@$(BIN)/pip install -q -c constraints.txt -e '.[generate,serve,postgres,bench,dev]'
 	@touch $@
 
-# OpenCV's wheel wants libGL in slim containers, and the fault tests want strace. Only root can install them.
+# OpenCV's wheel wants libGL in slim containers, the fault tests want strace, the page's tests Chromium. Only root can
+# install them.
 system:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  need=""; ldconfig -p | grep -q libGL.so.1 || need="$$need libgl1"; \
 	  ldconfig -p | grep -q libgthread-2.0 || need="$$need libglib2.0-0"; \
 	  command -v strace >/dev/null || need="$$need strace"; \
+	  command -v chromium >/dev/null || need="$$need chromium fonts-noto-cjk"; \
 	  if [ -n "$$need" ]; then apt-get update -q && apt-get install -q -y --no-install-recommends $$need; fi; \
 	fi
 

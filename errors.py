@@ -6,7 +6,8 @@
     ├── SettingsError            settings.*      a setting, a folder or an option is wrong
     ├── InputError               input.*         the caller's file, prompt or id cannot be used
     │   ├── MediaError           input.media     the bytes are not a picture, clip or sound that we can read
-    │   └── PromptError          input.prompt    the prompt is empty, too long or not text
+    │   ├── PromptError          input.prompt    the prompt is empty, too long or not text
+    │   └── FetchError           input.url       an address is not allowed, does not answer, or sends too much
     ├── PolicyError              policy.*        a policy pack does not parse or does not pass its own tests
     ├── SafetyError              safety.*        a classifier is missing, failed, timed out or gave no number
     ├── GenerationError          generate.*      a model could not be loaded or did not deliver
@@ -19,7 +20,8 @@
     ├── LogError                 log.*           the audit log refused or is damaged
     │   ├── EntryError           log.entry       an entry cannot be written (not canonical, too large)
     │   └── TamperError          log.tamper      the log does not match its hashes or checkpoints
-    └── ReleaseError             release.*       a file could not be put under its public name
+    ├── ReleaseError             release.*       a file could not be put under its public name
+    └── ServiceError             service.*       the HTTP service refuses a request
 
 Each carries a stable ``code`` for machines and a ``hint`` that says what to do next. Messages name no secret:
 no key material, no passphrase, no prompt text.
@@ -68,6 +70,11 @@ class MediaError(InputError):
 class PromptError(InputError):
     code = "input.prompt"
     hint = "Give a prompt of 1 to 4,000 characters of text."
+
+
+class FetchError(InputError):
+    code = "input.url"
+    hint = "Give an http or https address that everybody can reach, or download the file and give it itself."
 
 
 class PolicyError(FiligranaError):
@@ -130,3 +137,22 @@ class TamperError(LogError):
 class ReleaseError(FiligranaError):
     code = "release.failed"
     hint = "Nothing was published. Check free space and permissions of the output folder, then try again."
+
+
+class ServiceError(FiligranaError):
+    """``status``: of HTTP. ``param``: the part of the request that is wrong. ``retry_after``: seconds after which another try makes sense."""
+
+    code = "service.refused"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        code: str | None = None,
+        hint: str | None = None,
+        param: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.status, self.param, self.retry_after = status, param, retry_after

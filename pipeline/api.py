@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Iterable
+import atexit
+import datetime as dt
+import threading
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..provenance.asked import Asked
+from ..provenance.finding import Finding
 from ..provenance.identity import AssetId
 from ..provenance.manifest import SourceType
-from ..provenance.media import MIME_BY_SUFFIX, Frame, sniff
-from ..provenance.verify import Finding
+from ..provenance.media import MIME_BY_SUFFIX, Frame
 from ..provenance.watermark.base import RGB, Detection
 from ..provenance.watermark.registry import codec
 from .engine import Engine
@@ -119,9 +120,9 @@ class Pipeline:
         published_if_due(self.installation)
         return outcome
 
-    def verify(self, source: Path | str | bytes) -> Finding:
-        """The finding for a file or its bytes, with this installation's trust and catalog."""
-        return verify_many([source], self.installation)[0]
+    def verify(self, source: Path | str | bytes, *, at: dt.datetime | None = None) -> Finding:
+        """The finding for a file or its bytes, with this installation's trust and catalog. ``at``: as of that time."""
+        return self.installation.inspector.verify(source, Asked(at))
 
 
 def _request(kind: Any, **options: Any) -> Any:
@@ -131,31 +132,32 @@ def _request(kind: Any, **options: Any) -> Any:
         raise InputError(f"unknown option: {str(error).rsplit(') ', 1)[-1]}", code="input.option") from error
 
 
-def verify(source: Path | str | bytes, settings: Settings | None = None) -> Finding:
-    """Where is this from? The finding for a file or its bytes. Loads no torch, opens no connection, makes nothing."""
-    installation = Installation(settings or load_settings())
-    try:
-        return verify_many([source], installation)[0]
-    finally:
-        installation.close()
+def verify(source: Path | str | bytes, settings: Settings | None = None, *, at: dt.datetime | None = None) -> Finding:
+    """Where is this from? The finding for a file or its bytes. Loads no torch, makes nothing, and reads the file in a
+    confined process, which is kept for the next call with the same settings."""
+    return _shared(settings or load_settings()).inspector.verify(source, Asked(at))
 
 
-def verify_many(sources: Iterable[Path | str | bytes], installation: Installation) -> list[Finding]:
-    verifier = installation.verifier()
-    findings = []
-    for source in sources:
-        with contextlib.ExitStack() as stack:
-            path = source if not isinstance(source, bytes) else _spooled(source, stack)
-            findings.append(verifier.verify(Path(path)))
-    return findings
+_installations: dict[str, Installation] = {}
+_opening = threading.Lock()
 
 
-def _spooled(data: bytes, stack: contextlib.ExitStack) -> Path:
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="filigrana-"))
-    suffix = next((s for s, mime in MIME_BY_SUFFIX.items() if mime == sniff(data[:64])), ".bin")
-    path = Path(folder) / f"upload{suffix}"
-    path.write_bytes(data)
-    return path
+def _shared(settings: Settings) -> Installation:
+    """One installation for all calls with the same settings; the youngest few are kept."""
+    secret = settings.watermark_key
+    key = repr((settings, None if secret is None else secret.get_secret_value()))
+    with _opening:
+        found = _installations.pop(key, None) or Installation(settings)
+        _installations[key] = found
+        while len(_installations) > 4:
+            _installations.pop(next(iter(_installations))).close()
+    return found
+
+
+@atexit.register
+def _close_shared() -> None:
+    while _installations:
+        _installations.popitem()[1].close()
 
 
 class Watermark:

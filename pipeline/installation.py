@@ -16,29 +16,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KeyStoreError, SettingsError
-from ..provenance.database import current_revision
 from ..provenance.keys import KeyStore, write_private
-from ..provenance.log.sequencer import AuditLog
 from ..provenance.log.signer import CosignerKey, Ed25519LogSigner
-from ..provenance.media import Limits
-from ..provenance.resolver import LocalResolver, Resolver
-from ..provenance.rotation import finish
-from ..provenance.signing import Signer
-from ..provenance.trust import TrustList, TrustLists
-from ..provenance.verify import Verifier
-from ..provenance.watermark.registry import Layer, all_codecs, codec, second_layers, sound_codec
-from ..safety.judge import FrameGuard, TextGuard
-from ..safety.policy import Pack
-from .finish import Finisher
-from .ledger import Ledger
-from .policies import load_tested_pack
+from ..provenance.trust import TrustLevel, TrustList, TrustLists
+from ..provenance.trust_store import TrustStore
 from .settings import Settings
-from .staging import Staging
-from .store import FolderStore
-from .who_signs import WhoSigns, passphrase
 
+# What decodes, judges or generates is imported where it is asked for: `verify` needs none of it in this process.
 if TYPE_CHECKING:
     from ..provenance.log.publishing import Publishing
+    from ..provenance.log.sequencer import AuditLog
+    from ..provenance.media import Limits
+    from ..provenance.resolver_port import Resolver
+    from ..provenance.signing import Signer
+    from ..provenance.verify import Verifier
+    from ..provenance.watermark.registry import Layer
+    from ..safety.judge import FrameGuard, TextGuard
+    from ..safety.policy import Pack
+    from .finish import Finisher
+    from .inspection import Inspector
+    from .ledger import Ledger
+    from .staging import Staging
+    from .store import FolderStore
+    from .who_signs import WhoSigns
 
 
 def utc_now() -> dt.datetime:
@@ -50,6 +50,8 @@ class Installation:
 
     def __init__(self, settings: Settings, clock: Callable[[], dt.datetime] = utc_now) -> None:
         self.settings, self.clock = settings, clock
+        self._inspector: Inspector | None = None
+        self._inspecting = threading.Lock()
         self.publisher: threading.Thread | None = None  # see :func:`.publishing.published_if_due`
 
     # ── folders ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -88,10 +90,14 @@ class Installation:
         return KeyStore(self.folder / "keys", self.passphrase)
 
     def passphrase(self) -> bytes | None:
+        from .who_signs import passphrase
+
         return passphrase(self.settings)
 
     @cached_property
     def who_signs(self) -> WhoSigns:
+        from .who_signs import WhoSigns
+
         return WhoSigns(self.settings, self.keys, lambda: self.trust, self.clock)
 
     def signer(self) -> Signer:
@@ -104,6 +110,8 @@ class Installation:
 
     def ensure_keys(self) -> list[str]:
         """Makes the development keys that are missing; returns what was made."""
+        from ..provenance.rotation import finish
+
         self._make_folder()
         finish(self.keys.folder)
         made = self.keys.ensure(self.clock())
@@ -150,6 +158,8 @@ class Installation:
 
     @cached_property
     def log(self) -> AuditLog:
+        from ..provenance.log.sequencer import AuditLog
+
         self.ensure_keys()
         signer = Ed25519LogSigner.load(self.keys.folder / "log.key")
         wanted = self.settings.log_name
@@ -171,26 +181,38 @@ class Installation:
 
     @cached_property
     def ledger(self) -> Ledger:
+        from .ledger import Ledger
+
         return Ledger(self.log, self.clock, self.node)
 
     @property
     def limits(self) -> Limits:
+        from ..provenance.media import Limits
+
         return Limits(pixels=self.settings.max_pixels, seconds=self.settings.max_seconds)
 
     @cached_property
     def trust(self) -> TrustLists:
         """Official lists first, then what was configured, then this installation's own development roots."""
-        settings, keys = self.settings, self.keys
-        claim = [TrustList("c2pa", _pem(p)) for p in settings.c2pa_claim_trust]
-        claim += [TrustList("configured", _pem(p)) for p in settings.claim_trust]
-        tsa = [TrustList("c2pa", _pem(p)) for p in settings.c2pa_tsa_trust]
-        tsa += [TrustList("configured", _pem(p)) for p in settings.tsa_trust]
+        claim, tsa = self._trusted_pems()
+        return TrustLists(
+            tuple(TrustList(level, pem) for level, pem in claim), tuple(TrustList(level, pem) for level, pem in tsa)
+        )
+
+    def _trusted_pems(self) -> tuple[list[tuple[TrustLevel, str]], list[tuple[TrustLevel, str]]]:
+        settings, keys, installed = self.settings, self.keys, TrustStore(self.folder / "trust")
+        claim: list[tuple[TrustLevel, str]] = [("c2pa", _pem(p)) for p in settings.c2pa_claim_trust]
+        claim += [("c2pa", pem) for pem in installed.pems("claim")]
+        claim += [("configured", _pem(p)) for p in settings.claim_trust]
+        tsa: list[tuple[TrustLevel, str]] = [("c2pa", _pem(p)) for p in settings.c2pa_tsa_trust]
+        tsa += [("c2pa", pem) for pem in installed.pems("tsa")]
+        tsa += [("configured", _pem(p)) for p in settings.tsa_trust]
         if (root := keys.development_root()) is not None:
-            claim.append(TrustList("development", root.decode()))
-        claim += [TrustList("development", root.decode()) for root in keys.old_roots()]
+            claim.append(("development", root.decode()))
+        claim += [("development", root.decode()) for root in keys.old_roots()]
         if (root := keys.tsa_root()) is not None:
-            tsa.append(TrustList("development", root.decode()))
-        return TrustLists(tuple(claim), tuple(tsa))
+            tsa.append(("development", root.decode()))
+        return claim, tsa
 
     def forget_trust(self) -> None:
         """The keys changed: whom this installation believes is read again, and so is who signs."""
@@ -203,6 +225,9 @@ class Installation:
         return key.get_secret_value().encode() if key is not None else None
 
     def finisher(self) -> Finisher:
+        from ..provenance.watermark.registry import codec, sound_codec
+        from .finish import Finisher
+
         self.ensure_keys()
         return Finisher(
             codec=codec(key=self.watermark_key),
@@ -220,16 +245,49 @@ class Installation:
         )
 
     def layers(self) -> list[Layer]:
+        from ..provenance.watermark.registry import second_layers
+
         return second_layers(self.settings.watermark_layers, self.watermark_key)
 
     def resolvers(self) -> list[Resolver]:
-        """This installation's catalog, where there is one. Looking makes nothing."""
-        if not self.exists or current_revision(self.log.engine) is None:
+        """This installation's catalog, where there is one, then those of `catalogs`. Looking makes nothing."""
+        from ..provenance.remote import RemoteResolver
+
+        return [*self._local_resolver(), *(RemoteResolver.from_setting(text) for text in self.settings.catalogs)]
+
+    def _local_resolver(self) -> list[Resolver]:
+        if not self.exists:
             return []
-        return [LocalResolver(self.log, self.log.keys)]
+        from ..provenance.database import current_revision
+        from ..provenance.resolver import LocalResolver
+
+        return [LocalResolver(self.log, self.log.keys)] if current_revision(self.log.engine) is not None else []
+
+    @property
+    def inspector(self) -> Inspector:
+        """Verifies in confined children. Started at the first use, and again when the trust lists have changed."""
+        from .inspection import Inspector, config_of
+
+        config = config_of(self.settings, *self._trusted_pems())
+        with self._inspecting:
+            if self._inspector is not None and self._inspector.config != config:
+                self._inspector.close()
+                self._inspector = None
+            if self._inspector is None:
+                self._inspector = Inspector(self.settings, config, self.resolvers)
+            return self._inspector
+
+    def algorithms(self, key: bytes | None) -> list[str]:
+        """The names of the marks that are looked for under ``key``."""
+        from ..provenance.watermark.registry import all_codecs, sound_codec
+
+        return [*(one.alg for one in all_codecs(key)), sound_codec(key).alg, *(one.alg for one in self.layers())]
 
     def verifier(self) -> Verifier:
         """Marks under an organisation's key are looked for first, then those under the published one."""
+        from ..provenance.verify import Verifier
+        from ..provenance.watermark.registry import all_codecs, sound_codec
+
         keys = [None] if self.watermark_key is None else [self.watermark_key, None]
         codecs = [one for key in keys for one in all_codecs(key)]
         return Verifier(
@@ -245,6 +303,8 @@ class Installation:
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────
     @cached_property
     def store(self) -> FolderStore:
+        from .store import FolderStore
+
         return FolderStore(self._make_folder() / "assets")
 
     @cached_property
@@ -256,10 +316,14 @@ class Installation:
 
     @cached_property
     def staging(self) -> Staging:
+        from .staging import Staging
+
         return Staging(self._make_folder() / "staging")
 
     @cached_property
     def pack(self) -> Pack:
+        from .policies import load_tested_pack
+
         return load_tested_pack(self.settings.policy)
 
     def text_guards(self) -> list[TextGuard]:
@@ -283,6 +347,10 @@ class Installation:
             from .publishing import finish_publishing
 
             finish_publishing(self)
+        with self._inspecting:
+            if self._inspector is not None:
+                self._inspector.close()
+                self._inspector = None
         if "log" in self.__dict__:
             self.log.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,6 +75,10 @@ class Settings(BaseSettings):
     stage_timeout: float = Field(3600.0, gt=0, description="seconds that any other stage may take")
     max_pixels: int = Field(50_000_000, ge=65_536, description="the largest frame that is read")
     max_seconds: float = Field(4 * 3600.0, gt=0, description="the longest clip that is read, in seconds")
+    verify_memory: int = Field(3072, ge=256, description="MiB that verifying one file may take")
+    verify_seconds: float = Field(600.0, gt=0, le=86_400, description="seconds that verifying one file may take")
+    verify_workers: int = Field(2, ge=1, le=256, description="files that are verified at once")
+    catalogs: list[str] = Field([], description="other catalogs to ask: `URL` or `URL LOG-KEY`")
     embed_limit: int = Field(2 << 30, ge=1, description="bytes up to which credentials are embedded, not a sidecar")
     log_publish: list[str] = Field(
         [], description="where checkpoints go: folders, s3://… and other URLs, `tsa`, `witness+https://HOST KEY`"
@@ -82,6 +87,19 @@ class Settings(BaseSettings):
     checkpoint_entries: int = Field(1000, ge=1, description="entries after which checkpoints are published")
     checkpoint_seconds: float = Field(
         3600.0, gt=0, allow_inf_nan=False, description="seconds after which they are, if there is anything new"
+    )
+    serve_max_bytes: int = Field(256 << 20, ge=1 << 16, description="the largest upload that the service takes")
+    serve_seconds: float = Field(120.0, gt=0, le=3600, description="seconds in which an upload must have arrived")
+    serve_rate: float = Field(60.0, gt=0, description="requests a minute from one address; reading pages costs a tenth")
+    serve_queue: int = Field(16, ge=0, le=10_000, description="how many files may wait beyond `verify_workers`; then it answers 503")
+    serve_connections: int = Field(128, ge=1, description="open connections, of which an address has a quarter at most")
+    serve_url: str | None = Field(None, description="the service's public address, for receipts and documents")
+    trusted_proxies: list[str] = Field([], description="addresses or networks whose X-Forwarded-For is believed")
+    fetch_allow: list[str] = Field([], description="further places that URLs may name: HOST:PORT, or networks")
+    fetch_max_bytes: int = Field(64 << 20, ge=1 << 16, description="the largest file that is fetched from a URL")
+    fetch_seconds: float = Field(20.0, gt=0, le=600, description="seconds that fetching a URL may take")
+    resolver_token: SecretStr | None = Field(
+        None, description="who shows it may write to the recovery API; none: nobody"
     )
     cpu_watts: float = Field(
         10.0, gt=0, le=1000, description="declared watts of one busy core, for the energy estimate"
@@ -96,6 +114,37 @@ class Settings(BaseSettings):
         if len(key.get_secret_value()) < 8:
             raise ValueError("a watermark key has at least 8 characters, and should have 32")
         return key
+
+    @field_validator("resolver_token")
+    @classmethod
+    def _a_real_token(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is None or not token.get_secret_value():
+            return None
+        if len(token.get_secret_value()) < 16:
+            raise ValueError("a token has at least 16 characters")
+        return token
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, networks: list[str]) -> list[str]:
+        for network in networks:
+            ip_network(network, strict=False)
+        return networks
+
+    @field_validator("fetch_allow")
+    @classmethod
+    def _places(cls, places: list[str]) -> list[str]:
+        from .fetching import Allowed
+
+        Allowed.parse(places)
+        return places
+
+    @field_validator("serve_url")
+    @classmethod
+    def _address(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError("the service's address begins with https:// or http://")
+        return url.rstrip("/") if url else None
 
     @field_validator("signer")
     @classmethod

@@ -7,52 +7,17 @@ Works on the caller's session, so that an asset's rows are committed together wi
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from ..errors import ProvenanceError
 from .identity import AssetId
+from .records import AssetRecord, PreviewImage
 from .revocations import Revocation, revocation_of
 from .tables import Asset, Binding, DecisionRecord, Intent, Manifest, Preview
 
 _DRAWS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class AssetRecord:
-    """One released asset. ``sha256``: 32 bytes over the released file. ``duration``: seconds, None for
-    stills.
-
-    ``log_index``: the log entry of the release. ``source_type``: IPTC digital source type, or how it came in.
-    """
-
-    asset_id: AssetId
-    media: str
-    mime: str
-    sha256: bytes
-    byte_count: int
-    source_type: str
-    width: int | None = None
-    height: int | None = None
-    duration: float | None = None
-    intent_id: UUID | None = None
-    log_index: int | None = None
-    public_name: str | None = None
-    created_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PreviewImage:
-    """A small encoded picture; ``width`` and ``height`` in pixels."""
-
-    mime: str
-    data: bytes
-    width: int
-    height: int
 
 
 class Catalog:
@@ -163,9 +128,9 @@ class Catalog:
         return tuple(_record(row) for row in self._session.scalars(select(Asset).order_by(*order).limit(limit)))
 
     def manifests(self, asset_id: AssetId) -> dict[str, bytes]:
-        """The asset's manifest stores by label."""
-        found = self._session.scalars(select(Manifest).where(Manifest.asset_id == asset_id.value))
-        return {row.label: row.store for row in found}
+        """The asset's manifest stores by label, oldest first."""
+        query = select(Manifest).where(Manifest.asset_id == asset_id.value).order_by(Manifest.created_at)
+        return {row.label: row.store for row in self._session.scalars(query)}
 
     def bindings(self, asset_id: AssetId) -> tuple[tuple[str, str], ...]:
         """The asset's soft bindings as ``(alg, value)``."""
@@ -203,3 +168,6 @@ def _record(row: Asset) -> AssetRecord:
         public_name=row.public_name,
         created_at=row.created_at,
     )
+
+
+__all__ = ["AssetRecord", "Catalog", "PreviewImage"]

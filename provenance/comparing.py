@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .finding import Region
 from .registration import Placement, choose, pixel_scale, placed, shrunk, to_shrunk
 from .tones import luma_of, predict
 from .warping import Homography, warp
@@ -45,18 +46,6 @@ Match = Literal["same", "edited", "different"]
 RGB = NDArray[np.uint8]
 Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A changed part, in fractions of the copy's width and height from its top left, so that it can be drawn on
-    the file; ``frame`` of the preview."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-    frame: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from .tables import Base
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest schema revision; a test compares it with the migrations."""
 BUSY_SECONDS = 30
 _MIGRATION_LOCK = 0x66696C69_6D696772  # "filimigr"

@@ -3,54 +3,116 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
-from .catalog import AssetRecord
 from .comparing import Comparison
 from .credentials import Credentials
+from .finding import Evidence, Status
+from .foreign import ForeignLabels
 from .labels import MetadataLabel
+from .madeby import MadeBy
 from .media import Kind
-from .resolver import LogEvidence
+from .records import AssetRecord, LogEvidence, RevokedKey
 from .synchrony import Synchrony
 from .watermark.base import Detection, Geometry
 
-Status = Literal["pass", "fail", "absent", "warn"]
+
+def credential_evidence(credentials: Credentials) -> list[Evidence]:
+    """Signature, binding, signer, time and ingredients of the credentials in or beside the file."""
+    state = credentials.state
+    if state == "absent":
+        detail = "no Content Credentials in the file"
+        return [Evidence("c2pa.signature", "absent", detail)]
+    if state == "damaged":
+        return [Evidence("c2pa.signature", "failed", f"credentials are there, but damaged: {credentials.detail}")]
+    codes = ", ".join(dict.fromkeys(credentials.failures)) or "validation failed"
+    found = []
+    if state == "invalid":
+        found.append(Evidence("c2pa.signature", "failed", f"the credentials do not hold: {codes}"))
+    else:
+        found.append(Evidence("c2pa.signature", "ok", f"signed by {credentials.signer or 'unknown'}"))
+    binding: dict[str, tuple[Status, str]] = {
+        "match": ("ok", "the content matches the hash that was signed"),
+        "mismatch": ("failed", "the content is not what was signed"),
+        "none": ("absent", "the credentials hold no hash of the content"),
+    }
+    found.append(Evidence("c2pa.binding", *binding[credentials.binding]))
+    found.append(_trust_evidence(credentials, codes))
+    return [*found, *time_evidence(credentials), *_ingredient_evidence(credentials)]
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """One check's outcome: which technique, what it says, and a sentence about it."""
-
-    technique: str
-    status: Status
-    detail: str
-
-
-def signature_evidence(credentials: Credentials) -> Evidence:
+def _trust_evidence(credentials: Credentials, codes: str) -> Evidence:
     who = credentials.signer or "unknown"
-    match credentials.state:
-        case "trusted":
-            return Evidence("c2pa.signature", "pass", f"signed by {who}; trust: {credentials.trust}; content intact")
-        case "valid":
-            return Evidence("c2pa.signature", "warn", f"intact, but nobody here trusts the signer {who}")
-        case "invalid":
-            codes = ", ".join(dict.fromkeys(credentials.failures)) or "validation failed"
-            return Evidence("c2pa.signature", "fail", f"the content does not match its credentials: {codes}")
-        case "damaged":
-            return Evidence("c2pa.signature", "fail", f"credentials are there, but damaged: {credentials.detail}")
-        case _:
-            return Evidence("c2pa.signature", "absent", "no Content Credentials in the file")
+    if credentials.state == "trusted":
+        return Evidence("c2pa.trust", "ok", f"{who}; trust: {credentials.trust}")
+    if credentials.state == "valid" and credentials.failures:
+        return Evidence("c2pa.trust", "warning", f"nobody here can trust the signer {who}: {codes}")
+    return Evidence("c2pa.trust", "warning", f"nobody here trusts the signer {who}")
+
+
+def _ingredient_evidence(credentials: Credentials) -> list[Evidence]:
+    nodes, history = credentials.history.nodes[1:], credentials.history
+    if not nodes:
+        return []
+    names = ", ".join(
+        f"{node.title} ({node.state if node.kind == 'manifest' else 'no credentials'})" for node in nodes[:4]
+    )
+    more = "" if len(nodes) <= 4 else f" and {len(nodes) - 4} more{', not all shown' if history.truncated else ''}"
+    broken = any(node.state == "invalid" for node in nodes)
+    return [Evidence("c2pa.ingredients", "warning" if broken else "ok", f"made from {names}{more}")]
+
+
+def revocation_evidence(revoked: RevokedKey | None) -> list[Evidence]:
+    if revoked is None:
+        return []
+    after = f"; signed again as {revoked.replaced_by}" if revoked.replaced_by else ""
+    return [Evidence("c2pa.revocation", "failed", f"{revoked.reason} (since {revoked.since}){after}")]
+
+
+def manifest_evidence(stored: Credentials | None, problems: list[str]) -> list[Evidence]:
+    """Of the manifest that the catalog kept of the asset."""
+    if stored is None:
+        return []
+    if problems:
+        return [Evidence("manifest", "failed", "; ".join(problems))]
+    who = stored.signer or "unknown"
+    if stored.trust == "none":
+        return [Evidence("manifest", "warning", f"signed by {who}, whom nobody here trusts")]
+    when = f", {stored.time}" if stored.time else ""
+    return [Evidence("manifest", "ok", f"signed by {who}{when}; trust: {stored.trust}; names this asset")]
+
+
+def generator_evidence(made: MadeBy | None) -> list[Evidence]:
+    if made is None or (made.generator is None and made.kind == "unknown"):
+        return []
+    what = {"ai": "made by AI", "composite": "parts made by AI", "camera": "camera", "unknown": "origin not stated"}
+    text = f"{made.generator or 'not named'}; {what[made.kind]}; by {', '.join(made.basis)}"
+    return [Evidence("generator", "ok" if made.confirmed else "warning", text)]
+
+
+def foreign_evidence(labels: ForeignLabels) -> list[Evidence]:
+    """AI labels and what else the file says of itself in plain text."""
+    found = []
+    if labels.aigc:
+        meaning = {"1": "is AI-made", "2": "possibly AI-made", "3": "suspected AI-made"}
+        fields = dict(labels.aigc)
+        said = meaning.get(labels.aigc_label or "", f"label {labels.aigc_label}")
+        producer = fields.get("ContentProducer") or "not named"
+        status: Status = "ok" if labels.aigc_label in meaning else "warning"
+        found.append(Evidence("label", status, f"AIGC label: {said}; producer {producer}"))
+    if labels.generator:
+        found.append(Evidence("label", "warning", f"the file carries {labels.generator}"))
+    if labels.remote:
+        text = f"the file says that its credentials lie at {labels.remote}; nothing was fetched from there"
+        found.append(Evidence("limits", "warning", text))
+    return found
 
 
 def time_evidence(credentials: Credentials) -> list[Evidence]:
-    if credentials.state in ("absent", "damaged"):
-        return []
     if credentials.time is None:
         return [Evidence("c2pa.timestamp", "absent", "no time-stamp")]
     if credentials.time_trust == "none":
-        return [Evidence("c2pa.timestamp", "warn", f"{credentials.time}, by an authority that nobody here trusts")]
-    return [Evidence("c2pa.timestamp", "pass", f"{credentials.time}; trust: {credentials.time_trust}")]
+        return [Evidence("c2pa.timestamp", "warning", f"{credentials.time}, by an authority that nobody here trusts")]
+    return [Evidence("c2pa.timestamp", "ok", f"{credentials.time}; trust: {credentials.time_trust}")]
 
 
 def mark_evidence(
@@ -62,7 +124,7 @@ def mark_evidence(
         if detection.asset_id is not None:
             text = f"{detection.asset_id} ({alg}, score {detection.score:.1f}, p {detection.p_value:.1e})"
             happened = copy_in_words(detection.geometry, comparison) if detection.geometry is not None else ""
-            found.append(Evidence("watermark", "pass", f"{text}; {happened}" if happened else text))
+            found.append(Evidence("watermark", "ok", f"{text}; {happened}" if happened else text))
         elif alg in claims:
             found.append(Evidence("watermark", "absent", f"no mark of {alg} (score {detection.score:.1f})"))
         else:
@@ -100,17 +162,24 @@ def sound_evidence(
     if mark.asset_id is None:
         return [Evidence("watermark", "absent", f"no mark of {alg} in the sound track (score {mark.score:.1f})")]
     text = f"{mark.asset_id} in the sound track ({alg}, score {mark.score:.1f}, p {mark.p_value:.1e})"
-    found = [Evidence("watermark", "pass", text)]
+    found = [Evidence("watermark", "ok", text)]
     if step is not None:
-        found.append(Evidence("av-sync", "pass" if step.ok else "fail", step.words))
+        found.append(Evidence("av-sync", "ok" if step.ok else "failed", step.words))
     return found
 
 
 def label_evidence(label: MetadataLabel | None) -> list[Evidence]:
     if label is None:
         return [Evidence("metadata", "absent", "no XMP in the file")]
-    source = (label.source_type or "no source type").rsplit("/", 1)[-1]
-    return [Evidence("metadata", "pass", f"XMP: {source}, asset {label.asset_id or 'not named'}")]
+    source = (label.source_type or "no source type").rsplit("/", 1)[-1][:80]
+    return [Evidence("metadata", "ok", f"XMP: {source}, asset {label.asset_id or 'not named'}")]
+
+
+def likeness_evidence(bits: int | None) -> list[Evidence]:
+    """``bits``: of 64 that two coarse fingerprints share. A weight, never a gate: it is only ever a caution."""
+    if bits is None:
+        return []
+    return [Evidence("fingerprint", "ok" if bits >= 52 else "warning", f"{bits} of 64 bits as in the original")]
 
 
 def catalog_evidence(
@@ -122,14 +191,20 @@ def catalog_evidence(
 ) -> list[Evidence]:
     if record is None:
         return [Evidence("catalog", "absent", "no resolver knows this file")]
-    found = [Evidence("catalog", "pass", f"resolves to {record.asset_id} by {resolved_by}")]
+    found = [Evidence("catalog", "ok", f"resolves to {record.asset_id} by {resolved_by}")]
     if log is not None:
-        found.append(Evidence("log", "pass" if log.ok else "fail", log.detail))
+        found.append(Evidence("log", _log_status(log), log.detail))
     if exact:
-        found.append(Evidence("preview", "pass", "these are the released bytes"))
+        found.append(Evidence("preview", "ok", "these are the released bytes"))
     elif comparison is not None:
-        found.append(Evidence("preview", "pass" if comparison.match == "same" else "fail", _compared(comparison)))
+        found.append(Evidence("preview", "ok" if comparison.match == "same" else "failed", _compared(comparison)))
     return found
+
+
+def _log_status(log: LogEvidence) -> Status:
+    if not log.ok:
+        return "failed"
+    return "ok" if log.pinned else "warning"
 
 
 def _compared(comparison: Comparison) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import WatermarkError
-from .catalog import AssetRecord
-from .evidence import Evidence
+from .comparing import Comparison
+from .finding import Evidence
 from .identity import AssetId
 from .media import MediaFile
-from .preview import Comparison, compare
-from .resolver import Resolver
+from .preview import Preview, compare
+from .records import AssetRecord
+from .resolver_port import Resolver
 from .watermark.registry import Layer, read_layer
 from .watermark.tags import TagCodec, neighbours, tag_text
 
@@ -35,14 +36,14 @@ def claimed_layers(
         try:
             reading = read_layer(layer, media.frames(), asset_id, key)
         except WatermarkError as error:
-            evidence.append(Evidence("watermark", "warn", f"{layer.alg} could not be looked for: {error.message}"))
+            evidence.append(Evidence("watermark", "warning", f"{layer.alg} could not be looked for: {error.message}"))
             continue
         if reading.value != claimed:
             contradictions.append(f"the manifest claims {layer.alg} {claimed}, which is not {asset_id}'s")
         elif not reading.reads:
             contradictions.append(f"the manifest claims {layer.alg} {claimed}, and it is not in the pixels")
         else:
-            evidence.append(Evidence("watermark", "pass", f"{claimed} ({layer.alg}, p {reading.p_value:.1e})"))
+            evidence.append(Evidence("watermark", "ok", f"{claimed} ({layer.alg}, p {reading.p_value:.1e})"))
     return evidence, contradictions
 
 
@@ -67,7 +68,8 @@ def found_by_tag(
                 if record is None or preview is None:
                     continue
                 size = (record.height, record.width) if record.height and record.width else None
-                comparison = compare(preview, media.frames(), None, size, record.duration)
+                stored = Preview(preview.data, preview.width, preview.height)
+                comparison = compare(stored, media.frames(), None, size, record.duration)
                 if comparison.match != "different":
                     return record, resolver, comparison, layer.alg
     return None

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .comparing import Comparison, Match, Region, compare_picture, compare_placed
+from .comparing import Comparison, compare_picture, compare_placed
 from .media.files import picture_from_bytes
 from .media.values import Frame
 from .refining import refine
@@ -227,10 +227,21 @@ __all__ = [
     "MAX_FRAMES",
     "SIDE",
     "Comparison",
-    "Match",
     "Preview",
     "PreviewMaker",
-    "Region",
     "compare",
     "compare_picture",
 ]
+
+
+def likeness(preview: Preview, rgb: RGB) -> int:
+    """How many of 64 bits of a coarse fingerprint (signs of the lowest DCT coefficients of the luma, after their
+    median) the picture shares with the preview's most similar one. Crops and turns change it; look-alikes share it."""
+    own = _fingerprint(rgb)
+    return max((int(np.count_nonzero(own == _fingerprint(picture))) for picture in preview.pictures()), default=0)
+
+
+def _fingerprint(rgb: RGB) -> NDArray[np.bool_]:
+    luma = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
+    low = cv2.dct(luma.astype(np.float32))[:8, :8].ravel()
+    return np.asarray(low > np.median(low), np.bool_)

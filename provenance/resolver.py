@@ -1,42 +1,19 @@
-"""From an id, a binding or a hash to what is known of an asset: the catalog and the log of this installation."""
+"""This installation's own catalog and log, as a resolver."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime
 
 from ..errors import FiligranaError
-from .catalog import AssetRecord, Catalog
+from .catalog import Catalog
 from .database import session
 from .identity import AssetId
 from .log.note import VerifierKey
 from .log.proof import LogProof
 from .log.sequencer import AuditLog
-from .preview import Preview
-
-
-@dataclass(frozen=True)
-class LogEvidence:
-    """``ok``: the entry of the asset's release is in the log, proven against a signed checkpoint, and agrees with
-    the catalog row."""
-
-    ok: bool
-    index: int | None
-    size: int | None
-    detail: str
-
-
-class Resolver(Protocol):
-    """Something that can be asked about an asset. Each answer is None when it does not know the asset."""
-
-    @property
-    def name(self) -> str: ...
-    def by_asset_id(self, asset_id: AssetId) -> AssetRecord | None: ...
-    def by_binding(self, alg: str, value: str) -> AssetRecord | None: ...
-    def by_sha256(self, digest: bytes) -> AssetRecord | None: ...
-    def preview(self, asset_id: AssetId) -> Preview | None: ...
-    def log_evidence(self, record: AssetRecord) -> LogEvidence: ...
+from .records import AssetRecord, LogEvidence, PreviewImage, RevokedKey, StoredManifest, agreement
+from .revocations import ranges
 
 
 class LocalResolver:
@@ -60,10 +37,29 @@ class LocalResolver:
         with session(self._log.engine) as opened:
             return Catalog(opened).by_sha256(digest)
 
-    def preview(self, asset_id: AssetId) -> Preview | None:
+    def preview(self, asset_id: AssetId) -> PreviewImage | None:
         with session(self._log.engine) as opened:
-            row = Catalog(opened).preview(asset_id)
-        return None if row is None else Preview(row.data, row.width, row.height)
+            return Catalog(opened).preview(asset_id)
+
+    def manifest(self, asset_id: AssetId) -> StoredManifest | None:
+        """The newest one, where an asset was signed again."""
+        with session(self._log.engine) as opened:
+            found = Catalog(opened).manifests(asset_id)
+        return StoredManifest(*list(found.items())[-1]) if found else None
+
+    def revoked(self, asset_id: AssetId, at: datetime | None) -> RevokedKey | None:
+        with session(self._log.engine) as opened:
+            found = Catalog(opened).revocation(asset_id)
+        if found is None or (at is not None and found.since > at):
+            return None
+        return RevokedKey(found.reason, found.since.isoformat(timespec="seconds"), found.replaced_by)
+
+    def revoked_signer(self, serial: str, at: datetime | None) -> RevokedKey | None:
+        with session(self._log.engine) as opened:
+            rows = [row for row in ranges(opened) if row.serial == serial and (at is None or row.created_at <= at)]
+            if not rows:
+                return None
+            return RevokedKey(rows[-1].reason, rows[-1].created_at.isoformat(timespec="seconds"))
 
     def log_evidence(self, record: AssetRecord) -> LogEvidence:
         index = record.log_index
@@ -75,7 +71,4 @@ class LocalResolver:
             entry = self._log.entry(index)
         except FiligranaError as error:
             return LogEvidence(False, index, None, error.message)
-        agrees = entry.get("asset_id") == str(record.asset_id) and entry.get("sha256") == record.sha256.hex()
-        if entry.get("type") != "release" or not agrees:
-            return LogEvidence(False, index, checkpoint.size, "the log entry is not of this release")
-        return LogEvidence(True, index, checkpoint.size, f"entry {index}, proven in a signed tree of {checkpoint.size}")
+        return agreement(record, index, checkpoint.size, entry)

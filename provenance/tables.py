@@ -231,6 +231,30 @@ class DecisionRecord(Base):
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
+class ForeignManifest(Base):
+    """A manifest store of another maker, given to the recovery API. ``log_index``: the entry that it was taken in
+    with."""
+
+    __tablename__ = "foreign_manifests"
+
+    label: Mapped[str] = mapped_column(String(256), primary_key=True)
+    store: Mapped[bytes] = mapped_column(LargeBinary)
+    log_index: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
+class ForeignBinding(Base):
+    """A soft binding that leads to a manifest of another maker, which names it itself."""
+
+    __tablename__ = "foreign_bindings"
+    __table_args__ = (UniqueConstraint("alg", "value", "label"),)
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    alg: Mapped[str] = mapped_column(String(128))
+    value: Mapped[str] = mapped_column(String(512))
+    label: Mapped[str] = mapped_column(ForeignKey("foreign_manifests.label"), index=True)
+
+
 class KeyRevocation(Base):
     """A signing certificate that is not believed for releases of these log indices (inclusive; no last: to the end).
     ``log_index``: of the revocation's own entry. ``serial``: in decimal, as manifests name their signer."""

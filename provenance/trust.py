@@ -16,6 +16,7 @@ TrustLevel = Literal["c2pa", "configured", "development", "none"]
 _CLAIM = "urn:filigrana:trust:claim:"
 _TSA = "urn:filigrana:trust:tsa:"
 _TSA_LIST = re.compile(r"trust list: (\S+)$")
+_NAMED = re.compile(r"^signing certificate trusted, found in \[(\S+)\] trust anchors$")
 _LEVELS: tuple[TrustLevel, ...] = ("c2pa", "configured", "development")
 
 
@@ -80,3 +81,9 @@ def tsa_level(results: dict[str, Any]) -> TrustLevel:
             found = _TSA_LIST.search(str(status.get("explanation", "")))
             return _level(found.group(1), _TSA) if found else "none"
     return "none"
+
+
+def level_in_explanation(text: str) -> TrustLevel:
+    """The level of the claim list of ours that a status names, as in "found in [urn:…] trust anchors"."""
+    found = _NAMED.search(text)
+    return _level(found.group(1), _CLAIM) if found else "none"

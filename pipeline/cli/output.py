@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ...errors import FiligranaError
@@ -31,15 +31,6 @@ COLOURS = {
     "altered": "red",
     "contradicted": "red",
     "unreadable": "red",
-}
-MEANINGS = {
-    "verified": "signed by someone this verifier trusts, and unchanged since",
-    "recovered": "its credentials were stripped; the watermark led back to them, and the content is the same",
-    "intact": "unchanged since it was signed, but nobody here trusts the signer",
-    "altered": "changed since it was released",
-    "contradicted": "its marks say different things: it is not what it claims to be",
-    "unmarked": "nothing was found that leads anywhere, which proves nothing",
-    "unreadable": "not a picture, clip or sound that can be read",
 }
 
 
@@ -144,20 +135,47 @@ def release_rows(release: Release) -> list[tuple[str, str]]:
     ]
 
 
-def show_finding(finding: Finding) -> None:
-    colour = COLOURS[finding.finding]
-    out.print(f"[bold {colour}]{finding.finding.upper():<12}[/bold {colour}] {escape(finding.file)}")
-    out.print(f"             {MEANINGS[finding.finding]}")
-    if finding.asset_id is not None:
+@contextmanager
+def checking(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A bar over many files on standard error."""
+    if quiet:
+        yield lambda _name: None
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("checking"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bars:
+        task = bars.add_task("files", total=total)
+        yield lambda _name: bars.update(task, advance=1)
+
+
+SIGNS = {
+    "ok": "[green]✓[/green]",
+    "failed": "[red]✗[/red]",
+    "warning": "[yellow]![/yellow]",
+    "absent": "[dim]·[/dim]",
+}
+
+
+def show_finding(finding: Finding, *, language: str = "en", brief: bool = False) -> None:
+    """The finding, what it means in plain words, then the evidence. Whatever a file says of itself is escaped."""
+    colour, told = COLOURS[finding.finding], finding.telling(language)
+    out.print(f"[bold {colour}]{finding.finding.upper():<12}[/bold {colour}] {plain(finding.file)}")
+    out.print(f"             [bold]{plain(told.headline)}[/bold]")
+    for line in told.explanation:
+        out.print(f"             {plain(line)}")
+    for line in told.not_conclude:
+        out.print(f"             [dim]{plain(line)}[/dim]")
+    if finding.asset_id is not None and not brief:
         out.print(
             f"             asset [bold]{finding.asset_id}[/bold]"
             + (f", trust: {finding.trust}" if finding.finding == "verified" else "")
         )
-    signs = {
-        "pass": "[green]✓[/green]",
-        "fail": "[red]✗[/red]",
-        "warn": "[yellow]![/yellow]",
-        "absent": "[dim]·[/dim]",
-    }
+    if brief:
+        return
     for evidence in finding.evidence:
-        out.print(f"           {signs[evidence.status]} {evidence.technique:<15} {escape(evidence.detail)}")
+        out.print(f"           {SIGNS[evidence.status]} {evidence.technique:<16} {plain(evidence.detail)}")

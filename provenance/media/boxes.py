@@ -56,3 +56,23 @@ def check_boxes(path: Path) -> None:
 def _full(stream: BinaryIO, content: int) -> bool:
     stream.seek(content)
     return stream.read(4) == bytes(4)
+
+
+def check_kind(path: Path, *, still: bool) -> None:
+    """Raises MediaError where the boxes are not what the brand says. A C2PA signature leaves `ftyp` out of its hash
+    (C2PA 2.4, BMFF-based hash), so a brand that was exchanged after signing would show a signed file as something else:
+    a still picture has its items in `meta`, anything that plays has a `moov`, and a file with both is two files."""
+    names, pictures = set[bytes](), False
+    with path.open("rb") as stream:
+        for name, content, end in boxes(stream, 0, path.stat().st_size):
+            names.add(name)
+            if name == b"meta":
+                # A full box, then its handler box first (ISO/IEC 23008-12, 6.2).
+                stream.seek(content)
+                pictures = pictures or stream.read(min(64, end - content))[20:24] == b"pict"
+    if still and not pictures:
+        raise MediaError(f"{path.name} says that it is a picture, and holds none", code="input.media.damaged")
+    if not still and b"moov" not in names:
+        raise MediaError(f"{path.name} says that it is a clip or a sound, and holds none", code="input.media.damaged")
+    if not still and pictures:
+        raise MediaError(f"{path.name} is a clip and a picture in one", code="input.media.polyglot")

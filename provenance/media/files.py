@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MediaError
-from .boxes import check_boxes
+from .boxes import check_boxes, check_kind
 from .pictures import check_depth, check_pixels, picture_from_bytes, picture_info, read_picture, short
 from .sniffing import HEAD, sniff, sniff_file
 from .values import Frame, Limits, MediaInfo, SoundInfo, kind_of_mime
@@ -75,6 +75,7 @@ def open_media(path: Path, limits: Limits | None = None) -> MediaFile:
         raise MediaError(f"{path.name} is not in a format that we read", code="input.media.format")
     if head[4:8] == b"ftyp":
         check_boxes(path)
+        check_kind(path, still=kind_of_mime(mime) == "image")
     info = picture_info(path, mime, limits) if kind_of_mime(mime) == "image" else _clip_info(path, mime, limits)
     check_pixels(path, info.width, info.height, limits)
     if info.duration is not None and info.duration > limits.seconds:
@@ -100,6 +101,8 @@ def open_container(path: Path, mime: str, limits: Limits) -> Iterator[av.contain
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(f"{path.name} is damaged: {short(error)}", code="input.media.damaged") from error
     with container:
+        if any(stream.codec_context is None for stream in (*container.streams.video, *container.streams.audio)):
+            raise MediaError(f"{path.name} holds a track that nothing here decodes", code="input.media.format")
         try:
             yield container
         except av.error.FFmpegError as error:

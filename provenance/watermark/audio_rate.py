@@ -1,4 +1,7 @@
-"""Changing the sampling rate of a stream without a delay, in constant memory."""
+"""Changing the sampling rate of a stream without a delay, in constant memory.
+
+scipy.signal takes half a second to import, so it is imported where a rate is really changed.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import signal
 
 Samples = NDArray[np.float32]
 
@@ -19,6 +21,8 @@ class RateChange:
     float32 (n, channels) by a linear-phase filter. Output k lies at the time of input k * source / target."""
 
     def __init__(self, source: int, target: int, channels: int) -> None:
+        from scipy import signal
+
         ratio = Fraction(target, source)
         self._up, self._down = ratio.numerator, ratio.denominator
         widest = max(self._up, self._down)
@@ -54,6 +58,8 @@ class RateChange:
         return self._run(periods)[:wanted]
 
     def _run(self, periods: int) -> Samples:
+        from scipy import signal
+
         used = 2 * self._context + periods * self._down
         out = signal.resample_poly(self._held[:used], self._up, self._down, axis=0, window=self._filter)
         first = self._context // self._down * self._up

@@ -44,7 +44,7 @@ def sealed(
 
 def looked_at(installation: Installation, path: Path, *layers: Any, codecs: bool = True) -> Finding:
     given = installation.verifier()
-    asked = given._codecs if codecs else []
+    asked = given._observer.codecs if codecs else []
     return Verifier(installation.trust, asked, installation.resolvers(), layers=layers).verify(path)
 
 

@@ -17,12 +17,12 @@ from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import GenerateRequest, Release
 from filigrana.pipeline.settings import load_settings
+from filigrana.provenance.comparing import Comparison
 from filigrana.provenance.credentials import Credentials
 from filigrana.provenance.identity import AssetId
 from filigrana.provenance.labels import MetadataLabel
 from filigrana.provenance.media import encode_picture
-from filigrana.provenance.preview import Comparison
-from filigrana.provenance.resolver import LogEvidence
+from filigrana.provenance.records import LogEvidence
 from filigrana.provenance.synchrony import synchrony
 from filigrana.provenance.verify import EXIT_CODES, Observed, Verifier, weigh, worst_exit_code
 from filigrana.provenance.watermark.base import Detection, Geometry, Timing
@@ -58,7 +58,7 @@ def test_the_released_file_is_verified(installation: Installation, release: Rele
     assert (finding.finding, finding.asset_id, finding.trust, finding.match) == (
         "verified", release.asset_id, "development", "same",
     )  # fmt: skip
-    assert {e.technique for e in finding.evidence if e.status == "pass"} >= {
+    assert {e.technique for e in finding.evidence if e.status == "ok"} >= {
         "c2pa.signature", "c2pa.timestamp", "watermark", "metadata", "catalog", "log", "preview",
     }  # fmt: skip
 
@@ -97,7 +97,7 @@ def test_a_cropped_and_turned_copy_is_recovered_and_told_in_words(
     copy = np.ascontiguousarray(np.rot90(rgb[40:470, 60:500])[:, ::-1])
     finding = installation.verifier().verify(save(tmp_path, "crop.jpg", copy, quality=80))
     assert (finding.finding, finding.asset_id, finding.match) == ("recovered", release.asset_id, "same")
-    told = next(e.detail for e in finding.evidence if e.technique == "watermark" and e.status == "pass")
+    told = next(e.detail for e in finding.evidence if e.technique == "watermark" and e.status == "ok")
     assert "mirrored" in told
     assert "turned by" in told
     assert "% of the original" in told
@@ -157,7 +157,7 @@ def test_the_second_codec_is_asked_only_where_the_first_left_something_open(
         verifier = Verifier(installation.trust, [Dft(), second], installation.resolvers())
         finding = verifier.verify(path)
         assert second.asked == expected, path.name
-        assert all(e.status != "fail" for e in finding.evidence), "a codec that finds nothing looked like a problem"
+        assert all(e.status != "failed" for e in finding.evidence), "a codec that finds nothing looked like a problem"
     claimed = Counting(ALG, release.asset_id), Counting("org.example.second", release.asset_id)
     Verifier(installation.trust, claimed, installation.resolvers()).verify(release.file)
     assert [c.asked for c in claimed] == [1, 0]
@@ -170,7 +170,7 @@ def test_a_codec_that_cannot_look_is_a_warning(installation: Installation, relea
     broken = Counting(ALG, fault=WatermarkError("the package is not installed"))
     finding = Verifier(installation.trust, [broken], installation.resolvers()).verify(release.file)
     assert finding.finding == "verified"
-    assert ("watermark", "warn") in {(e.technique, e.status) for e in finding.evidence}
+    assert ("watermark", "warning") in {(e.technique, e.status) for e in finding.evidence}
 
 
 def wav(folder: Path, seconds: float = 1.0, name: str = "sound.wav") -> Path:
@@ -193,7 +193,7 @@ def test_sound_files_are_listened_to_and_read_to_their_end(tmp_path: Path) -> No
     broken = Counting(SOUND, fault=WatermarkError("too short"))
     finding = Verifier(TrustLists(), [], sound_codecs=[broken]).verify(wav(tmp_path))
     assert (finding.finding, finding.asset_id) == ("unmarked", None)
-    assert ("watermark", "warn") in {(e.technique, e.status) for e in finding.evidence}
+    assert ("watermark", "warning") in {(e.technique, e.status) for e in finding.evidence}
 
 
 def test_changed_pixels_under_the_old_credentials_are_altered(
@@ -239,7 +239,7 @@ def test_a_signature_over_the_wrong_mark_is_contradicted(
         kit.sign(source, target, "image/png", definition(statement("image/png")))
         finding = installation.verifier().verify(target)
         assert finding.finding == "contradicted", name
-        assert any(e.technique == "cross-check" and e.status == "fail" for e in finding.evidence)
+        assert any(e.technique == "cross-check" and e.status == "failed" for e in finding.evidence)
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WAVE", b"\0\0\0\x18ftypmp42"])
@@ -250,9 +250,7 @@ def test_what_is_no_media_is_unreadable(installation: Installation, tmp_path: Pa
 
 
 def test_bytes_are_verified_like_files(installation: Installation, release: Release) -> None:
-    from filigrana.pipeline.api import verify_many
-
-    assert verify_many([release.file.read_bytes()], installation)[0].finding == "verified"
+    assert installation.inspector.verify(release.file.read_bytes()).finding == "verified"
 
 
 def test_a_changed_catalog_row_is_not_believed(installation: Installation, release: Release) -> None:
@@ -435,7 +433,7 @@ def test_what_is_claimed_and_what_is_there_must_agree(
     id, or whose claim a parent's manifest may hold, is none of these."""
     finding, _, evidence = weigh(seen("valid", credentials=credentials, marks=marks))
     assert finding == expected
-    failed = [e.detail for e in evidence if e.status == "fail"]
+    failed = [e.detail for e in evidence if e.status == "failed"]
     assert bool(failed) == bool(said)
     assert all(said in text for text in failed)
 
@@ -476,13 +474,13 @@ def test_a_clip_s_sound_must_be_its_own(observed: Observed, expected: str) -> No
 
 def test_a_moved_or_missing_sound_track_is_said_in_words() -> None:
     moved = weigh(stripped_clip(marks=timed(4.0), sound_mark=heard(ID, timing=Timing(0.8, 0.004))))[2]
-    assert ("av-sync", "fail", "the sound was moved by +3.2 s against the picture") in [
+    assert ("av-sync", "failed", "the sound was moved by +3.2 s against the picture") in [
         (e.technique, e.status, e.detail) for e in moved
     ]
     muted = weigh(stripped_clip(sound_mark=None, has_sound=False, sound_bound=True))[2]
-    assert any(e.status == "warn" and "muted" in e.detail for e in muted)
+    assert any(e.status == "warning" and "muted" in e.detail for e in muted)
     replaced = weigh(stripped_clip(sound_mark=heard(None), sound_bound=True))[2]
-    assert any(e.status == "fail" and "not the original's" in e.detail for e in replaced)
+    assert any(e.status == "failed" and "not the original's" in e.detail for e in replaced)
 
 
 @pytest.mark.parametrize(("pictures", "sound", "late"), [(4.0, 0.8, 3.2), (0.8, 4.0, -3.2), (31.0, 1.0, -2.0), (1.0, 31.0, 2.0)])

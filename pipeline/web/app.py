@@ -1,0 +1,97 @@
+"""The application: guards around, routes beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from ...errors import FiligranaError
+from ..installation import Installation
+from . import page_routes, records_routes, recovery_routes, verify_routes
+from .desk import Desk
+from .guarding import Guard
+from .inspecting import HouseInspector, Inspector
+from .problems import problem, problem_of
+from .rating import Clients, Rate
+from .service import Service
+from .spooling import Spool
+
+
+def create_app(installation: Installation, inspector: Inspector | None = None) -> FastAPI:
+    """The service of ``installation``. ``inspector``: who looks into files; default: the installation's own, in confined processes."""
+    settings = installation.settings
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.service = Service(
+            installation,
+            inspector or HouseInspector(installation),
+            Desk(settings.verify_workers, settings.serve_queue),
+            Spool(installation.folder / "spool"),
+        )
+        try:
+            yield
+        finally:
+            app.state.service.close()
+
+    app = FastAPI(
+        title="Filigrana",
+        summary="Where is this picture, clip or sound from?",
+        version=version("filigrana"),
+        # The interactive pages would load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    for routes in (page_routes, verify_routes, records_routes, recovery_routes):
+        app.include_router(routes.router)
+    app.include_router(recovery_routes.well_known)
+    page_routes.add_static(app)
+    app.add_middleware(
+        Guard,
+        rate=Rate(settings.serve_rate),
+        clients=Clients(settings.trusted_proxies),
+        max_bytes=settings.serve_max_bytes,
+        seconds=settings.serve_seconds,
+    )
+    _say_no(app)
+    return app
+
+
+def _say_no(app: FastAPI) -> None:
+    @app.exception_handler(FiligranaError)
+    async def _ours(request: Request, error: FiligranaError) -> Any:
+        return _answer(request, *problem_of(error))
+
+    @app.exception_handler(HTTPException)
+    async def _routing(request: Request, error: HTTPException) -> Any:
+        found = {404: ("there is nothing here", "service.not_found"), 405: ("not with this method", "service.method")}
+        message, code = found.get(error.status_code, ("the request cannot be answered", "service.refused"))
+        status, body, headers = problem(message, error.status_code, code)
+        return _answer(request, status, body, {**headers, **(error.headers or {})})
+
+    @app.exception_handler(RequestValidationError)
+    async def _shape(request: Request, error: RequestValidationError) -> Any:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][1:])
+        return _answer(request, *problem(str(first["msg"])[:200], 400, "service.parameter", place or None))
+
+    @app.exception_handler(Exception)
+    async def _fault(request: Request, error: Exception) -> Any:
+        return _answer(request, *problem_of(error))
+
+
+def _answer(request: Request, status: int, body: dict[str, Any], headers: dict[str, str]) -> Any:
+    if status in (408, 413):
+        headers = {**headers, "Connection": "close"}
+    if page_routes.wants_page(request):
+        return page_routes.error_page(request, status, body, headers)
+    return JSONResponse(body, status, headers)

@@ -1,0 +1,111 @@
+"""A finding in plain words: who, what, when, how sure, and what follows from it and what does not. Pure.
+
+Written for a reader who never heard of C2PA. Names that a file claims for itself are said as claims.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .finding import Finding, Telling
+from .words import Words, words
+
+
+def tell(finding: Finding, language: str = "en") -> Telling:
+    said = words(language)
+    key = f"finding.{finding.finding}"
+    test = finding.finding == "verified" and finding.trust == "development"
+    told = [*_who(finding, said), *_what(finding, said), *_when(finding, said), *_rest(finding, said)]
+    return Telling(
+        language=said.language,
+        headline=said(f"{key}.development.headline" if test else f"{key}.headline"),
+        meaning=said(f"{key}.meaning"),
+        explanation=(*told, *_sure(finding, said)),
+        conclude=tuple(said.lines(f"{key}.conclude")),
+        not_conclude=tuple(said.lines(f"{key}.not_conclude")),
+    )
+
+
+def _who(finding: Finding, said: Words) -> list[str]:
+    if finding.signer is None:
+        return []
+    level = (finding.record or {}).get("trust", "none") if finding.finding == "recovered" else finding.trust
+    trust = said(f"trust.{level}")
+    match finding.finding:
+        case "verified" | "recovered" | "intact":
+            return [said(f"say.who.{finding.finding}", signer=finding.signer, trust=trust)]
+        case "altered" | "contradicted":
+            return [said("say.who.claimed", signer=finding.signer)]
+        case _:
+            return []
+
+
+def _what(finding: Finding, said: Words) -> list[str]:
+    made = finding.made_by
+    if made is None or finding.finding == "unreadable":
+        return []
+    named = made.get("generator")
+    if not made.get("confirmed") and finding.finding != "recovered":
+        return [said("say.what.unconfirmed", generator=_claims(made, said))] if _claims(made, said) else []
+    match made.get("kind"):
+        case "ai":
+            return [said("say.what.ai", generator=named) if named else said("say.what.ai.unnamed")]
+        case "composite":
+            return [said("say.what.composite", generator=named or "?")]
+        case "camera":
+            return [said("say.what.camera")]
+        case _:
+            return [said("say.what.made", generator=named)] if named else []
+
+
+def _claims(made: dict[str, object], said: Words) -> str:
+    """What unconfirmed labels say, in words: the kind, then the name."""
+    kind = str(made.get("kind"))
+    parts = [said(f"kind.{kind}")] if kind != "unknown" else []
+    return ", ".join([*parts, *([str(made["generator"])] if made.get("generator") else [])])
+
+
+def _when(finding: Finding, said: Words) -> list[str]:
+    if finding.time is not None and finding.finding in ("verified", "intact"):
+        stamp = next((e for e in finding.evidence if e.technique == "c2pa.timestamp"), None)
+        sure = stamp is not None and stamp.status == "ok"
+        trust = said(f"trust.{stamp.detail.rsplit(': ', 1)[-1]}") if sure and stamp is not None else ""
+        return [said("say.when" if sure else "say.when.unconfirmed", time=finding.time, trust=trust)]
+    created = (finding.record or {}).get("created_at")
+    if created and finding.finding == "recovered":
+        return [said("say.when.released", time=created)]
+    return []
+
+
+def _rest(finding: Finding, said: Words) -> list[str]:
+    told = []
+    for evidence in finding.evidence:
+        if evidence.technique == "c2pa.revocation" and evidence.status == "failed":
+            told.append(said("say.revoked", reason=evidence.detail))
+    if finding.asset_id is not None and finding.finding != "unmarked":
+        told.append(said("say.asset", asset=finding.asset_id))
+    if finding.at is not None:
+        told.append(said("say.at", time=finding.at.isoformat()))
+    return told
+
+
+def _sure(finding: Finding, said: Words) -> list[str]:
+    match finding.finding:
+        case "verified":
+            return [said("say.sure.certain")]
+        case "recovered":
+            if any(e.technique == "preview" and "released bytes" in e.detail for e in finding.evidence):
+                return [said("say.sure.hash")]
+            odds = (finding.record or {}).get("p_value")
+            return [said("say.sure.mark", odds=_odds(odds))] if isinstance(odds, float) and odds > 0 else []
+        case "altered" | "contradicted":
+            return [said("say.sure.low")]
+        case "unmarked" | "unreadable":
+            return [said("say.sure.nothing")]
+        case _:
+            return []
+
+
+def _odds(p_value: float) -> str:
+    """A million million at most: beyond that nobody can picture the number, and the model of the noise ends."""
+    return f"{round(10 ** min(12, math.floor(-math.log10(p_value)))):,}"

@@ -1,0 +1,66 @@
+"""A real service on a loopback port, for tests that speak HTTP to it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filigrana.pipeline.engine import Engine
+from filigrana.pipeline.installation import Installation
+from filigrana.pipeline.parts import Parts
+from filigrana.pipeline.request import GenerateRequest, Release
+from filigrana.pipeline.settings import load_settings
+from filigrana.pipeline.web.server import Server
+from filigrana.tests.doubles import FakeGenerator, FakeGuard
+
+
+@contextmanager
+def running(installation: Installation, inspector: Any = None) -> Iterator[str]:
+    """Yields the prefix of its URLs."""
+    server = Server(installation, "127.0.0.1", 0, inspector)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not server.started:
+        assert thread.is_alive() and time.monotonic() < deadline, "the service does not start"
+        time.sleep(0.01)
+    try:
+        yield server.url
+    finally:
+        server.stop()
+        thread.join(timeout=30)
+        assert not thread.is_alive(), "the service does not end"
+
+
+def installed(folder: Path, **settings: Any) -> Installation:
+    """An installation whose rate does not stand in the way of tests."""
+    return Installation(load_settings(data_dir=folder, **{"serve_rate": 1e6, **settings}))
+
+
+def engine(installation: Installation) -> Engine:
+    """Real parts, with doubles where models would be."""
+    return Engine(
+        Parts(
+            ledger=installation.ledger,
+            pack=installation.pack,
+            generator=FakeGenerator(),
+            text_guards=(),
+            frame_guards=lambda _generated: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})],
+            finisher=installation.finisher,
+            staging=installation.staging,
+            store=installation.store,
+            clock=installation.clock,
+            guard_timeout=5.0,
+            stage_timeout=30.0,
+        )
+    )
+
+
+def released(installation: Installation, seed: int = 4) -> Release:
+    outcome = engine(installation).generate(GenerateRequest("a red sailboat", seed=seed, mime="image/png"))
+    assert isinstance(outcome, Release)
+    return outcome
