@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .conformance_manifest import Given, get
 from .conformance_words import ACTIONS, AI_SOURCES, BMFF, DEPRECATED, SIGNATURES, SOURCES
 
 _LABEL = re.compile(r"urn:c2pa:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(:\S+)?")
 _VERSION = re.compile(r"2\.\d+\.\d+")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
-_HARD = ("c2pa.hash.data", "c2pa.hash.bmff", "c2pa.hash.boxes", "c2pa.hash.collection")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,58 +32,7 @@ class Control:
     detail: str = ""
 
 
-@dataclass(frozen=True)
-class _Given:
-    """The active manifest, taken apart once. Everything in it is a stranger's: no shape is relied upon."""
-
-    label: str
-    claim: dict[str, Any]
-    store: dict[str, Any]
-    signature: dict[str, Any]
-    results: dict[str, Any]
-    mime: str
-    sidecar: bool
-
-    def named(self, prefix: str) -> dict[str, Any]:
-        """Assertions with this label, whatever their version and number."""
-        return {k: v for k, v in self.store.items() if k == prefix or k.startswith((prefix + ".", prefix + "__"))}
-
-    @property
-    def actions(self) -> list[dict[str, Any]]:
-        found = [item for value in self.named("c2pa.actions").values() for item in _list(_get(value, "actions"))]
-        return [item for item in found if isinstance(item, dict)]
-
-    @property
-    def hard(self) -> dict[str, Any]:
-        return {k: v for name in _HARD for k, v in self.named(name).items()}
-
-    def codes(self, kind: str) -> list[str]:
-        return [str(_get(item, "code")) for item in _list(_get(self.results, kind))]
-
-    def references(self, which: str) -> list[str]:
-        urls = [str(_get(item, "url")) for item in _list(_get(self.claim, which))]
-        return [url.rpartition("/")[2] for url in urls]
-
-    def linked(self, action: dict[str, Any]) -> list[dict[str, Any]]:
-        """The ingredient assertions that an action names."""
-        urls = [str(_get(item, "url")) for item in _list(_get(_get(action, "parameters"), "ingredients"))]
-        found = [self.store.get(url.rpartition("/")[2]) for url in urls]
-        return [item if isinstance(item, dict) else {} for item in found]
-
-    @property
-    def sources(self) -> list[str]:
-        return [str(item["digitalSourceType"]) for item in self.actions if "digitalSourceType" in item]
-
-
-def _get(value: object, name: str) -> Any:
-    return value.get(name) if isinstance(value, dict) else None
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-_Check = Callable[[_Given], "bool | str"]
+_Check = Callable[[Given], "bool | str"]
 _CONTROLS: list[tuple[str, str, str, _Check]] = []
 
 
@@ -98,11 +47,11 @@ def _control(id_: str, title: str, reference: str) -> Callable[[_Check], _Check]
 def controls(document: dict[str, Any], mime: str, *, sidecar: bool = False) -> list[Control]:
     """Every control over the active manifest of ``document``. A manifest that cannot be taken apart fails them all."""
     label = str(document.get("active_manifest") or "")
-    manifest = _get(document.get("manifests"), label)
-    parts = {name: _get(manifest, name) or {} for name in ("claim", "assertion_store", "signature")}
-    results = _get(document.get("validation_results"), "activeManifest") or {}
+    manifest = get(document.get("manifests"), label)
+    parts = {name: get(manifest, name) or {} for name in ("claim", "assertion_store", "signature")}
+    results = get(document.get("validation_results"), "activeManifest") or {}
     claim, store, signature = (part if isinstance(part, dict) else {} for part in parts.values())
-    given = _Given(label, claim, store, signature, results, mime, sidecar)
+    given = Given(label, claim, store, signature, results, mime, sidecar)
     found = []
     for id_, title, reference, check in _CONTROLS:
         if not isinstance(manifest, dict):
@@ -125,7 +74,7 @@ def names() -> list[tuple[str, str, str]]:
 # ── the claim ────────────────────────────────────────────────────────────────────────────────────────────────────
 _control("claim-version", "the claim is of version 2", "10.2; programme")(lambda g: g.claim.get("claim_version") == 2)
 _control("spec-version", "the generator says which version of the specification it follows", "5; programme")(
-    lambda g: bool(_VERSION.fullmatch(str(_get(g.claim["claim_generator_info"], "specVersion"))))
+    lambda g: bool(_VERSION.fullmatch(str(get(g.claim["claim_generator_info"], "specVersion"))))
 )
 _control("generator", "the generator is named, with its version", "10.2")(
     lambda g: all(str(g.claim["claim_generator_info"].get(name) or "").strip() for name in ("name", "version"))
@@ -173,7 +122,7 @@ _control("hard-binding-hash", "it is made with an algorithm that the specificati
 
 
 @_control("exclusions", "only the manifest's own bytes are left out of the hash", "18.5, 18.6")
-def _exclusions(g: _Given) -> bool:
+def _exclusions(g: Given) -> bool:
     for name, value in g.hard.items():
         left_out = value.get("exclusions") or []
         if name.startswith("c2pa.hash.bmff"):
@@ -203,7 +152,7 @@ _control("one-beginning", "only the first one is", "18.15")(
     lambda g: sum(item.get("action") in _FIRST for item in g.actions[1:]) == 0
 )
 _control("all-actions", "it is said that all actions are included", "18.15; programme")(
-    lambda g: all(_get(value, "allActionsIncluded") is True for value in g.named("c2pa.actions").values())
+    lambda g: all(get(value, "allActionsIncluded") is True for value in g.named("c2pa.actions").values())
 )
 _control("source-of-created", "what was created says from what kind of source", "18.15")(
     lambda g: all(item.get("digitalSourceType") for item in g.actions if item.get("action") == "c2pa.created")
@@ -218,7 +167,7 @@ _control("action-times", "actions that say when say it as RFC 3339", "6.9")(
     lambda g: all(_TIME.fullmatch(str(item["when"])) is not None for item in g.actions if "when" in item)
 )
 _control("software-agent", "the first action names the software that did it", "18.15")(
-    lambda g: bool(_get(g.actions[0].get("softwareAgent"), "name"))
+    lambda g: bool(get(g.actions[0].get("softwareAgent"), "name"))
 )
 
 
@@ -226,7 +175,7 @@ def _known(name: str) -> bool:
     return name in ACTIONS if name.startswith("c2pa.") else name.count(".") >= 2
 
 
-def _linked(g: _Given, action: str, relationship: str) -> bool:
+def _linked(g: Given, action: str, relationship: str) -> bool:
     """Each such action names ingredients, all of that relationship."""
     found = [g.linked(item) for item in g.actions if item.get("action") == action]
     return all(links and all(link.get("relationship") == relationship for link in links) for links in found)
@@ -251,12 +200,12 @@ _control("ingredient-version", "ingredients are of version 3", "18.16; programme
 )
 _control("ingredient-relation", "each has a relationship that the specification knows", "18.16")(
     lambda g: all(
-        _get(value, "relationship") in ("parentOf", "componentOf", "inputTo")
+        get(value, "relationship") in ("parentOf", "componentOf", "inputTo")
         for value in g.named("c2pa.ingredient").values()
     )
 )
 _control("one-parent", "there is one parent at most", "18.16")(
-    lambda g: [_get(v, "relationship") for v in g.named("c2pa.ingredient").values()].count("parentOf") <= 1
+    lambda g: [get(v, "relationship") for v in g.named("c2pa.ingredient").values()].count("parentOf") <= 1
 )
 _control("ingredient-status", "an ingredient with credentials keeps how they were judged", "18.16")(
     lambda g: all(
