@@ -267,13 +267,13 @@ def test_a_fragmented_mp4_is_signed_over_its_whole_content(kit: Kit, tmp_path: P
     whole, source, target = tmp_path / "whole.mp4", tmp_path / "fragments.mp4", tmp_path / "signed.mp4"
     encode_clip((Frame(scene(1, 256, 256), Fraction(i, 10)) for i in range(8)), whole, "video/mp4", rate=Fraction(10))
     options = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "200000"}
-    with av.open(str(whole)) as read, av.open(str(source), "w", format="mp4", options=options) as write:
-        stream = read.streams.video[0]
-        copied = write.add_stream_from_template(stream)
-        for packet in read.demux(stream):
+    with av.open(str(whole)) as given, av.open(str(source), "w", format="mp4", options=options) as made:
+        stream = given.streams.video[0]
+        copied = made.add_stream_from_template(stream)
+        for packet in given.demux(stream):
             if packet.dts is not None:
                 packet.stream = copied
-                write.mux(packet)
+                made.mux(packet)
     assert source.read_bytes().count(b"moof") > 1
     kit.sign(source, target, "video/mp4", definition(statement("video/mp4")))
     assert read(target, kit.trust, "video/mp4").state == "trusted"
