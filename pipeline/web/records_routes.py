@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -13,6 +14,7 @@ from ...provenance.database import current_revision, session
 from ...provenance.identity import AssetId
 from ...provenance.log.sequencer import AuditLog
 from ...provenance.records import AssetRecord
+from ...provenance.resolver import LocalResolver
 from ..installation import Installation
 from .service import service
 from .verify_routes import ERROR
@@ -115,15 +117,9 @@ def record_answer(log: AuditLog, record: AssetRecord) -> dict[str, Any]:
         catalog = Catalog(opened)
         bindings, preview = catalog.bindings(record.asset_id), catalog.preview(record.asset_id)
         manifests = list(catalog.manifests(record.asset_id))
-        found = catalog.revocation(record.asset_id)
-    revoked = None
-    if found is not None:
-        since = found.since.isoformat(timespec="seconds")
-        revoked = {"reason": found.reason, "since": since, "replaced_by": found.replaced_by}
+    revoked = LocalResolver(log, log.keys).revoked(record.asset_id, None)
     return {
-        "asset": {
-            name: _plain(getattr(record, name)) for name in ASSET_FIELDS
-        },
+        "asset": {name: _plain(getattr(record, name)) for name in ASSET_FIELDS},
         "bindings": [list(pair) for pair in bindings],
         "manifest_id": manifests[-1] if manifests else None,
         "preview": None
@@ -136,7 +132,7 @@ def record_answer(log: AuditLog, record: AssetRecord) -> dict[str, Any]:
         },
         "proof": proof_of(log, record),
         "log_keys": [str(key) for key in log.keys],
-        "revocation": revoked,
+        "revocation": None if revoked is None else asdict(revoked),
     }
 
 

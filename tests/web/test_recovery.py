@@ -328,6 +328,25 @@ def test_looking_makes_no_log(tmp_path: Path) -> None:
     assert not (tmp_path / "data" / "keys").exists()
 
 
+def test_a_verifier_elsewhere_gets_all_that_it_needs(house: Any) -> None:
+    from filigrana.provenance.credentials import read_stored
+    from filigrana.provenance.remote import RemoteResolver
+
+    installation, release = house
+    with running(installation) as url:
+        remote = RemoteResolver(url, installation.log.keys[0])
+        record = remote.by_binding(ALG, str(release.asset_id))
+        assert record is not None
+        assert record.asset_id == release.asset_id
+        assert remote.by_sha256(record.sha256) == remote.by_asset_id(release.asset_id) == record
+        assert remote.log_evidence(record).ok
+        assert remote.preview(release.asset_id) is not None
+        assert remote.revoked(release.asset_id, None) is None
+        manifest = remote.manifest(release.asset_id)
+        assert manifest is not None
+        assert read_stored(manifest.store, installation.trust).state == "trusted"
+
+
 # ── the description ──────────────────────────────────────────────────────────────────────────────────────────────
 EXPECTED = {
     "/matches/byBinding": {"get", "post"},

@@ -27,6 +27,7 @@ if (form) {
     const found = answer.querySelector("[data-finding]");
     $("ask").hidden = Boolean(found);
     $("how").hidden = Boolean(found);
+    $("title").classList.toggle("small", Boolean(found));
     const verdict = answer.querySelector("#verdict");
     if (!verdict) return;
     // Screen readers read what gets the focus: the finding itself.
@@ -63,6 +64,7 @@ if (form) {
     form.reset();
     $("ask").hidden = false;
     $("how").hidden = false;
+    $("title").classList.remove("small");
     file.focus();
     window.scrollTo(0, 0);
   };
