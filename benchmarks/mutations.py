@@ -198,9 +198,13 @@ def _look(
 ) -> None:
     path = folder / f"mutated{suffix}"
     path.write_bytes(data)
-    started = time.perf_counter()
-    finding = verifier.verify(path, Asked(sidecar=sidecar_of(source)))
-    took = time.perf_counter() - started
+    for _ in range(3):
+        # What hangs does so every time; what only waited for a busy machine does not.
+        started = time.perf_counter()
+        finding = verifier.verify(path, Asked(sidecar=sidecar_of(source)))
+        took = time.perf_counter() - started
+        if "takes longer" not in finding.evidence[0].detail:
+            break
     tally.count += 1
     tally.findings[finding.finding] += 1
     tally.slowest = max(tally.slowest, took)

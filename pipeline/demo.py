@@ -9,9 +9,11 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from rich.markup import escape
 
+from ..provenance.asked import Asked
 from ..provenance.log.proof import LogProof
 from .api import Pipeline
 from .cli.output import out, progress_bars, show_finding, show_release
+from .report import write_report
 from .request import Release
 from .store import export
 
@@ -42,14 +44,22 @@ def run_demo(folder: Path, prompt: str, photo: bytes) -> int:
         )
         out.print("[bold]2. verify[/bold]  the file, and what became of it")
         files = [original, *_copies(original, folder, photo)]
-        findings = [pipeline.verify(path) for path in files]
+        inspector = pipeline.installation.inspector
+        findings = [inspector.verify(path, Asked(thumbnail=True)) for path in files]
         for finding in findings:
             show_finding(finding)
+        report = folder / "findings.html"
+        write_report(report, findings, pipeline.installation.resolvers(), "en")
     seconds = time.perf_counter() - started
     right = tuple(finding.finding for finding in findings) == EXPECTED
     out.print(
         f"\n{'[green]all four findings are as expected[/green]' if right else '[red]unexpected findings[/red]'}"
         f", {seconds:.1f} s in all; the files lie in {folder}/"
+    )
+    out.print(f"[bold]look[/bold] at {report}, with the pictures and the evidence")
+    out.print(
+        f"[bold]try it[/bold] with files of your own: [bold]filigrana --data-dir {folder}/data serve[/bold], "
+        "and open http://127.0.0.1:8080 (drop a file, see where it is from)"
     )
     return 0 if right else 1
 

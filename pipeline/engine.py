@@ -167,9 +167,13 @@ class Engine:
                 hint="Keep the kind: picture to picture, clip to clip, sound to sound.",
             )
         source = run.stage("hash", lambda: file_digest(given.path))
+        parts_of_it = [open_media(path, parts.finisher().limits) for path in request.components]
+        digests = run.stage("hash", lambda: [file_digest(one.path) for one in parts_of_it])
         asked: dict[str, Any] = {
             "source_type": request.source_type,
             "source_sha256": source,
+            **({"edits": [edit.action for edit in request.edits]} if request.edits else {}),
+            **({"components": digests} if digests else {}),
             "mime": mime,
             "policy": {
                 "id": parts.pack.ref.id,
@@ -179,6 +183,10 @@ class Engine:
         }
         with self._request(run, "seal", asked, {}, request.subject) as (intent, work):
             media = run.stage("take", lambda: taken(given, work, source))
+            components = [
+                taken(one, work, digest, f"component{number}")
+                for number, (one, digest) in enumerate(zip(parts_of_it, digests, strict=True))
+            ]
             try:
                 if media.info.kind == "audio":
                     decision = judge_only_sound(parts, run, intent)
@@ -210,6 +218,8 @@ class Engine:
                 source_type=request.source_type,
                 made_at=parts.clock(),
                 version=version(),
+                edits=request.edits,
+                components=tuple(one.path.name for one in components),
                 record={
                     "policy": asked["policy"],
                     "verdict": decision.verdict.word,
@@ -218,7 +228,7 @@ class Engine:
                     **redacted(known),
                 },
             )
-            material = Material(media.info.kind, frames, media.info.rate, media, keep, media)
+            material = Material(media.info.kind, frames, media.info.rate, media, keep, media, tuple(components))
             return self._finish(
                 run, intent, work, material, statement, None, decision, energy, {"source_sha256": source}, known
             )

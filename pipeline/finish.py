@@ -46,7 +46,8 @@ from .soundtrack import marked, sound_binding, sound_detection
 @dataclass(frozen=True)
 class Material:
     """What is to be finished. ``keep``: alpha, ICC and EXIF of a sealed picture. ``sound``: whose sound track goes
-    in. ``source``: the file that came in, for sound alone and as the parent of a sealed asset."""
+    in. ``source``: the file that came in, for sound alone and as the parent of a sealed asset. ``components``: what
+    was put into it."""
 
     kind: Kind
     frames: Iterable[Frame]
@@ -54,6 +55,7 @@ class Material:
     sound: MediaFile | None = None
     keep: dict[str, Any] | None = None
     source: MediaFile | None = None
+    components: tuple[MediaFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,8 @@ class Finisher:
                 self.signer,
                 tsa_url=url,
                 parent=parent,
+                components=[(media.path, media.info.mime) for media in material.components],
+                trust=self.trust,
                 embed=embed,
                 signer_seconds=self.signer_seconds,
             )

@@ -157,9 +157,9 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def taken(given: MediaFile, work: Path, digest: str) -> MediaFile:
+def taken(given: MediaFile, work: Path, digest: str, folder: str = "source") -> MediaFile:
     """A private copy: it is read several times, and what was judged must be what is sealed."""
-    own = work / "source" / given.path.name
+    own = work / folder / given.path.name
     own.parent.mkdir()
     shutil.copyfile(given.path, own)
     if file_digest(own) != digest:

@@ -2,16 +2,19 @@
 
 Signing again makes a new manifest whose parent is the file with its old one, over the same content; the file is
 replaced under its public name. The order is: sign and read back, keep the file in ``recall/``, commit manifest row and
-log entry, sign a checkpoint, rename. A kill in between is made good by the next `resign`: what was committed and not yet
-renamed is renamed, or, if the kept file is gone, signed once more.
+log entry, sign a checkpoint, rename. A kill in between is made good by the next `resign`: what was committed and not
+yet renamed is renamed, or, if the kept file is gone, signed once more.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -156,15 +159,29 @@ def resign(house: Installation) -> Iterator[Recalled]:
                 code="input.revoked",
                 hint="Take another first: `keys rotate` or `keys import`.",
             )
-    for item in recalled(house):
-        if item.status != "to be signed again":
-            yield item
-            continue
-        try:
-            _again(house, item)
-            yield Recalled(item.asset_id, item.log_index, item.file, "signed again")
-        except FiligranaError as error:
-            yield Recalled(item.asset_id, item.log_index, item.file, "failed", error.message)
+    with _alone(house.recall_folder):
+        for item in recalled(house):
+            if item.status != "to be signed again":
+                yield item
+                continue
+            try:
+                _again(house, item)
+                yield Recalled(item.asset_id, item.log_index, item.file, "signed again")
+            except FiligranaError as error:
+                yield Recalled(item.asset_id, item.log_index, item.file, "failed", error.message)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One recall at a time on this machine; what a dead one left to work in is removed."""
+    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        for left in folder.glob(".work-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _again(house: Installation, item: Recalled) -> None:

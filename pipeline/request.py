@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..provenance.identity import AssetId
-from ..provenance.manifest import SourceType
+from ..provenance.manifest import Edit, SourceType
 from ..provenance.media import Kind
 from ..safety.decision import Decision
 from .energy import Energy
@@ -55,14 +55,18 @@ class GenerateRequest:
 
 @dataclass(frozen=True)
 class SealRequest:
-    """A finished file and what its sealer says it is."""
+    """A finished file and what its sealer says it is. ``edits``: what was done to it; ``components``: what is in it."""
 
     path: Path
     source_type: SourceType
     mime: str | None = None
     subject: str = "local"
+    edits: tuple[Edit, ...] = ()
+    components: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
+        if len(self.edits) > 100 or len(self.components) > 100:
+            raise InputError("a file has 100 edits and 100 components at most", code="input.edited")
         if self.source_type not in ("camera", "ai", "composite", "unknown"):
             raise InputError("a source type is camera, ai, composite or unknown", code="input.source_type")
 

@@ -128,9 +128,9 @@ class Catalog:
         return tuple(_record(row) for row in self._session.scalars(select(Asset).order_by(*order).limit(limit)))
 
     def manifests(self, asset_id: AssetId) -> dict[str, bytes]:
-        """The asset's manifest stores by label."""
-        found = self._session.scalars(select(Manifest).where(Manifest.asset_id == asset_id.value))
-        return {row.label: row.store for row in found}
+        """The asset's manifest stores by label, oldest first."""
+        query = select(Manifest).where(Manifest.asset_id == asset_id.value).order_by(Manifest.created_at)
+        return {row.label: row.store for row in self._session.scalars(query)}
 
     def bindings(self, asset_id: AssetId) -> tuple[tuple[str, str], ...]:
         """The asset's soft bindings as ``(alg, value)``."""

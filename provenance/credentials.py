@@ -29,7 +29,8 @@ class Credentials:
     ``soft_bindings``: (alg, value) pairs. ``source_type``: the digitalSourceType URI of the first action that has
     one. ``time``: RFC 3339, of the time-stamp or None. ``failures``: the C2PA status codes of what failed.
     ``binding``: whether the content matches the hash that was signed.
-    ``generator``: the claim generator with its version; ``model``: the AI model that is disclosed. ``signer`` and
+    ``generator``: the claim generator with its version; ``model``: the AI model that is disclosed. ``serial``: of the
+    signing certificate, in decimal, where its signer is trusted. ``signer`` and
     everything else that is text was written by whoever made the file."""
 
     state: State
@@ -48,6 +49,7 @@ class Credentials:
     binding: Binding = "none"
     generator: str | None = None
     model: str | None = None
+    serial: str | None = None
     history: History = field(default_factory=History)
 
 
@@ -100,7 +102,16 @@ def _read(
     context = c2pa.Context.from_dict(trust.settings())
     with c2pa.Reader(mime, stream, store, context) as reader:
         state, results = reader.get_validation_state(), reader.get_validation_results() or {}
-        return state, results, json.loads(reader.detailed_json())
+        document = json.loads(reader.detailed_json())
+        if state == "Trusted":
+            document["serial"] = _serial(json.loads(reader.json()))
+        return state, results, document
+
+
+def _serial(document: dict[str, Any]) -> str | None:
+    """Only c2pa-rs's short form of a manifest tells the serial number."""
+    active = mapping(mapping(document.get("manifests")).get(str(document.get("active_manifest"))))
+    return text(mapping(active.get("signature_info")).get("cert_serial_number"))
 
 
 def has_marker(path: Path) -> bool:
@@ -154,6 +165,7 @@ def _interpret(state: str | None, results: dict[str, Any], document: dict[str, A
         binding=binding,
         generator=generator_text(mapping(manifest.get("claim"))),
         model=text(disclosure.get("modelName")),
+        serial=text(document.get("serial")),
         history=history_of(document, results, verdict, trust, failures),
     )
 

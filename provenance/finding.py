@@ -63,7 +63,8 @@ class Finding:
     the stored preview, where they were: same, edited, different. ``at``: the time of validation, None for now.
 
     ``made_by``, ``history``, ``media``, ``record``: as in docs/verify.md, plain JSON values.
-    ``thumbnail``: a JPEG of the file's first picture, where it was asked for."""
+    ``thumbnail``: a JPEG of the file's first picture, where it was asked for. ``cpu_seconds``: that the
+    confined child took, from its start."""
 
     file: str
     finding: FindingWord
@@ -82,6 +83,7 @@ class Finding:
     record: dict[str, Any] | None = None
     crjson: dict[str, Any] | None = None
     thumbnail: bytes | None = None
+    cpu_seconds: float | None = None
 
     def named(self, name: str) -> Finding:
         """The same under the name that a person gave the file."""

@@ -8,9 +8,10 @@ with its soft binding, `c2pa.ai-disclosure`, and `cawg.training-mining`.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..errors import InputError
 from .identity import AssetId
 
 SPEC_VERSION = "2.4.0"
@@ -40,9 +41,43 @@ class Model:
     training_data: str = ""
 
 
+ACTIONS = (
+    "edited",
+    "cropped",
+    "color_adjustments",
+    "resized",
+    "filtered",
+    "drawing",
+    "orientation",
+    "enhanced",
+    "transcoded",
+    "repackaged",
+)
+"""What may have been done to a file between its opening and our sealing it (C2PA 2.4, *Actions*: `c2pa.` before it)."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One thing that was done. ``action``: of `ACTIONS`; ``description``: in the sealer's words, may be empty."""
+
+    action: str
+    description: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Edit:
+        """`cropped: the left edge`, or plain words for `edited`. Raises InputError for none, and for too many."""
+        name, colon, rest = text.partition(":")
+        known = name.strip().lower().removeprefix("c2pa.")
+        made = cls(known, rest.strip()) if known in ACTIONS and (colon or name == text) else cls("edited", text.strip())
+        if not text.strip() or len(made.description) > 500:
+            raise InputError("what was edited is told in 1 to 500 characters", code="input.edited")
+        return made
+
+
 @dataclass(frozen=True)
 class Statement:
     """What is claimed about one asset. ``record`` is the redacted decision record: no prompt text, no person.
+    ``edits`` and ``components`` (titles): what was done to it before, and what was put into it.
     ``bindings``: (algorithm, value) of each watermark; the value is the asset's id, or a tag of it."""
 
     asset_id: AssetId
@@ -55,7 +90,8 @@ class Statement:
     bindings: tuple[tuple[str, str], ...] = ()
     model: Model | None = None
     prompt: str | None = None
-    ingredients: list[dict[str, Any]] = field(default_factory=list)
+    edits: tuple[Edit, ...] = ()
+    components: tuple[str, ...] = ()
 
 
 def definition(statement: Statement) -> dict[str, Any]:
@@ -78,6 +114,12 @@ def definition(statement: Statement) -> dict[str, Any]:
     if uri is not None and ai:
         first["digitalSourceType"] = uri
     actions = [first]
+    for edit in statement.edits:
+        told = {"description": edit.description} if edit.description else {}
+        actions.append({"action": f"c2pa.{edit.action}", "when": when, **told})
+    for number, _ in enumerate(statement.components):
+        parameters = {"ingredientIds": [component_label(number)]}
+        actions.append({"action": "c2pa.placed", "when": when, "parameters": parameters})
     assertions: list[dict[str, Any]] = []
     if statement.bindings:
         actions.append({"action": "c2pa.watermarked.bound", "when": when, "softwareAgent": agent})
@@ -106,6 +148,11 @@ def definition(statement: Statement) -> dict[str, Any]:
         "ingredients": ingredients,
         "assertions": assertions,
     }
+
+
+def component_label(number: int) -> str:
+    """By which an action names a component among the ingredients."""
+    return f"component{number}"
 
 
 def _assertion(label: str, data: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from .media.sound import read_sound
 from .media.values import SIDECAR_MIMES
 from .observed import Observed, claimed_id
 from .preview import Preview, compare, likeness
-from .records import AssetRecord
+from .records import AssetRecord, RevokedKey
 from .resolver_port import Careful, Resolver
 from .trust import TrustLists
 from .watermark.base import Codec, Detection, SoundBlock, SoundCodec
@@ -71,7 +71,17 @@ class Observer:
         if media.info.kind != "audio":
             self._look_deeper(media, observed, asked.at)
         self._compare(media, observed)
+        self._ask_of_signer(observed, asked.at)
         return observed
+
+    def _ask_of_signer(self, observed: Observed, at: datetime | None) -> None:
+        """A thief signs what no catalog knows: a certificate once withdrawn is believed for known assets only."""
+        serial = observed.credentials.serial
+        own = observed.record is not None and claimed_id(observed.credentials) == observed.record.asset_id
+        if serial is None or own or observed.credentials.state != "trusted":
+            return
+        found = (resolver.revoked_signer(serial, at) for resolver in self.resolvers)
+        observed.revoked = next((revoked for revoked in found if revoked is not None), observed.revoked)
 
     def _beside(self, media: MediaFile, store: bytes, asked: Asked, notes: list[Evidence]) -> Credentials:
         """The credentials in a sidecar. One that merely lies there, of a format that carries its own, may well be of
@@ -210,7 +220,7 @@ class Observer:
         observed.record, observed.resolved_by, observed.catalog = record, by, resolver.name
         observed.exact = observed.digest is not None and record.sha256 == observed.digest
         observed.log = resolver.log_evidence(record)
-        observed.revoked = resolver.revoked(record.asset_id, at)
+        observed.revoked = _concerning(observed.credentials, resolver.revoked(record.asset_id, at))
         if observed.credentials.state != "absent":
             return  # the file speaks for itself
         stored = resolver.manifest(record.asset_id)
@@ -232,6 +242,13 @@ def _as_of(credentials: Credentials, at: datetime | None) -> Credentials:
         return credentials
     later = (*credentials.failures, "timeStamp.afterTimeOfValidation")
     return replace(credentials, state="valid", trust="none", time_trust="none", failures=later)
+
+
+def _concerning(credentials: Credentials, revoked: RevokedKey | None) -> RevokedKey | None:
+    """A file that was signed again after its key was withdrawn carries the new key's signature."""
+    if revoked is not None and credentials.label is not None and credentials.label == revoked.replaced_by:
+        return None
+    return revoked
 
 
 def _faults(stored: Credentials, record: AssetRecord, observed: Observed) -> list[str]:

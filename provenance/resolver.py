@@ -13,6 +13,7 @@ from .log.note import VerifierKey
 from .log.proof import LogProof
 from .log.sequencer import AuditLog
 from .records import AssetRecord, LogEvidence, PreviewImage, RevokedKey, StoredManifest, agreement
+from .revocations import ranges
 
 
 class LocalResolver:
@@ -46,8 +47,19 @@ class LocalResolver:
             found = Catalog(opened).manifests(asset_id)
         return StoredManifest(*list(found.items())[-1]) if found else None
 
-    def revoked(self, asset_id: AssetId, at: datetime | None) -> RevokedKey | None:  # noqa: ARG002
-        return None
+    def revoked(self, asset_id: AssetId, at: datetime | None) -> RevokedKey | None:
+        with session(self._log.engine) as opened:
+            found = Catalog(opened).revocation(asset_id)
+        if found is None or (at is not None and found.since > at):
+            return None
+        return RevokedKey(found.reason, found.since.isoformat(timespec="seconds"), found.replaced_by)
+
+    def revoked_signer(self, serial: str, at: datetime | None) -> RevokedKey | None:
+        with session(self._log.engine) as opened:
+            rows = [row for row in ranges(opened) if row.serial == serial and (at is None or row.created_at <= at)]
+            if not rows:
+                return None
+            return RevokedKey(rows[-1].reason, rows[-1].created_at.isoformat(timespec="seconds"))
 
     def log_evidence(self, record: AssetRecord) -> LogEvidence:
         index = record.log_index

@@ -16,7 +16,10 @@ _Answer = TypeVar("_Answer")
 
 class Resolver(Protocol):
     """Something that can be asked about an asset. Each answer is None when it does not know the asset; one that
-    cannot be asked raises FiligranaError."""
+    cannot be asked raises FiligranaError.
+
+    ``revoked``: whether the key that signed the asset was withdrawn for it; ``revoked_signer``: whether a certificate
+    (by its serial number, decimal) was withdrawn for anything, which is what counts for a file that nobody knows."""
 
     @property
     def name(self) -> str: ...
@@ -26,6 +29,7 @@ class Resolver(Protocol):
     def preview(self, asset_id: AssetId) -> PreviewImage | None: ...
     def manifest(self, asset_id: AssetId) -> StoredManifest | None: ...
     def revoked(self, asset_id: AssetId, at: datetime | None) -> RevokedKey | None: ...
+    def revoked_signer(self, serial: str, at: datetime | None) -> RevokedKey | None: ...
     def log_evidence(self, record: AssetRecord) -> LogEvidence: ...
 
 
@@ -70,6 +74,9 @@ class Careful:
         """One that cannot say whether a key was withdrawn is taken for one that says so."""
         unknown: RevokedKey | None = RevokedKey("whether the key was withdrawn cannot be asked", "unknown")
         return self._ask(lambda: self._resolver.revoked(asset_id, at), unknown)
+
+    def revoked_signer(self, serial: str, at: datetime | None) -> RevokedKey | None:
+        return self._ask(lambda: self._resolver.revoked_signer(serial, at), None)
 
     def log_evidence(self, record: AssetRecord) -> LogEvidence:
         lost = LogEvidence(False, record.log_index, None, "the log cannot be asked")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +15,9 @@ from cryptography import x509
 from ..errors import FiligranaError, ManifestError, TimestampError
 from .bounded import bounded
 from .detached import sign_detached
+from .manifest import component_label
 from .signers.algorithms import Algorithm, algorithm_of, check_signature
-from .trust import base_settings
+from .trust import TrustLists, base_settings
 
 _NATIVE: dict[Algorithm, Any] = {
     "es256": c2pa.C2paSigningAlg.ES256,
@@ -49,11 +51,15 @@ def sign_file(
     *,
     tsa_url: str,
     parent: tuple[Path, str] | None = None,
+    components: Sequence[tuple[Path, str]] = (),
+    trust: TrustLists | None = None,
     embed: bool = True,
     signer_seconds: float = SIGNER_SECONDS,
 ) -> bytes:
     """Writes ``source`` with credentials to ``target`` and returns the manifest store.
 
+    ``components``: the same of what was put into it. ``trust``: by which the ingredients' own credentials are judged;
+    how that came out is kept with them.
     ``embed``: False leaves the bytes as they are; the store then belongs into a sidecar (see ``sidecar``).
     ``signer_seconds``: how long the signer may take; a later answer, and one that is no signature by the leaf's key, is
     a ManifestError (``provenance.signer``).
@@ -76,18 +82,18 @@ def sign_file(
 
     try:
         with ExitStack() as stack:
-            context = stack.enter_context(c2pa.Context.from_dict(base_settings()))
+            settings = base_settings() if trust is None else trust.settings()
+            context = stack.enter_context(c2pa.Context.from_dict(settings))
             native = stack.enter_context(
                 c2pa.Signer.from_callback(callback, _NATIVE[algorithm_of(leaf)], signer.chain_pem, tsa_url)
             )
             builder = stack.enter_context(c2pa.Builder(definition, context=context))
             if parent is not None:
-                stream = stack.enter_context(parent[0].open("rb"))
-                builder.add_ingredient_from_stream(
-                    {"title": "the file as it was received", "relationship": "parentOf", "label": "parent"},
-                    parent[1],
-                    stream,
-                )
+                told = {"title": "the file as it was received", "relationship": "parentOf", "label": "parent"}
+                builder.add_ingredient_from_stream(told, parent[1], stack.enter_context(parent[0].open("rb")))
+            for number, (path, kind) in enumerate(components):
+                told = {"title": path.name, "relationship": "componentOf", "label": component_label(number)}
+                builder.add_ingredient_from_stream(told, kind, stack.enter_context(path.open("rb")))
             if not embed:
                 _same_bytes(source, target)
                 return sign_detached(builder, native, source)

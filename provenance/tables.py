@@ -2,8 +2,8 @@
 both.
 
 Append-only by trigger and grant (see the migrations): ``log_entries``, ``log_tiles``, ``log_checkpoints``,
-``key_revocations``, ``resignings``.
-Deletable on purpose: ``sealed_texts`` and the key in ``subject_keys``. Times are UTC, aware in Python.
+``key_revocations``, ``resignings``. Deletable on purpose:
+``sealed_texts`` and the key in ``subject_keys``. Times are UTC, aware in Python.
 """
 
 from __future__ import annotations
@@ -257,9 +257,7 @@ class ForeignBinding(Base):
 
 class KeyRevocation(Base):
     """A signing certificate that is not believed for releases of these log indices (inclusive; no last: to the end).
-
-    ``log_index``: of the revocation's own entry. ``serial``: in decimal, as manifests name their signer.
-    """
+    ``log_index``: of the revocation's own entry. ``serial``: in decimal, as manifests name their signer."""
 
     __tablename__ = "key_revocations"
 

@@ -12,18 +12,35 @@ from .words import Words, words
 
 
 def tell(finding: Finding, language: str = "en") -> Telling:
-    said = words(language)
-    key = f"finding.{finding.finding}"
-    test = finding.finding == "verified" and finding.trust == "development"
+    said, variant = words(language), _variant(finding)
     told = [*_who(finding, said), *_what(finding, said), *_when(finding, said), *_rest(finding, said)]
+
+    def key(part: str) -> str:
+        special = f"finding.{finding.finding}.{variant}.{part}"
+        return special if special in said else f"finding.{finding.finding}.{part}"
+
     return Telling(
         language=said.language,
-        headline=said(f"{key}.development.headline" if test else f"{key}.headline"),
-        meaning=said(f"{key}.meaning"),
+        headline=said(key("headline")),
+        meaning=said(key("meaning")),
         explanation=(*told, *_sure(finding, said)),
-        conclude=tuple(said.lines(f"{key}.conclude")),
-        not_conclude=tuple(said.lines(f"{key}.not_conclude")),
+        conclude=tuple(said.lines(key("conclude"))),
+        not_conclude=tuple(said.lines(key("not_conclude"))),
     )
+
+
+def _variant(finding: Finding) -> str:
+    """What a finding's usual words would say wrongly: a test key is no trusted source, a record whose signer nobody
+    knows confirms nothing, and a withdrawn key is not an unknown one."""
+    if finding.finding == "verified" and finding.trust == "development":
+        return "development"
+    if finding.finding == "recovered" and (finding.record or {}).get("trust", "none") == "none":
+        return "unknown"
+    return "revoked" if finding.finding == "intact" and _revoked(finding) else ""
+
+
+def _revoked(finding: Finding) -> bool:
+    return any(e.technique == "c2pa.revocation" and e.status == "failed" for e in finding.evidence)
 
 
 def _who(finding: Finding, said: Words) -> list[str]:
@@ -32,6 +49,8 @@ def _who(finding: Finding, said: Words) -> list[str]:
     level = (finding.record or {}).get("trust", "none") if finding.finding == "recovered" else finding.trust
     trust = said(f"trust.{level}")
     match finding.finding:
+        case "intact" if _revoked(finding):
+            return [said("say.who.revoked", signer=finding.signer)]
         case "verified" | "recovered" | "intact":
             return [said(f"say.who.{finding.finding}", signer=finding.signer, trust=trust)]
         case "altered" | "contradicted":

@@ -71,6 +71,14 @@ def seal(
     file: Annotated[Path, typer.Argument(help="A picture, clip or sound that was made elsewhere.")],
     output: OUT,
     source_type: Annotated[str, typer.Option(help="camera, ai, composite or unknown.")],
+    edited: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="What was done to it before, such as `cropped: the left edge`; several are allowed."),
+    ] = None,
+    component: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(help="A file that was put into it; several are allowed."),
+    ] = None,
     policy: Annotated[Optional[str], typer.Option(help="A policy pack: a name or a path.")] = None,  # noqa: UP045
     json_: JSON = False,
 ) -> None:
@@ -78,15 +86,24 @@ def seal(
 
     Exit codes: 0 released, 10 blocked, 11 held for a human, 1 error.
     """
+    from ...provenance.manifest import Edit
     from ..api import mime_for
     from .output import progress_bars
 
     if source_type not in ("camera", "ai", "composite", "unknown"):
         raise InputError("--source-type is camera, ai, composite or unknown", code="input.source_type")
+    edits = tuple(Edit.parse(text) for text in edited or ())
     with pipeline(policy=policy) as opened:
         check_output(output)
         with progress_bars(json_) as tell:
-            outcome = opened.seal(file, source_type=source_type, mime=mime_for(output), progress=tell)  # type: ignore[arg-type]
+            outcome = opened.seal(
+                file,
+                source_type=source_type,  # type: ignore[arg-type]
+                mime=mime_for(output),
+                edits=edits,
+                components=tuple(component or ()),
+                progress=tell,
+            )
         raise typer.Exit(_report(_exported(outcome, output), json_))
 
 

@@ -36,6 +36,8 @@ def init(json_: JSON = False) -> None:
 @app.command()
 def show(json_: JSON = False) -> None:
     """Shows certificates and the log's verifier key, and what the certificate profile finds wrong. No secret."""
+    from cryptography import x509
+
     from ...errors import KeyStoreError
     from ...provenance.lint import lint
     from ...provenance.log.signer import Ed25519LogSigner
@@ -45,12 +47,15 @@ def show(json_: JSON = False) -> None:
         folder = opened.keys.folder
         if not (folder / "claim.pem").exists():
             raise KeyStoreError("there are no keys yet", hint="Run `filigrana keys init`, or generate something.")
-        claim, tsa = opened.keys.claim(), opened.keys.tsa()
+        leaf, tsa = x509.load_pem_x509_certificates(opened.signer().chain_pem.encode())[0], opened.keys.tsa()
+        development = opened.settings.signer == "file" and opened.keys.development_root() is not None
+        now = opened.clock()
         log = Ed25519LogSigner.load(folder / "log.key").verifier_key
         report: dict[str, Any] = {
             "folder": str(folder),
-            "claim": _certificate(claim.leaf)
-            | {"development": claim.development, "problems": [p.text for p in lint(claim.leaf)]},
+            "signer": opened.settings.signer.partition(":")[0],
+            "claim": _certificate(leaf)
+            | {"development": development, "problems": [p.text for p in lint(leaf, now=now)]},
             "tsa": _certificate(tsa.pair.certificate),
             "log": str(log),
             "log_ml_dsa": None if opened.log.second_key is None else str(opened.log.second_key),

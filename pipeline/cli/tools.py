@@ -71,6 +71,8 @@ def doctor(json_: JSON = False) -> None:
         check("publishing", lambda: opened.publishing.summary())
         check("policy", lambda: f"{opened.pack.ref.id} {opened.pack.ref.version}")
         check("time-stamps", lambda: _stamp(opened))
+        check("reading files", lambda: _confined(opened))
+        check("trust lists", lambda: _lists(opened))
         check("generator", lambda: _generator(used))
         check("guards", lambda: _guards(opened))
     fit = all(ok for _, ok, _ in checks)
@@ -89,7 +91,10 @@ def doctor(json_: JSON = False) -> None:
 
 
 def _days_left(opened: Any) -> str:
-    left = (opened.keys.claim().leaf.not_valid_after_utc - opened.clock()).days
+    from cryptography import x509
+
+    leaf = x509.load_pem_x509_certificates(opened.signer().chain_pem.encode())[0]
+    left = (leaf.not_valid_after_utc - opened.clock()).days
     if left < 0:
         raise FiligranaError("the claim-signing certificate has expired", hint="Put a new one into the key folder.")
     return f"valid for {left} days"
@@ -104,7 +109,27 @@ def _stamp(opened: Any) -> str:
         try:
             return stamp_once(url)
         except httpx.HTTPError as error:
-            raise FiligranaError(f"{url} does not answer", hint="Check the setting tsa_url.") from error
+            raise FiligranaError("no time-stamp authority answers", hint="Check the setting tsa_url.") from error
+
+
+def _confined(opened: Any) -> str:
+    """Reads a file of ours in a confined child, and says what confines it here."""
+    from ...provenance.isolation.confine import available
+
+    photo = resources.files("filigrana.pipeline.cli") / "photo.jpg"
+    finding = opened.inspector.verify(photo.read_bytes())
+    if finding.finding == "unreadable":
+        raise FiligranaError(f"the confined reader cannot read: {finding.evidence[0].detail}")
+    could = available()
+    files = f"Landlock (ABI {could.files})" if could.files else "no Landlock: other files are within its reach"
+    network = "seccomp" if could.network else "no seccomp: the network is within its reach"
+    return f"in a child of its own: {files}, {network}, limits of memory and time"
+
+
+def _lists(opened: Any) -> str:
+    levels = [item.level for item in opened.trust.claim]
+    official = "installed" if "c2pa" in levels else "none (`filigrana trust update FILE`)"
+    return f"official claim list: {official}; configured: {levels.count('configured')}"
 
 
 def _generator(used: Any) -> str:

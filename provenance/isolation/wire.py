@@ -14,7 +14,16 @@ from ..identity import AssetId
 from ..records import AssetRecord, LogEvidence, PreviewImage, RevokedKey, StoredManifest
 from ..resolver_port import Resolver
 
-QUESTIONS = ("by_asset_id", "by_binding", "by_sha256", "preview", "manifest", "revoked", "log_evidence")
+QUESTIONS = (
+    "by_asset_id",
+    "by_binding",
+    "by_sha256",
+    "preview",
+    "manifest",
+    "revoked",
+    "revoked_signer",
+    "log_evidence",
+)
 _TEXT = 4096
 _STATUSES = ("ok", "warning", "failed", "absent")
 
@@ -65,6 +74,10 @@ def answer(resolvers: list[Resolver], message: dict[str, Any]) -> dict[str, Any]
         return {"answer": _asked(resolver, str(name), arguments)}
     except FiligranaError as error:
         return {"error": error.message}
+    except ValueError:
+        raise
+    except Exception as error:  # noqa: BLE001  a database that is gone knows nothing, and says no more than its kind
+        return {"error": type(error).__name__}
 
 
 def _asked(resolver: Resolver, name: str, arguments: list[str]) -> Any:
@@ -83,6 +96,9 @@ def _asked(resolver: Resolver, name: str, arguments: list[str]) -> Any:
             return None if stored is None else {"label": stored.label, "store": _b64(stored.store)}
         case "revoked", [ident, at]:
             revoked = resolver.revoked(AssetId.parse(ident), datetime.fromisoformat(at) if at else None)
+            return None if revoked is None else asdict(revoked)
+        case "revoked_signer", [serial, at]:
+            revoked = resolver.revoked_signer(serial, datetime.fromisoformat(at) if at else None)
             return None if revoked is None else asdict(revoked)
         case "log_evidence", [ident]:
             # By id: the record that the child holds is not to be trusted with the answer.
@@ -129,6 +145,10 @@ class AskingResolver:
 
     def revoked(self, asset_id: AssetId, at: datetime | None) -> RevokedKey | None:
         found = self._ask("revoked", str(asset_id), "" if at is None else at.isoformat())
+        return None if found is None else RevokedKey(**found)
+
+    def revoked_signer(self, serial: str, at: datetime | None) -> RevokedKey | None:
+        found = self._ask("revoked_signer", serial, "" if at is None else at.isoformat())
         return None if found is None else RevokedKey(**found)
 
     def log_evidence(self, record: AssetRecord) -> LogEvidence:
@@ -207,6 +227,7 @@ def finding_in(value: Any, path: Path, seconds: float, at: datetime | None) -> F
             at=at,
             regions=tuple(Region(**region) for region in value["regions"]),
             thumbnail=None if value["thumbnail"] is None else base64.b64decode(value["thumbnail"]),
+            cpu_seconds=float(value["cpu_seconds"]) if value.get("cpu_seconds") is not None else None,
             **{name: value[name] for name in _PLAIN},
         )
     except (KeyError, TypeError, FiligranaError) as error:

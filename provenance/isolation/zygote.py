@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import sysconfig
+import time
 import traceback
 from datetime import datetime
 from pathlib import Path
@@ -168,7 +169,7 @@ def _child(config: Config, job: dict[str, Any], talk: int) -> None:
         finding = unreadable(path, error.message, 0.0)
     except MemoryError:
         finding = unreadable(path, "reading it takes more memory than is allowed", 0.0)
-    channel.send(talk, {"finding": finding_out(finding)})
+    channel.send(talk, {"finding": finding_out(finding) | {"cpu_seconds": time.process_time()}})
 
 
 def _libraries() -> list[Path]:

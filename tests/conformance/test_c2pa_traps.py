@@ -258,3 +258,54 @@ def test_the_stored_manifest_says_what_the_statement_says(kit: Kit, signed: Path
     assert [a["action"] for a in actions["actions"]] == ["c2pa.created", "c2pa.watermarked.bound"]
     assert "c2pa.ai-disclosure" in active["assertion_store"]
     assert "cawg.training-mining" in active["assertion_store"]
+
+
+# 3 ── a fragmented MP4 is hashed whole, and what was signed is read again
+def test_a_fragmented_mp4_is_signed_over_its_whole_content(kit: Kit, tmp_path: Path) -> None:
+    import av
+
+    whole, source, target = tmp_path / "whole.mp4", tmp_path / "fragments.mp4", tmp_path / "signed.mp4"
+    encode_clip((Frame(scene(1, 256, 256), Fraction(i, 10)) for i in range(8)), whole, "video/mp4", rate=Fraction(10))
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "200000"}
+    with av.open(str(whole)) as given, av.open(str(source), "w", format="mp4", options=options) as made:
+        stream = given.streams.video[0]
+        copied = made.add_stream_from_template(stream)
+        for packet in given.demux(stream):
+            if packet.dts is not None:
+                packet.stream = copied
+                made.mux(packet)
+    assert source.read_bytes().count(b"moof") > 1
+    kit.sign(source, target, "video/mp4", definition(statement("video/mp4")))
+    assert read(target, kit.trust, "video/mp4").state == "trusted"
+    data = bytearray(target.read_bytes())
+    data[data.rindex(b"mdat") + 40] ^= 1
+    target.write_bytes(data)
+    assert read(target, kit.trust, "video/mp4").state == "invalid"
+
+
+# 14 ── the library believes any source type and any claimed mark
+def test_a_source_type_and_a_mark_that_are_invented_are_trusted_by_the_library_and_not_by_us(kit: Kit, tmp_path: Path) -> None:
+    from filigrana.provenance.verify import Verifier
+    from filigrana.provenance.watermark.registry import all_codecs
+
+    manifest = definition(statement("image/jpeg"))
+    manifest["assertions"][0]["data"]["actions"][0]["digitalSourceType"] = "http://example.org/invented"
+    source, target = tmp_path / "s.jpg", tmp_path / "t.jpg"
+    source.write_bytes(encode_picture(scene(2), "image/jpeg"))
+    kit.sign(source, target, "image/jpeg", manifest)
+    assert read(target, kit.trust).state == "trusted", "the library checks neither"
+    finding = Verifier(kit.trust, all_codecs(None)).verify(target)
+    assert finding.finding == "contradicted"
+    assert any("there is none in the pixels" in e.detail for e in finding.evidence)
+    assert finding.made_by is not None
+    assert finding.made_by["ai"] is not False, "an invented source type makes nothing a photograph"
+
+
+# 16 ── no place for credentials in WebM and Ogg
+@pytest.mark.parametrize("mime", ["video/webm", "audio/ogg"])
+def test_webm_and_ogg_embed_nothing(kit: Kit, tmp_path: Path, mime: str) -> None:
+    path = tmp_path / "source"
+    path.write_bytes(b"\x1aE\xdf\xa3" + bytes(64))
+    with pytest.raises(ManifestError):
+        kit.sign(path, tmp_path / "target", mime, definition(statement(mime)))
+    assert not (tmp_path / "target").exists()

@@ -53,8 +53,8 @@ def source(folder: Path, mime: str) -> Path:
         frames = (Frame(np.roll(scene(6, 320, 256), 3 * i, 1), Fraction(i, 12)) for i in range(12))
         encode_clip(frames, path, mime, rate=Fraction(12), sound=sound)
     else:
-        sound = open_media(tone(folder / "tone.wav"))
-        encode_sound(read_sound(sound), path, mime, sound)
+        given = open_media(tone(folder / "tone.wav"))
+        encode_sound(read_sound(given), path, mime, given)
     return path
 
 

@@ -237,6 +237,9 @@ class Knowing:
     def revoked(self, asset_id: AssetId, at: dt.datetime | None) -> RevokedKey | None:
         return RevokedKey("stolen", "2026-01-01T00:00:00Z")
 
+    def revoked_signer(self, serial: str, at: dt.datetime | None) -> RevokedKey | None:
+        return RevokedKey("stolen", "2026-01-01T00:00:00Z") if serial == "5" else None
+
     def log_evidence(self, record: AssetRecord) -> LogEvidence:
         return LogEvidence(True, 3, 4, "proven", pinned=False)
 
@@ -255,8 +258,26 @@ def test_a_catalog_is_the_same_through_the_wire() -> None:
     assert there.revoked(ident, None) == here.revoked(ident, None)
     assert there.log_evidence(record) == here.log_evidence(record)
     assert there.by_sha256(b"\0" * 32) is None
+    assert there.revoked_signer("5", None) == here.revoked_signer("5", None)
+    assert there.revoked_signer("6", None) is None
     with pytest.raises(FiligranaError, match="out of reach"):
         there.by_binding("alg", "value")
+
+
+def test_a_database_that_is_gone_knows_nothing(installation: Any, photo: Path) -> None:
+    """Through the child and back: an error of the catalog is said, and is no crash."""
+    from sqlalchemy.exc import OperationalError
+
+    class Gone(Knowing):
+        def by_sha256(self, digest: bytes) -> AssetRecord | None:
+            raise OperationalError("SELECT secret", {}, Exception("password=secret"))
+
+    with IsolatedVerifier(Config()) as opened:
+        finding = opened.verify(photo, resolvers=[Gone()])
+    assert finding.finding == "unmarked"
+    said = " ".join(e.detail for e in finding.evidence)
+    assert "cannot be asked" in said
+    assert "secret" not in said
 
 
 @pytest.mark.parametrize(

@@ -238,13 +238,14 @@ class FakeCloud:
     """What each cloud's client does at the boundary that its documentation draws, with a local key behind it."""
 
     def __init__(self, key: Any) -> None:
-        self.key, self.asked = key, []
+        self.key: Any = key
+        self.asked: list[Any] = []
 
     def der(self, digest: bytes) -> bytes:
         from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
         assert len(digest) == 32, "the digest is made here, not there"
-        return self.key.sign(digest, ec.ECDSA(Prehashed(hashes.SHA256())))
+        return bytes(self.key.sign(digest, ec.ECDSA(Prehashed(hashes.SHA256()))))
 
 
 def aws(monkeypatch: pytest.MonkeyPatch, cloud: FakeCloud) -> str:

@@ -72,6 +72,13 @@ def test_a_development_key_is_never_called_a_trusted_source() -> None:
     assert "trusted source" in finding("verified", trust="c2pa").telling().headline
 
 
+def test_a_record_whose_signer_nobody_knows_confirms_nothing() -> None:
+    told = finding("recovered", record={"trust": "none"}).telling()
+    assert "nobody here knows who signed" in told.headline
+    assert "not confirmed" in " ".join(told.conclude)
+    assert "traced back" in finding("recovered", record={"trust": "configured"}).telling().headline
+
+
 def test_unconfirmed_labels_are_said_as_claims() -> None:
     made = {"generator": "Model X", "kind": "ai", "confirmed": False}
     assert "unconfirmed" in " ".join(finding("unmarked", made_by=made).telling().explanation)
@@ -81,6 +88,8 @@ def test_unconfirmed_labels_are_said_as_claims() -> None:
 def test_a_withdrawn_key_is_said() -> None:
     told = finding("intact", evidence=(Evidence("c2pa.revocation", "failed", "stolen laptop"),)).telling()
     assert any("stolen laptop" in line for line in told.explanation)
+    assert "withdrawn" in told.headline
+    assert not any("calls themselves" in line for line in told.explanation)
 
 
 def test_a_file_s_text_cannot_fill_another_place() -> None:
