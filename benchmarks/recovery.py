@@ -106,7 +106,7 @@ def main() -> None:
         return
     for row in [*rows, total]:
         print(
-            f"{row['attack']:<20} found {row['found']}/{row['of']}   p50 {row['p50_ms']:>5} ms   p95 {row['p95_ms']:>5} ms"
+            f"{row['attack']:<18}  {row['found']}/{row['of']}   p50 {row['p50_ms']:>5} ms   p95 {row['p95_ms']:>5} ms"
         )
 
 

@@ -16,11 +16,11 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT.parent))
 
-from filigrana.pipeline.api import Pipeline
-from filigrana.pipeline.request import Release
-from filigrana.pipeline.settings import load_settings
-from filigrana.tests.browser.conftest import CHROMIUM, FLAGS, pictures
-from filigrana.tests.serving import installed, released, running
+from filigrana.pipeline.api import Pipeline  # noqa: E402
+from filigrana.pipeline.request import Release  # noqa: E402
+from filigrana.pipeline.settings import load_settings  # noqa: E402
+from filigrana.tests.browser.conftest import CHROMIUM, FLAGS, pictures  # noqa: E402
+from filigrana.tests.serving import installed, released, running  # noqa: E402
 
 FINDINGS = ("verified", "recovered", "intact", "altered", "contradicted", "unmarked", "unreadable")
 EXTRA = {"verified-zh-dark": ("verified", "zh-CN", "dark", 1000), "altered-narrow": ("altered", "en-GB", "light", 390)}
@@ -33,8 +33,9 @@ def main() -> None:
         folder = Path(name)
         files = made(folder)
         keys = folder / "data" / "keys"
-        # As on a machine where an organisation's own root is configured: a development key would say so.
-        trusted = {"claim_trust": [keys / "claim-root.pem"], "tsa_trust": [keys / "tsa-root.pem"]}
+        # As where an organisation's own root is configured: a development key would be called one.
+        root = (keys / "claim-root.pem").rename(folder / "root.pem")
+        trusted = {"claim_trust": [root], "tsa_trust": [keys / "tsa-root.pem"]}
         house = installed(folder / "data", organisation="Filigrana", **trusted)
         with running(house) as url, sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
@@ -53,7 +54,8 @@ def main() -> None:
 def made(folder: Path) -> dict[str, Path]:
     with Pipeline(load_settings(data_dir=folder / "data")) as pipeline:
         outcome = pipeline.generate("a red sailboat on a blue sea", seed=7)
-        assert isinstance(outcome, Release), outcome
+        if not isinstance(outcome, Release):
+            raise SystemExit("the example was not released")
         other = installed(folder / "other")
         files = pictures(folder, outcome.file, released(other, seed=8).file)
         other.close()
