@@ -140,7 +140,8 @@ class ReleaseError(FiligranaError):
 
 
 class ServiceError(FiligranaError):
-    """``status``: of HTTP. ``param``: the part of the request that is wrong. ``retry_after``: seconds after which another try makes sense."""
+    """``status``: of HTTP. ``param``: the part of the request that is wrong. ``retry_after``: seconds after which
+    another try makes sense."""
 
     code = "service.refused"
 

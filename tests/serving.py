@@ -26,7 +26,8 @@ def running(installation: Installation, inspector: Any = None) -> Iterator[str]:
     thread.start()
     deadline = time.monotonic() + 20
     while not server.started:
-        assert thread.is_alive() and time.monotonic() < deadline, "the service does not start"
+        assert thread.is_alive(), "the service does not start"
+        assert time.monotonic() < deadline, "the service does not start"
         time.sleep(0.01)
     try:
         yield server.url

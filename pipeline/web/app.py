@@ -25,7 +25,8 @@ from .spooling import Spool
 
 
 def create_app(installation: Installation, inspector: Inspector | None = None) -> FastAPI:
-    """The service of ``installation``. ``inspector``: who looks into files; default: the installation's own, in confined processes."""
+    """The service of ``installation``. ``inspector``: who looks into files; default: the installation's own, in
+    confined processes."""
     settings = installation.settings
 
     @asynccontextmanager

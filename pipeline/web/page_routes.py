@@ -31,14 +31,13 @@ _LANG = Annotated[str | None, Query(max_length=16)]
 
 @cache
 def templates() -> Environment:
-    found = Environment(
+    return Environment(
         loader=PackageLoader(__package__, "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return found
 
 
 @router.get("/", include_in_schema=False)
@@ -75,8 +74,10 @@ def _preview(here: Service, answer: dict[str, Any]) -> PreviewImage | None:
 def _download(view: dict[str, Any], said: Any) -> str:
     """The answer as one HTML file that needs nothing else."""
     style = Markup((Path(str(_static())) / "page.css").read_text("utf-8"))  # noqa: S704  our own file
-    page = templates().get_template("report.html").render(
-        t=said, lang=said.language, view=view, style=style, url=None, error=None
+    page = (
+        templates()
+        .get_template("report.html")
+        .render(t=said, lang=said.language, view=view, style=style, url=None, error=None)
     )
     return base64.b64encode(page.encode()).decode()
 
@@ -85,14 +86,18 @@ def _page(request: Request, name: str, status: int, lang: str | None, **values: 
     language = _language(request, lang)
     here = service(request)
     most = here.installation.settings.serve_max_bytes
-    text = templates().get_template(name).render(
-        t=words(language),
-        lang=language,
-        languages=[(code, words(code)("language")) for code in languages()],
-        asked=f"?lang={language}" if lang else "",
-        most=most,
-        most_text=size_text(most),
-        **{"view": None, "error": None, **values},
+    text = (
+        templates()
+        .get_template(name)
+        .render(
+            t=words(language),
+            lang=language,
+            languages=[(code, words(code)("language")) for code in languages()],
+            asked=f"?lang={language}" if lang else "",
+            most=most,
+            most_text=size_text(most),
+            **{"view": None, "error": None, **values},
+        )
     )
     return Response(
         text, status, {"Content-Language": language, "Vary": "Accept-Language"}, media_type="text/html; charset=utf-8"

@@ -67,9 +67,7 @@ def by_binding(
 @router.post(
     "/matches/byBinding", response_model_exclude_none=True, responses=_ERRORS, operation_id="queryByLargeBinding"
 )
-def by_large_binding(
-    request: Request, query: shapes.Query, maxResults: Most = 10
-) -> shapes.Matches:
+def by_large_binding(request: Request, query: shapes.Query, maxResults: Most = 10) -> shapes.Matches:
     """The same, for values that are too long for an address."""
     return by_binding(request, query.value, query.alg, maxResults)
 
@@ -240,9 +238,7 @@ def bind_again(request: Request, given: shapes.BindingRequest) -> shapes.Binding
 def _bound(request: Request, given: shapes.BindingRequest, *, again: bool) -> shapes.BindingRequest:
     _held(request, given.manifestId)
     try:
-        Repository(service(request).installation.log).bind(
-            given.manifestId, given.bindingValue, given.alg, again=again
-        )
+        Repository(service(request).installation.log).bind(given.manifestId, given.bindingValue, given.alg, again=again)
     except ManifestError as error:
         raise _refused(error, "bindingValue") from None
     return given

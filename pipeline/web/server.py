@@ -87,9 +87,7 @@ class PatientProtocol(H11Protocol):
 class Server:
     """Listens from the start; :meth:`run` answers until a signal. Raises SettingsError when it cannot listen."""
 
-    def __init__(
-        self, installation: Installation, host: str, port: int, inspector: Inspector | None = None
-    ) -> None:
+    def __init__(self, installation: Installation, host: str, port: int, inspector: Inspector | None = None) -> None:
         settings = installation.settings
         behind = bool(settings.trusted_proxies)
         most = settings.serve_connections if behind else max(4, settings.serve_connections // 4)

@@ -90,9 +90,7 @@ async def looked_into(
 ) -> dict[str, Any]:
     """The finding. ``thumbnail``: with a small picture of the file, base64 of a JPEG, where it has one."""
     answer = await here.desk.do(
-        lambda: here.inspector.inspect(
-            given.path, at=at, sidecar=given.sidecar, language=language, thumbnail=thumbnail
-        )
+        lambda: here.inspector.inspect(given.path, at=at, sidecar=given.sidecar, language=language, thumbnail=thumbnail)
     )
     return {**answer, "file": given.name}
 
@@ -131,5 +129,3 @@ def plain(text: object, most: int = 300) -> str:
 def shown_name(name: str) -> str:
     """The last part of what a client calls its file."""
     return plain(name.replace("\\", "/").rsplit("/", 1)[-1], 120) or "file"
-
-

@@ -53,9 +53,7 @@ ERROR: dict[str, Any] = {
     "description": "what is wrong",
     "content": {
         "application/json": {
-            "example": {
-                "error": {"message": "…", "type": "invalid_request", "param": "file", "code": "service.file"}
-            }
+            "example": {"error": {"message": "…", "type": "invalid_request", "param": "file", "code": "service.file"}}
         }
     },
 }
