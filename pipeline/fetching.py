@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from ..errors import FetchError
@@ -181,9 +181,9 @@ def _addresses(parts: SplitResult, allowed: Allowed, until: float) -> list[Addre
     return found
 
 
-def _looked_up(name: str, port: int, until: float) -> list[tuple[object, ...]]:
+def _looked_up(name: str, port: int, until: float) -> list[tuple[Any, ...]]:
     """getaddrinfo knows no time limit: a thread waits for it."""
-    answers: list[list[tuple[object, ...]]] = []
+    answers: list[list[tuple[Any, ...]]] = []
 
     def ask() -> None:
         try:

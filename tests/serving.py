@@ -27,7 +27,7 @@ def running(installation: Installation, inspector: Any = None) -> Iterator[str]:
     deadline = time.monotonic() + 20
     while not server.started:
         assert thread.is_alive(), "the service does not start"
-        assert time.monotonic() < deadline, "the service does not start"
+        assert time.monotonic() < deadline, "the service does not start in time"
         time.sleep(0.01)
     try:
         yield server.url
@@ -50,7 +50,10 @@ def engine(installation: Installation) -> Engine:
             pack=installation.pack,
             generator=FakeGenerator(),
             text_guards=(),
-            frame_guards=lambda _generated: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})],
+            frame_guards=lambda _generated: [
+                FakeGuard("nsfw"),
+                FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01}),
+            ],
             finisher=installation.finisher,
             staging=installation.staging,
             store=installation.store,

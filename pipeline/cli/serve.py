@@ -15,7 +15,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8080,
     json_: Annotated[bool, typer.Option("--json", help="The address as one JSON line, then nothing.")] = False,
 ) -> None:
-    """Answers “where is this from?”: a page for anyone, POST /v1/verify, and the C2PA recovery API, until stopped.
+    """Answers “where is this from?” for anyone, until it is stopped: a page, POST /v1/verify, the C2PA recovery API.
 
     Speaks plain HTTP: what faces the internet stands behind a proxy that ends TLS (docs/service.md).
     """

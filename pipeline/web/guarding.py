@@ -1,4 +1,4 @@
-"""What surrounds every route: headers that keep a browser safe, a rate, a bound on what arrives and for how long.
+"""What surrounds every route: headers that keep a browser safe, a rate, and bounds on what arrives and how long.
 
 Plain ASGI: it sees each part of a body as it arrives, whatever Content-Length says.
 """
@@ -47,8 +47,8 @@ _PAIRS = [(name.lower().encode(), value.encode()) for name, value in HEADERS.ite
 
 
 class Guard:
-    """``max_bytes``: of a body. ``seconds``: in which it must have arrived. ``cheap``: what reading costs of the
-    rate."""
+    """``max_bytes``: of a body. ``seconds``: in which it must have arrived. ``cheap``: reading's share of
+    the rate."""
 
     def __init__(
         self, app: App, *, rate: Rate, clients: Clients, max_bytes: int, seconds: float, cheap: float = 0.1

@@ -34,7 +34,7 @@ ASSET_FIELDS = (
     "log_index",
     "created_at",
 )
-"""All that is said of an asset. Who asked for it, with which prompt, from which file: none of that is added here."""
+"""All that is said of an asset. Who asked for it, with which prompt, from which file: that is never added here."""
 EXAMPLE: dict[str, Any] = {
     "asset": {
         "asset_id": "4G7K2M9PQX0T",

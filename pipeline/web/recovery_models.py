@@ -11,7 +11,9 @@ _LABEL = "urn:c2pa:f3765de6-2e12-45c7-8728-f3d4ad4eed1c"
 Alg = Annotated[str, Field(min_length=1, max_length=128, examples=[_ALG])]
 Value = Annotated[
     str,
-    Field(min_length=1, max_length=2048, description="the value, or its base64", examples=["VlNBSks0MU5KOTJH"]),
+    Field(
+        min_length=1, max_length=2048, description="base64 of the value, or the value", examples=["VlNBSks0MU5KOTJH"]
+    ),
 ]
 
 

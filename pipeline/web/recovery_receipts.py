@@ -25,7 +25,8 @@ def receipt_of(installation: Installation, held: Held, base: str) -> shapes.Rece
         raise ServiceError("the log cannot prove this now", status=404, code="service.receipt") from error
     keys = [str(key) for key in installation.log.keys]
     return shapes.Receipt(
-        **{"@context": _CONTEXT, "@type": TYPE},  # type: ignore[arg-type]
+        context=_CONTEXT,
+        type=TYPE,
         repository=shapes.ReceiptRepository(uri=(installation.settings.serve_url or "") + base, manifestId=held.label),
         anchor=shapes.ReceiptAnchor(
             uri=installation.log.keys[0].name,

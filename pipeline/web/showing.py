@@ -46,13 +46,9 @@ def shown(answer: dict[str, Any], said: Words, preview: PreviewImage | None) -> 
         "seconds": said("page.checked", seconds=f"{answer['seconds']:.2f}"),
         "json": plain_json(data),
         "json_data": base64.b64encode(json.dumps(data, ensure_ascii=False, indent=1).encode()).decode(),
-        "stem": _stem(answer["file"]),
+        "stem": "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in answer["file"])[:40]
+        or "file",
     }
-
-
-def _stem(name: str) -> str:
-    """What the downloaded answer is called, after the file."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "-" for c in name)[:40] or "file"
 
 
 def plain_json(data: dict[str, Any]) -> str:
@@ -117,8 +113,9 @@ def _history(history: dict[str, Any], said: Words) -> dict[str, Any] | None:
     for edge in history.get("edges", []):
         if edge["from"] in numbers and edge["to"] in numbers:
             part = {**shown_nodes[numbers[edge["to"]]], "relationship": _relationship(edge["relationship"], said)}
-            parts = shown_nodes[numbers[edge["from"]]]["parts"]
-            parts.append({key: part[key] for key in ("number", "title", "relationship")})
+            shown_nodes[numbers[edge["from"]]]["parts"].append(
+                {k: part[k] for k in ("number", "title", "relationship")}
+            )
     drawing = draw({"nodes": nodes, "edges": history.get("edges", [])})
     return {
         "nodes": shown_nodes,

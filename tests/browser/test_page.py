@@ -82,7 +82,10 @@ def test_the_history_is_a_graph_that_leads_to_its_list(site: Site, open_page: Op
 def test_the_answer_can_be_taken_along(site: Site, open_page: OpenPage) -> None:
     page = open_page()
     upload(page, site, "recovered")
-    links = {link.get_attribute("download").rsplit(".", 1)[1]: link.get_attribute("href") for link in page.locator("a[download]").all()}
+    links = {
+        link.get_attribute("download").rsplit(".", 1)[1]: link.get_attribute("href")
+        for link in page.locator("a[download]").all()
+    }
     data = json.loads(base64.b64decode(links["json"].split(",", 1)[1]))
     assert data["finding"] == "recovered"
     html = base64.b64decode(links["html"].split(",", 1)[1]).decode()
@@ -131,7 +134,9 @@ def test_an_address_that_is_not_public_is_refused_in_words(site: Site, open_page
 # ── for everybody ────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 1280])
-def test_axe_finds_nothing_in_both_schemes_and_it_fits(site: Site, open_page: OpenPage, scheme: str, width: int) -> None:
+def test_axe_finds_nothing_in_both_schemes_and_it_fits(
+    site: Site, open_page: OpenPage, scheme: str, width: int
+) -> None:
     page = open_page(color_scheme=scheme, viewport={"width": width, "height": 800}, reduced_motion="reduce")
     assert axe(page) == []
     for finding in ("verified", "altered"):
@@ -201,7 +206,9 @@ def test_an_error_without_scripts_is_a_page(site: Site, open_page: OpenPage) -> 
     assert words("fr")("page.failed") in page.locator("[data-error]").inner_text()
 
 
-@pytest.mark.parametrize(("locale", "language"), [("zh-CN", "zh"), ("es-MX", "es"), ("fr-FR", "fr"), ("de-AT", "de"), ("ja-JP", "en")])
+@pytest.mark.parametrize(
+    ("locale", "language"), [("zh-CN", "zh"), ("es-MX", "es"), ("fr-FR", "fr"), ("de-AT", "de"), ("ja-JP", "en")]
+)
 def test_the_browsers_language_is_spoken(site: Site, open_page: OpenPage, locale: str, language: str) -> None:
     page = open_page(locale=locale)
     assert page.locator("html").get_attribute("lang") == language
@@ -224,7 +231,7 @@ def test_the_switcher_changes_the_language_and_keeps_it(site: Site, open_page: O
 PAYLOADS = [
     "<img src=x onerror=alert(1)>",
     "<script>alert(1)</script>",
-    "\"><svg onload=alert(1)>",
+    '"><svg onload=alert(1)>',
     "'-alert(1)-'",
     "javascript:alert(1)",
     "{{7*7}}${7*7}",
@@ -260,7 +267,14 @@ def test_nothing_that_a_file_says_is_done(site: Site, open_page: OpenPage, paylo
 
     site.inspector.change = change
     page = open_page(java_script_enabled=scripts)
-    page.set_input_files("#file", {"name": payload.replace("/", "_") + ".png", "mimeType": "image/png", "buffer": site.files["verified"].read_bytes()})
+    page.set_input_files(
+        "#file",
+        {
+            "name": payload.replace("/", "_") + ".png",
+            "mimeType": "image/png",
+            "buffer": site.files["verified"].read_bytes(),
+        },
+    )
     if not scripts:
         page.click("button[type=submit]")
     page.wait_for_selector("[data-finding]")
@@ -282,6 +296,8 @@ def test_no_cookie_no_storage_and_nothing_left_behind(site: Site, open_page: Ope
     upload(page, site, "verified")
     assert page.context.cookies() == []
     assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
-    left = [p for p in (site.installation.folder / "spool").rglob("*") if p.is_file() and p.name not in ("lock", ".gate")]
+    left = [
+        p for p in (site.installation.folder / "spool").rglob("*") if p.is_file() and p.name not in ("lock", ".gate")
+    ]
     assert left == []
     assert words("en")("page.privacy") in page.locator("footer").inner_text()

@@ -60,7 +60,8 @@ def limits(place: str, **other: Any) -> FetchLimits:
 @pytest.mark.parametrize(
     "address",
     [
-        "127.0.0.1", "127.255.0.1", "0.0.0.0", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",  # noqa: S104
+        "127.0.0.1", "127.255.0.1", "0.0.0.0",  # noqa: S104
+        "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
         "100.64.0.1", "192.0.0.1", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "240.0.0.1",
         "255.255.255.255", "::", "::1", "fe80::1", "fc00::1", "fd00::1", "ff02::1", "fec0::1", "2001:db8::1", "::127.0.0.1",
         "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b:1::a00:1",
@@ -71,7 +72,9 @@ def test_addresses_that_are_not_the_public_internet(address: str) -> None:
     assert not is_public(ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "93.184.215.14", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"])
+@pytest.mark.parametrize(
+    "address", ["1.1.1.1", "93.184.215.14", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"]
+)
 def test_public_addresses(address: str) -> None:
     assert is_public(ip_address(address))
 
@@ -91,7 +94,8 @@ def test_urls_that_are_not_asked(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254"]
+    "host",
+    ["localhost", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254"],
 )
 def test_every_spelling_of_this_machine_is_refused(host: str, tmp_path: Path) -> None:
     with pytest.raises(FetchError) as caught:
@@ -107,7 +111,9 @@ def test_a_file_is_fetched_from_a_place_that_is_allowed(site: Any, tmp_path: Pat
     assert seen == [f"{place}/a.png?x=1"]
 
 
-def test_one_private_address_among_public_ones_refuses_the_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_one_private_address_among_public_ones_refuses_the_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     def mixed(*_: Any, **__: Any) -> list[Any]:
         return [(0, 0, 0, "", ("93.184.215.14", 80)), (0, 0, 0, "", ("10.0.0.7", 80))]
 
@@ -140,7 +146,10 @@ def test_a_name_is_resolved_once_and_the_connection_goes_to_what_was_checked(
     assert connected == [("93.184.215.14", 80)]
 
 
-@pytest.mark.parametrize("where", ["http://127.0.0.1:1/x", "http://169.254.169.254/latest/", "ftp://x/", "//10.0.0.1/", "http://u:p@a.example/"])
+@pytest.mark.parametrize(
+    "where",
+    ["http://127.0.0.1:1/x", "http://169.254.169.254/latest/", "ftp://x/", "//10.0.0.1/", "http://u:p@a.example/"],
+)
 def test_redirects_go_through_the_same_door(site: Any, tmp_path: Path, where: str) -> None:
     place, answers, _ = site
     answers["/"] = sends(b"", 302, Location=where)

@@ -147,7 +147,9 @@ def test_by_reference_fetches_with_the_same_defence(tmp_path: Path) -> None:
     with running(installation) as url:
         ask = lambda **query: httpx.post(f"{url}{BASE}/matches/byReference", json=query)  # noqa: E731
         size = release.file.stat().st_size
-        assert matches(ask(referenceUrl=f"http://{place}/a.png", assetLength=size)) == [label_of((installation, release))]
+        assert matches(ask(referenceUrl=f"http://{place}/a.png", assetLength=size)) == [
+            label_of((installation, release))
+        ]
         small = ask(referenceUrl=f"http://{place}/a.png", assetLength=1000)
         assert small.json()["error"]["code"] == "input.url.too_large"
         refused = ask(referenceUrl="http://169.254.169.254/a.png", assetLength=9)
@@ -169,7 +171,9 @@ def test_a_manifest_is_served_as_c2pa(client: httpx.Client, house: Any) -> None:
         assert client.get(f"{BASE}/manifests/{unknown}").status_code in (404, 400)
 
 
-def test_a_receipt_proves_the_release_and_a_changed_one_does_not(client: httpx.Client, house: Any, foreign: Any) -> None:
+def test_a_receipt_proves_the_release_and_a_changed_one_does_not(
+    client: httpx.Client, house: Any, foreign: Any
+) -> None:
     label = label_of(house)
     place = f"{BASE}/manifests/{label}/receipts"
     receipt = client.get(place).json()
@@ -202,13 +206,23 @@ def test_nobody_writes_without_the_token(client: httpx.Client, house: Any, forei
         ("PUT", "/bindings", {"json": {"bindingValue": value, "manifestId": label}}),
     ]
     for method, path, parts in calls:
-        for shown in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic 0123456789abcdef"}, {"Authorization": "Bearer x"}):
+        for shown in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "Basic 0123456789abcdef"},
+            {"Authorization": "Bearer x"},
+        ):
             headers = {**parts.get("headers", {}), **shown}
             answer = client.request(method, BASE + path, **{**parts, "headers": headers})
             assert answer.status_code == 403, (method, path)
     with running(installed(tmp_path / "none")) as url:  # no token set: nobody may
         assert httpx.post(f"{url}{BASE}/manifests", content=store, headers=STORE | TOKEN).status_code == 403
-        assert httpx.post(f"{url}{BASE}/manifests", content=store, headers=STORE | {"Authorization": "Bearer x"}).status_code == 403
+        assert (
+            httpx.post(
+                f"{url}{BASE}/manifests", content=store, headers=STORE | {"Authorization": "Bearer x"}
+            ).status_code
+            == 403
+        )
 
 
 def test_what_was_released_cannot_be_deleted_rebound_or_rewritten(client: httpx.Client, house: Any) -> None:
@@ -223,7 +237,9 @@ def test_what_was_released_cannot_be_deleted_rebound_or_rewritten(client: httpx.
     assert client.get(f"{BASE}/manifests/{label}").content == store
 
 
-def test_a_foreign_manifest_is_stored_bound_found_proven_and_given_up(client: httpx.Client, house: Any, foreign: Any) -> None:
+def test_a_foreign_manifest_is_stored_bound_found_proven_and_given_up(
+    client: httpx.Client, house: Any, foreign: Any
+) -> None:
     label, store, value = foreign
     made = client.post(f"{BASE}/manifests", content=store, headers=STORE | TOKEN, params={"returnReceipt": "true"})
     assert made.status_code == 201, made.text
@@ -313,7 +329,15 @@ def test_a_record_says_what_a_remote_verifier_needs_and_nothing_of_a_person(clie
 
 @pytest.mark.parametrize(
     ("query", "status"),
-    [("/nonsense!", 400), ("/4G7K2M9PQX0T", 404), ("", 400), ("?sha256=xyz", 400), (f"?sha256={'0' * 64}", 404), ("?alg=a", 400), ("?alg=a&value=b", 404)],
+    [
+        ("/nonsense!", 400),
+        ("/4G7K2M9PQX0T", 404),
+        ("", 400),
+        ("?sha256=xyz", 400),
+        (f"?sha256={'0' * 64}", 404),
+        ("?alg=a", 400),
+        ("?alg=a&value=b", 404),
+    ],
 )
 def test_records_that_are_not_there(client: httpx.Client, query: str, status: int) -> None:
     assert client.get(f"/v1/records{query}").status_code == status
@@ -366,19 +390,29 @@ def test_the_openapi_describes_every_route_with_its_errors_and_bodies(house: Any
     described = create_app(house[0]).openapi()
     paths = described["paths"]
     assert {p.removeprefix(BASE): set(i) for p, i in paths.items() if p.startswith(BASE)} == EXPECTED
-    assert {"/v1/verify", "/v1/records", "/v1/records/{asset_id}", "/.well-known/c2pa-soft-binding-resolution"} <= set(paths)
+    assert {"/v1/verify", "/v1/records", "/v1/records/{asset_id}", "/.well-known/c2pa-soft-binding-resolution"} <= set(
+        paths
+    )
     names = [operation["operationId"] for item in paths.values() for operation in item.values()]
     assert len(names) == len(set(names))
     for path, item in paths.items():
         for method, operation in item.items():
             assert operation.get("description"), (method, path)
-            if method in ("post", "put") :
+            if method in ("post", "put"):
                 assert operation["requestBody"]["content"], (method, path)
             if path.startswith(BASE) and method != "get":
                 assert "400" in operation["responses"], (method, path)
     examples = json.dumps(described)
     assert examples.count('"example') > 8
-    writes = [paths[f"{BASE}{p}"][m] for p, m in (("/manifests", "post"), ("/manifests/{manifestId}", "delete"), ("/bindings", "post"), ("/bindings", "put"))]
+    writes = [
+        paths[f"{BASE}{p}"][m]
+        for p, m in (
+            ("/manifests", "post"),
+            ("/manifests/{manifestId}", "delete"),
+            ("/bindings", "post"),
+            ("/bindings", "put"),
+        )
+    ]
     assert all(operation["security"] for operation in writes)
 
 
@@ -387,7 +421,9 @@ def test_answers_have_the_shapes_that_are_described(client: httpx.Client, house:
     described = create_app(house[0]).openapi()
     label = label_of(house)
     answers = {
-        "/matches/byBinding": client.get(f"{BASE}/matches/byBinding", params={"alg": ALG, "value": str(house[1].asset_id)}),
+        "/matches/byBinding": client.get(
+            f"{BASE}/matches/byBinding", params={"alg": ALG, "value": str(house[1].asset_id)}
+        ),
         "/manifests/{manifestId}/receipts": client.get(f"{BASE}/manifests/{label}/receipts"),
         "/services/supportedAlgorithms": client.get(f"{BASE}/services/supportedAlgorithms"),
         "/services/status": client.get(f"{BASE}/services/status"),

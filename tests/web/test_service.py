@@ -47,7 +47,9 @@ def client(url: str) -> Iterator[httpx.Client]:
 
 def left(installation: Installation) -> list[str]:
     """What lies in the spool beside locks."""
-    return [p.name for p in (installation.folder / "spool").rglob("*") if p.is_file() and p.name not in ("lock", ".gate")]
+    return [
+        p.name for p in (installation.folder / "spool").rglob("*") if p.is_file() and p.name not in ("lock", ".gate")
+    ]
 
 
 def error(answer: httpx.Response) -> tuple[int, str]:
@@ -295,7 +297,9 @@ def test_the_log_of_the_service_names_no_file_and_no_content(
     client: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        client.post("/v1/verify?at=2026-01-01T00:00:00Z", files={"file": ("very-private-name.png", b"very private content")})
+        client.post(
+            "/v1/verify?at=2026-01-01T00:00:00Z", files={"file": ("very-private-name.png", b"very private content")}
+        )
         client.get("/v1/records/4G7K2M9PQX0T?private=1")
     ours = "\n".join(r.getMessage() for r in caplog.records if r.name.startswith(("filigrana", "uvicorn")))
     assert "POST /v1/verify 200" in ours
