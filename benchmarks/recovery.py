@@ -41,8 +41,13 @@ def attacked(picture: Image.Image) -> dict[str, tuple[bytes, str]]:
     return {
         "jpeg 75": saved(picture, quality=75),
         "webp 70": saved(picture, "WEBP", quality=70),
-        "resize 60 %": saved(picture.resize((int(width * 0.6), int(height * 0.6)), Image.Resampling.LANCZOS), quality=85),
-        "crop 70 %": saved(picture.crop((width // 8, height // 8, width // 8 + int(width * 0.7), height // 8 + int(height * 0.7))), quality=85),
+        "resize 60 %": saved(
+            picture.resize((int(width * 0.6), int(height * 0.6)), Image.Resampling.LANCZOS), quality=85
+        ),
+        "crop 70 %": saved(
+            picture.crop((width // 8, height // 8, width // 8 + int(width * 0.7), height // 8 + int(height * 0.7))),
+            quality=85,
+        ),
         "rotate 5°": saved(picture.rotate(5, Image.Resampling.BICUBIC, expand=True), quality=85),
         "screenshot": saved(page, "PNG"),
     }
@@ -89,12 +94,20 @@ def main() -> None:
         for name, taken in sorted(times.items())
     ]
     everything = [one for taken in times.values() for one in taken]
-    total = {"attack": "all", "found": sum(found.values()), "of": len(everything), "p50_ms": round(statistics.median(everything)), "p95_ms": round(float(np.percentile(everything, 95)))}
+    total = {
+        "attack": "all",
+        "found": sum(found.values()),
+        "of": len(everything),
+        "p50_ms": round(statistics.median(everything)),
+        "p95_ms": round(float(np.percentile(everything, 95))),
+    }
     if options.json:
         print(json.dumps([*rows, total]))
         return
     for row in [*rows, total]:
-        print(f"{row['attack']:<20} found {row['found']}/{row['of']}   p50 {row['p50_ms']:>5} ms   p95 {row['p95_ms']:>5} ms")
+        print(
+            f"{row['attack']:<20} found {row['found']}/{row['of']}   p50 {row['p50_ms']:>5} ms   p95 {row['p95_ms']:>5} ms"
+        )
 
 
 if __name__ == "__main__":

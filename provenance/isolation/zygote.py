@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import ctypes
 import gc
+import importlib
 import os
 import platform
 import select
@@ -70,6 +71,9 @@ def warm_up(config: Config) -> None:
 
     cv2.setNumThreads(1)
     Image.preinit()
+    # Pillow loads these only when it meets such a file, and a confined child may open no file of a library any more.
+    for kind in ("WebP", "Avif", "Tiff", "Mpo"):
+        importlib.import_module(f"PIL.{kind}ImagePlugin")
     noise = np.random.default_rng(1).normal(128, 40, (256, 256, 3))
     marked = next(iter(codec(key=config.key).embed([Frame(np.clip(noise, 0, 255).astype(np.uint8))], AssetId(1))))
     with tempfile.TemporaryDirectory(prefix="filigrana-warm-") as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import socket
 import threading
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from filigrana.errors import ServiceError
 from filigrana.pipeline.installation import Installation
@@ -22,6 +24,7 @@ from filigrana.pipeline.web.inspecting import HouseInspector
 from filigrana.pipeline.web.rating import MOST, Clients, Rate
 from filigrana.pipeline.web.service import plain, shown_name
 from filigrana.pipeline.web.spooling import Spool
+from filigrana.tests.doubles import scene
 from filigrana.tests.serving import installed, released, running
 
 
@@ -73,6 +76,14 @@ def test_an_upload_is_verified(client: httpx.Client, house: tuple[Installation, 
 def test_rubbish_is_unreadable_and_no_error(client: httpx.Client) -> None:
     found = client.post("/v1/verify", files={"file": ("x.png", b"not a picture")}).json()
     assert found["finding"] == "unreadable"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF"])
+def test_pictures_of_every_kind_are_read_by_the_confined_inspector(client: httpx.Client, kind: str) -> None:
+    out = io.BytesIO()
+    Image.fromarray(scene(3, 256, 256)).save(out, kind)
+    found = client.post("/v1/verify", files={"file": ("a", out.getvalue())}).json()
+    assert found["finding"] == "unmarked", found["evidence"]
 
 
 def test_a_sidecar_and_a_time_reach_the_inspector(tmp_path: Path) -> None:
