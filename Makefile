@@ -22,7 +22,7 @@ help:
 $(STAMP): pyproject.toml constraints.txt
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "installing (about 2 GB of packages the first time) …"
-	@$(BIN)/pip install -q -c constraints.txt -e '.[generate,serve,postgres,bench,dev]'
+	@$(BIN)/pip install -q -c constraints.txt -e '.[generate,serve,heic,hsm,kms,postgres,bench,dev]'
 	@touch $@
 
 # OpenCV's wheel wants libGL in slim containers, the fault tests want strace, the page's tests Chromium. Only root can
@@ -33,6 +33,8 @@ system:
 	  ldconfig -p | grep -q libgthread-2.0 || need="$$need libglib2.0-0"; \
 	  command -v strace >/dev/null || need="$$need strace"; \
 	  command -v chromium >/dev/null || need="$$need chromium fonts-noto-cjk"; \
+	  command -v softhsm2-util >/dev/null || need="$$need softhsm2 opensc"; \
+	  command -v exiftool >/dev/null || need="$$need libimage-exiftool-perl"; \
 	  if [ -n "$$need" ]; then apt-get update -q && apt-get install -q -y --no-install-recommends $$need; fi; \
 	fi
 

@@ -78,11 +78,19 @@ class Observed:
 
     @property
     def made_by(self) -> MadeBy | None:
-        """By the credentials of the file, or those that the catalog kept of it."""
+        """By the credentials of the file, or those that the catalog kept of its original, where the file shows it: a
+        transplanted mark says nothing of what it was put into."""
         own = self.credentials
-        if own.state == "absent" and self.stored is not None and not self.stored_faults:
+        if own.state == "absent" and self.stored is not None and not self.stored_faults and self.shows_original:
             own = self.stored
         return made_by(own, self.foreign)
+
+    @property
+    def shows_original(self) -> bool:
+        """Whether the content is the asset's that was resolved, as a whole or in part."""
+        if self.kind == "audio" and self.record is not None:
+            return True  # what one hears is not compared; the finding says so
+        return self.exact or (self.comparison is not None and self.comparison.match != "different")
 
     def geometry(self) -> Geometry | None:
         """How the file lies on the asset that was resolved, as far as a mark of that asset tells."""

@@ -60,6 +60,14 @@ def _who(finding: Finding, said: Words) -> list[str]:
 
 
 def _what(finding: Finding, said: Words) -> list[str]:
+    told = _made(finding, said)
+    if finding.finding in ("altered", "recovered") and (finding.made_by or {}).get("confirmed"):
+        # The file is a copy, and what is known is known of what it was made from.
+        return [said("say.of_original", text=line) for line in told]
+    return told
+
+
+def _made(finding: Finding, said: Words) -> list[str]:
     made = finding.made_by
     if made is None or finding.finding == "unreadable":
         return []

@@ -72,7 +72,8 @@ class Verifier:
         signer = observed.stored if finding == "recovered" and observed.stored is not None else credentials
         made = observed.made_by
         history = credentials.history
-        if not history.nodes and observed.stored is not None and not observed.stored_faults:
+        stands_for = observed.stored is not None and not observed.stored_faults and observed.shows_original
+        if not history.nodes and observed.stored is not None and stands_for:
             history = observed.stored.history
         return Finding(
             str(path),

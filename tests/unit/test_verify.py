@@ -90,6 +90,16 @@ def test_a_painted_copy_is_altered_and_says_where(installation: Installation, re
     assert region.top <= 100 / 512 <= 180 / 512 <= region.bottom
 
 
+def test_what_is_known_of_the_original_is_said_of_the_original(
+    installation: Installation, release: Release, tmp_path: Path
+) -> None:
+    rgb = pixels(release.file)
+    rgb[60:200, 60:200] = (250, 40, 30)
+    finding = installation.verifier().verify(save(tmp_path, "painted.png", rgb))
+    assert finding.finding == "altered"
+    assert any(line.startswith("Of the original: ") for line in finding.telling().explanation)
+
+
 def test_a_cropped_and_turned_copy_is_recovered_and_told_in_words(
     installation: Installation, release: Release, tmp_path: Path
 ) -> None:
@@ -211,6 +221,9 @@ def test_a_transplanted_mark_is_contradicted(installation: Installation, release
     foreign = put(Dft(), scene(1234), release.asset_id)
     finding = installation.verifier().verify(save(tmp_path, "transplant.png", foreign))
     assert (finding.finding, finding.match) == ("contradicted", "different")
+    assert finding.made_by is None, "the stolen mark says nothing of the picture that it was put into"
+    assert finding.history["nodes"] == []
+    assert "AI" not in " ".join(finding.telling().explanation)
 
 
 def test_a_mark_that_resolves_nowhere_proves_nothing(installation: Installation, release: Release, tmp_path: Path) -> None:
