@@ -114,7 +114,9 @@ def _sources(files: list[str], url: bool, opened: Any, stack: ExitStack) -> Iter
                 )
             yield text, _fetched(text, opened, stack)
         elif Path(text).is_dir():
-            yield from ((str(path), path) for path in _files_of(Path(text)))
+            found = _files_of(Path(text))
+            # An empty one is answered like a file that holds nothing: of several, the others are still looked at.
+            yield from ((str(path), path) for path in found or [Path(text)])
         else:
             yield text, Path(text)
 
@@ -127,8 +129,6 @@ def _files_of(folder: Path) -> list[Path]:
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MIME_BY_SUFFIX and path.is_file())
     if len(found) > _FILES_IN_A_FOLDER:
         raise InputError(f"{folder} holds more than {_FILES_IN_A_FOLDER} files", code="input.folder")
-    if not found:
-        raise InputError(f"{folder} holds no picture, clip or sound", code="input.folder")
     return found
 
 

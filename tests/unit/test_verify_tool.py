@@ -167,8 +167,12 @@ def test_a_folder_is_looked_through(there: tuple[Installation, Release, Path], t
     assert [f["finding"] for f in found] == ["unmarked", "intact"]
 
 
-def test_a_folder_without_media_is_an_error(tmp_path: Path) -> None:
-    assert isinstance(shell("verify", tmp_path, code=1).exception, FiligranaError)
+def test_a_folder_without_media_is_unreadable_and_keeps_nobody_from_the_others(
+    there: tuple[Installation, Release, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    found = answer("verify", tmp_path / "empty", there[2], code=6)
+    assert [f["finding"] for f in found] == ["unreadable", "unmarked"]
 
 
 def test_an_address_is_fetched_only_on_request(there: tuple[Installation, Release, Path], monkeypatch: pytest.MonkeyPatch) -> None:
