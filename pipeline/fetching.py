@@ -166,7 +166,7 @@ def _addresses(parts: SplitResult, allowed: Allowed, until: float) -> list[Addre
     found: list[Address] = []
     for info in _looked_up(name, port, until):
         try:
-            address = ip_address(str(info[4][0]))  # type: ignore[index]
+            address = ip_address(str(info[4][0]))
         except ValueError:
             raise FetchError("the address's host cannot be resolved", code="input.url.host") from None
         if address not in found:

@@ -24,15 +24,17 @@ def receipt_of(installation: Installation, held: Held, base: str) -> shapes.Rece
     except FiligranaError as error:
         raise ServiceError("the log cannot prove this now", status=404, code="service.receipt") from error
     keys = [str(key) for key in installation.log.keys]
-    return shapes.Receipt(
-        context=_CONTEXT,
-        type=TYPE,
-        repository=shapes.ReceiptRepository(uri=(installation.settings.serve_url or "") + base, manifestId=held.label),
-        anchor=shapes.ReceiptAnchor(
-            uri=installation.log.keys[0].name,
-            parameters={"index": held.log_index, "logKeys": keys},
-            proof={"format": HEADER, "tlogProof": proof},
-        ),
+    return shapes.Receipt.model_validate(
+        {
+            "@context": _CONTEXT,
+            "@type": TYPE,
+            "repository": {"uri": (installation.settings.serve_url or "") + base, "manifestId": held.label},
+            "anchor": {
+                "uri": installation.log.keys[0].name,
+                "parameters": {"index": held.log_index, "logKeys": keys},
+                "proof": {"format": HEADER, "tlogProof": proof},
+            },
+        }
     )
 
 
