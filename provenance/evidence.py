@@ -11,7 +11,7 @@ from .foreign import ForeignLabels
 from .labels import MetadataLabel
 from .madeby import MadeBy
 from .media import Kind
-from .records import AssetRecord, LogEvidence, RevokedKey
+from .records import UNKNOWN, AssetRecord, LogEvidence, RevokedKey
 from .synchrony import Synchrony
 from .watermark.base import Detection, Geometry
 
@@ -64,6 +64,8 @@ def _ingredient_evidence(credentials: Credentials) -> list[Evidence]:
 def revocation_evidence(revoked: RevokedKey | None) -> list[Evidence]:
     if revoked is None:
         return []
+    if revoked.since == UNKNOWN:
+        return [Evidence("c2pa.revocation", "warning", revoked.reason)]
     after = f"; signed again as {revoked.replaced_by}" if revoked.replaced_by else ""
     return [Evidence("c2pa.revocation", "failed", f"{revoked.reason} (since {revoked.since}){after}")]
 

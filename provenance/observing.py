@@ -71,17 +71,24 @@ class Observer:
         if media.info.kind != "audio":
             self._look_deeper(media, observed, asked.at)
         self._compare(media, observed)
-        self._ask_of_signer(observed, asked.at)
+        self._ask_of_signer(media.path, observed, asked.at)
         return observed
 
-    def _ask_of_signer(self, observed: Observed, at: datetime | None) -> None:
-        """A thief signs what no catalog knows: a certificate once withdrawn is believed for known assets only."""
+    def _ask_of_signer(self, path: Path, observed: Observed, at: datetime | None) -> None:
+        """A thief signs what no catalog knows: a certificate once withdrawn is believed for released bytes only. That
+        a manifest names an asset that was released before, or a mark of it, is what a thief would write."""
         serial = observed.credentials.serial
-        own = observed.record is not None and claimed_id(observed.credentials) == observed.record.asset_id
-        if serial is None or own or observed.credentials.state != "trusted":
+        if serial is None or observed.credentials.state != "trusted":
             return
-        found = (resolver.revoked_signer(serial, at) for resolver in self.resolvers)
-        observed.revoked = next((revoked for revoked in found if revoked is not None), observed.revoked)
+        for resolver in self.resolvers:
+            found = resolver.revoked_signer(serial, at)
+            if found is None:
+                continue
+            observed.digest = observed.digest or _sha256(path)
+            known = resolver.by_sha256(observed.digest)
+            if known is None or claimed_id(observed.credentials) != known.asset_id:
+                observed.revoked = found
+                return
 
     def _beside(self, media: MediaFile, store: bytes, asked: Asked, notes: list[Evidence]) -> Credentials:
         """The credentials in a sidecar. One that merely lies there, of a format that carries its own, may well be of
@@ -148,7 +155,7 @@ class Observer:
         found = found_by_tag(self.layers, self.resolvers, media)
         if found is not None:
             record, resolver, observed.comparison, alg = found
-            self._known(observed, resolver, record, f"tag of {alg}, and its preview", at)
+            self._known(media, observed, resolver, record, f"tag of {alg}, and its preview", at)
 
     def _listen(self, media: MediaFile, observed: Observed) -> None:
         """Of a sound file. It is read to its end, so that one that breaks off is found out."""
@@ -196,7 +203,7 @@ class Observer:
         for resolver in self.resolvers:
             record, by = self._ask(resolver, media, observed)
             if record is not None:
-                self._known(observed, resolver, record, by, at)
+                self._known(media, observed, resolver, record, by, at)
                 return
 
     def _ask(self, resolver: Resolver, media: MediaFile, observed: Observed) -> tuple[AssetRecord | None, str]:
@@ -215,7 +222,15 @@ class Observer:
         observed.digest = observed.digest or _sha256(media.path)
         return resolver.by_sha256(observed.digest), "hash of the file"
 
-    def _known(self, observed: Observed, resolver: Resolver, record: AssetRecord, by: str, at: datetime | None) -> None:
+    def _known(
+        self,
+        media: MediaFile,
+        observed: Observed,
+        resolver: Resolver,
+        record: AssetRecord,
+        by: str,
+        at: datetime | None,
+    ) -> None:
         """What ``resolver`` knows of the asset that it led to: its log entry, its manifest, whether its key holds."""
         observed.record, observed.resolved_by, observed.catalog = record, by, resolver.name
         observed.exact = observed.digest is not None and record.sha256 == observed.digest
@@ -228,6 +243,13 @@ class Observer:
             return
         observed.stored = read_stored(stored.store, self.trust)
         observed.stored_faults = _faults(observed.stored, record, observed)
+        if observed.exact and not self._covers(media, stored.store):
+            observed.stored_faults.append("it was signed over another content")
+
+    def _covers(self, media: MediaFile, store: bytes) -> bool:
+        """Released bytes without credentials in them had them beside: the kept ones must fit them to the byte. A
+        catalog's word for a hash is only its word."""
+        return read_credentials(media.path, media.info.mime, self.trust, manifest_store=store).binding == "match"
 
 
 def _as_of(credentials: Credentials, at: datetime | None) -> Credentials:

@@ -62,10 +62,14 @@ class StoredManifest:
     store: bytes
 
 
+UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True)
 class RevokedKey:
-    """The signer has withdrawn the key that signed the asset. ``since``: RFC 3339; ``replaced_by``: the label of the
-    manifest that the asset was signed again with."""
+    """The signer has withdrawn the key that signed the asset. ``since``: RFC 3339, or UNKNOWN where nobody could be
+    asked, which is held against the file and not said of the signer; ``replaced_by``: the label of the manifest that
+    the asset was signed again with."""
 
     reason: str
     since: str

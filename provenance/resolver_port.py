@@ -9,9 +9,10 @@ from typing import Protocol, TypeVar
 from ..errors import FiligranaError
 from .finding import Evidence
 from .identity import AssetId
-from .records import AssetRecord, LogEvidence, PreviewImage, RevokedKey, StoredManifest
+from .records import UNKNOWN, AssetRecord, LogEvidence, PreviewImage, RevokedKey, StoredManifest
 
 _Answer = TypeVar("_Answer")
+_UNKNOWN: RevokedKey | None = RevokedKey("whether the key was withdrawn cannot be asked", UNKNOWN)
 
 
 class Resolver(Protocol):
@@ -72,11 +73,16 @@ class Careful:
 
     def revoked(self, asset_id: AssetId, at: datetime | None) -> RevokedKey | None:
         """One that cannot say whether a key was withdrawn is taken for one that says so."""
-        unknown: RevokedKey | None = RevokedKey("whether the key was withdrawn cannot be asked", "unknown")
-        return self._ask(lambda: self._resolver.revoked(asset_id, at), unknown)
+        return self._ask(lambda: self._resolver.revoked(asset_id, at), _UNKNOWN)
 
     def revoked_signer(self, serial: str, at: datetime | None) -> RevokedKey | None:
-        return self._ask(lambda: self._resolver.revoked_signer(serial, at), None)
+        """Asked of a lost one too: a catalog elsewhere has no word on certificates and needs no connection to say so;
+        this installation's own, where it cannot say, is taken for one that withdrew it."""
+        self._lost, lost = False, self._lost
+        try:
+            return self._ask(lambda: self._resolver.revoked_signer(serial, at), _UNKNOWN)
+        finally:
+            self._lost = self._lost or lost
 
     def log_evidence(self, record: AssetRecord) -> LogEvidence:
         lost = LogEvidence(False, record.log_index, None, "the log cannot be asked")

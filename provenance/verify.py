@@ -18,7 +18,7 @@ from ..errors import ManifestError, MediaError
 from .asked import Asked
 from .credentials import crjson_of
 from .finding import EXIT_CODES, WORST_FIRST, Evidence, Finding, FindingWord, Status, worst_exit_code
-from .media import Limits, MediaFile, open_media
+from .media import Limits, MediaFile, held, open_media
 from .observed import Observed
 from .observing import Observer
 from .resolver_port import Resolver
@@ -62,7 +62,7 @@ class Verifier:
         started = time.perf_counter()
         asked = asked or Asked()
         try:
-            media = open_media(path, self._limits)
+            media = held(open_media(path, self._limits))
             store = read_sidecar(asked.sidecar) if asked.sidecar is not None else None
             observed = self._observer.observe(media, store, asked)
         except (MediaError, ManifestError) as error:

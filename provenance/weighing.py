@@ -95,7 +95,7 @@ def _decide(seen: Observed) -> tuple[FindingWord, AssetId | None, list[Evidence]
     if seen.record is None:
         return "unmarked", asset_id, []
     finding, reasons = _recovered(seen, seen.record)
-    if finding == "recovered" and not seen.exact and seen.log is not None and not seen.log.ok:
+    if finding == "recovered" and seen.log is not None and not seen.log.ok:
         reasons += failed(["the catalog knows the asset, but the log does not prove it"])
         finding = "contradicted"
     if finding == "recovered" and seen.stored_faults:

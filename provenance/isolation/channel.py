@@ -20,17 +20,24 @@ class ChannelError(Exception):
     """The other side is gone, too slow, or does not keep to the form."""
 
 
-def send(descriptor: int, value: Any) -> None:
-    """Writes one message. Raises ChannelError where nobody reads any more."""
+def send(descriptor: int, value: Any, until: float | None = None) -> None:
+    """Writes one message; ``until``: a monotonic time, for a descriptor that does not block (one that does would wait
+    for whoever does not read). Raises ChannelError where nobody reads any more, and TimeoutError."""
     data = json.dumps(value, allow_nan=False).encode()
     if len(data) > LARGEST:
         raise ChannelError("a message is too large")
     view = memoryview(struct.pack(">I", len(data)) + data)
-    try:
-        while view:
+    while view:
+        if until is not None:
+            remaining = until - time.monotonic()
+            if remaining <= 0 or not select.select([], [descriptor], [], remaining)[1]:
+                raise TimeoutError
+        try:
             view = view[os.write(descriptor, view) :]
-    except OSError as error:
-        raise ChannelError("the other side is gone") from error
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            raise ChannelError("the other side is gone") from error
 
 
 def receive(descriptor: int, until: float | None = None, largest: int = LARGEST) -> Any:
@@ -54,6 +61,8 @@ def _exactly(descriptor: int, count: int, until: float | None) -> bytes:
                 raise TimeoutError
         try:
             block = os.read(descriptor, min(left, 1 << 20))
+        except BlockingIOError:
+            continue
         except OSError as error:
             raise ChannelError("the other side is gone") from error
         if not block:

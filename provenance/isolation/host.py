@@ -69,7 +69,8 @@ class IsolatedVerifier:
         with theirs:
             try:
                 process = subprocess.Popen(
-                    [sys.executable, "-m", "filigrana.provenance.isolation.zygote", str(theirs.fileno())],
+                    # -P: `-m` would look for modules in the folder that one stands in, which may be a stranger's.
+                    [sys.executable, "-P", "-m", "filigrana.provenance.isolation.zygote", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     env=environment,
                     stdin=subprocess.DEVNULL,
@@ -175,14 +176,15 @@ def _end(running: list[_Zygote]) -> None:
 
 
 def _converse(talk: int, resolvers: list[Resolver], until: float) -> Any:
-    """Answers questions until the finding comes."""
+    """Answers questions until the finding comes. A child that asks and does not read the answer is not waited for."""
+    os.set_blocking(talk, False)
     for _ in range(_QUESTIONS):
         message = channel.receive(talk, until)
         if not isinstance(message, dict):
             raise ValueError("no message")
         if "finding" in message:
             return message["finding"]
-        channel.send(talk, answer(resolvers, message))
+        channel.send(talk, answer(resolvers, message), until)
     raise ValueError("too many questions")
 
 

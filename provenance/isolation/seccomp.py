@@ -1,4 +1,4 @@
-"""A seccomp filter for the child: no sockets, no programs, no new processes, no look at other processes.
+"""A seccomp filter for the child: no sockets, programs, new processes, looks at others, or changed owners and modes.
 
 The filter is a deny list in classic BPF (seccomp(2)): decoders need too many different calls for an allow list that
 outlives their next release, and files are Landlock's part. Denied calls fail with EPERM; a wrong architecture kills.
@@ -71,6 +71,34 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "shmget": (29, 194),
     "msgget": (68, 186),
     "mq_open": (240, 180),
+    # Signals by the other doors; abort(3) uses the first and then ends by itself.
+    "tgkill": (234, 131),
+    "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240),
+    # What Landlock does not govern: owner, mode, times and attributes of files elsewhere.
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "fchown": (93, 55),
+    "lchown": (94, None),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    # Another process's limits, priority and place, which its owner may change.
+    "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
+    "sched_setaffinity": (203, 122),
+    "sched_setscheduler": (144, 119),
 }
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0, 56, 435), "aarch64": (0xC00000B7, 1, 220, 435)}
 """machine: (AUDIT_ARCH, column above, clone, clone3)."""

@@ -10,6 +10,7 @@ import array
 import ctypes
 import gc
 import importlib
+import importlib.util
 import os
 import platform
 import select
@@ -20,6 +21,7 @@ import sysconfig
 import time
 import traceback
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -180,13 +182,25 @@ def _libraries() -> list[Path]:
     """What an import in the child may still read: the interpreter's modules, installed packages, and this one."""
     here = Path(__file__).resolve().parent.parent
     paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return [Path(p) for p in paths] + [
-        here,
-        here.parent / "errors.py",
-        Path("/usr/lib"),
-        Path("/lib"),
-        Path("/dev/urandom"),
-    ]
+    others = [here, here.parent / "errors.py", Path("/usr/lib"), Path("/lib"), Path("/dev/urandom")]
+    return [*(Path(p) for p in paths), *_elsewhere(), *others]
+
+
+@cache
+def _elsewhere() -> list[Path]:
+    """The folders of installed packages outside of these: an environment may build upon another one."""
+    packages = {Path(file).resolve().parent for name in _LATE if (file := _file_of(name)) is not None}
+    # Shared libraries of a package lie in a folder beside it.
+    return sorted({p.parent if p.parent.name in ("site-packages", "dist-packages") else p for p in packages})
+
+
+_LATE = ("PIL", "av", "cv2", "c2pa", "numpy", "scipy", "pillow_heif", "pi_heif")
+"""What imports more of itself when it meets a file that wants it."""
+
+
+def _file_of(name: str) -> str | None:
+    found = importlib.util.find_spec(name)
+    return None if found is None else found.origin
 
 
 if __name__ == "__main__":

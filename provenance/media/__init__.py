@@ -4,7 +4,7 @@ Every reader here is meant for files that strangers send: formats are an allow-l
 never by the name, pixels, bytes and seconds are capped before anything is decoded, and damage is a ``MediaError``.
 """
 
-from .files import MediaFile, open_media, sniff
+from .files import MediaFile, held, open_media, sniff
 from .meter import SoundMeter
 from .sound import read_sound, write_wav
 from .values import (
@@ -36,6 +36,7 @@ __all__ = [
     "SoundMeter",
     "encode_clip",
     "encode_picture",
+    "held",
     "encode_sound",
     "kind_of_mime",
     "open_media",

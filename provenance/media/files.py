@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,25 @@ class MediaFile:
         """A picture's pixels with what must outlive re-encoding: ``alpha`` (h, w) uint8, ``icc`` and ``exif`` bytes."""
         check_depth(self.path, self.info.mime)
         return read_picture(self.path, self.info.mime)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPicture(MediaFile):
+    """A picture that is looked at by several: decoded at the first look, and then held, read-only."""
+
+    held: list[Frame] = field(default_factory=list, compare=False)
+
+    def frames(self) -> Iterator[Frame]:
+        if not self.held:
+            rgb = read_picture(self.path, self.info.mime)[0]
+            rgb.setflags(write=False)
+            self.held.append(Frame(rgb))
+        yield self.held[0]
+
+
+def held(media: MediaFile) -> MediaFile:
+    """``media``, with its picture held if it is one: a clip would not fit."""
+    return HeldPicture(media.path, media.info, media.limits) if media.info.kind == "image" else media
 
 
 def open_media(path: Path, limits: Limits | None = None) -> MediaFile:

@@ -69,6 +69,12 @@ ATTEMPTS = {
     "truncates by its path": "os.truncate(given, 0)",
     "renames": "os.rename(given, given + '2')",
     "makes a link": "os.symlink('/etc/passwd', given + '3')",
+    "opens a secret to everybody": "os.chmod(secret, 0o777)",
+    "gives a file away": "os.chown(secret, -1, -1)",
+    "changes a file's times": "os.utime(secret, (1, 1))",
+    "sets an attribute": "os.setxattr(secret, 'user.x', b'1')",
+    "signals another process's thread": "check(libc.syscall(234 if os.uname().machine == 'x86_64' else 131, os.getppid(), os.getppid(), 0))",
+    "slows another process down": "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
 }
 ALLOWED = {
     "reads the file": "open(given, 'rb').read()",

@@ -1,0 +1,212 @@
+"""What an attacker would try: each test says what would be gained if it did not hold."""
+
+from __future__ import annotations
+
+import datetime as dt
+import socket
+import time
+import wave
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from filigrana.errors import FiligranaError
+from filigrana.pipeline import recall
+from filigrana.pipeline.engine import Engine
+from filigrana.pipeline.installation import Installation
+from filigrana.pipeline.rekeying import rotate
+from filigrana.pipeline.request import Release, SealRequest
+from filigrana.provenance.catalog import Catalog
+from filigrana.provenance.database import session
+from filigrana.provenance.finding import Finding
+from filigrana.provenance.identity import AssetId
+from filigrana.provenance.isolation.confine import available
+from filigrana.provenance.isolation.host import IsolatedVerifier, _converse
+from filigrana.provenance.isolation.wire import Config
+from filigrana.provenance.manifest import definition
+from filigrana.provenance.media import encode_picture
+from filigrana.provenance.records import AssetRecord, LogEvidence, PreviewImage, RevokedKey, StoredManifest
+from filigrana.provenance.signers import FileSigner
+from filigrana.provenance.signing import sign_file
+from filigrana.provenance.verify import Verifier
+from filigrana.tests.doubles import scene
+from filigrana.tests.serving import engine
+from filigrana.tests.signing_kit import statement
+
+
+def sealed(made: Engine, path: Path) -> Release:
+    released = made.seal(SealRequest(path, "camera"))
+    assert isinstance(released, Release)
+    return released
+
+
+def picture(folder: Path, seed: int, mime: str = "image/png") -> Path:
+    path = folder / f"in{seed}.{mime.rpartition('/')[2]}"
+    path.write_bytes(encode_picture(scene(seed), mime))
+    return path
+
+
+def sound(folder: Path, seed: int, seconds: float = 12) -> Path:
+    noise = np.random.default_rng(seed).normal(0, 1, round(44_100 * seconds))
+    smooth = np.convolve(noise, np.ones(20) / 20, "same")
+    path = folder / f"in{seed}.wav"
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(44_100)
+        out.writeframes((smooth / np.abs(smooth).max() * 20_000).astype("<i2").tobytes())
+    return path
+
+
+def asked_of(installation: Installation, *resolvers: Any) -> Verifier:
+    """This installation's verifier, asking ``resolvers``."""
+    verifier = installation.verifier()
+    verifier._observer = replace(verifier._observer, resolvers=resolvers)
+    return verifier
+
+
+def status(finding: Finding, technique: str) -> list[str]:
+    return [e.status for e in finding.evidence if e.technique == technique]
+
+
+# ── the reader's own start ───────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.skipif(not available().whole, reason="this kernel cannot confine a process")
+def test_the_folder_one_stands_in_lends_no_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of files to check, with a `cv2.py` in it: whoever stands in it and verifies would run that program,
+    unconfined."""
+    trace = tmp_path / "ran"
+    stranger = tmp_path / "stranger"
+    stranger.mkdir()
+    for name in ("cv2", "av", "c2pa", "numpy"):
+        (stranger / f"{name}.py").write_text(f"open({str(trace)!r}, 'w')")
+    photo = picture(stranger, 3)
+    monkeypatch.chdir(stranger)
+    with IsolatedVerifier(Config()) as isolated:
+        assert isolated.verify(photo).finding == "unmarked"
+    assert not trace.exists()
+
+
+def test_a_child_that_does_not_read_the_answer_is_not_waited_for() -> None:
+    """A decoder that was taken over asks for a large preview and never reads it: the host's thread would wait for
+    good, and two such files would end a service."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        body = b'{"resolver": 0, "ask": "preview", "with": ["000000000001"]}'
+        theirs.sendall(len(body).to_bytes(4, "big") + body)
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            _converse(ours.fileno(), [Liar(None, preview=PreviewImage("image/jpeg", bytes(8 << 20), 1, 1))], started + 0.5)
+        assert time.monotonic() - started < 10
+
+
+# ── withdrawn keys ───────────────────────────────────────────────────────────────────────────────────────────────
+def stolen_file(installation: Installation, source: Path, mime: str, asset_id: AssetId, target: Path) -> Path:
+    with installation.tsa() as url:
+        manifest = definition(statement(mime, asset_id=asset_id, bindings=()))
+        sign_file(source, target, mime, manifest, FileSigner(installation.keys.claim()), tsa_url=url)
+    return target
+
+
+def test_a_stolen_key_gains_nothing_by_an_old_asset_s_number(installation: Installation, tmp_path: Path) -> None:
+    """Who has a withdrawn key signs a sound of his own and lets it name an asset from before the theft: sound has no
+    preview that would speak against it, and it would be `verified`."""
+    made = engine(installation)
+    before, within = sealed(made, sound(tmp_path, 1)), sealed(made, picture(tmp_path, 2))
+    forged = stolen_file(installation, sound(tmp_path, 9), "audio/wav", before.asset_id, tmp_path / "forged.wav")
+    old = rotate(installation).old
+    recall.revoke(installation, first=within.log.index, last=None, reason="stolen", certificate=old)
+    assert installation.verifier().verify(before.file).finding == "verified", "control: what was signed before stands"
+    finding = installation.verifier().verify(forged)
+    assert finding.finding == "intact"
+    assert status(finding, "c2pa.revocation") == ["failed"]
+
+
+def test_a_catalog_that_is_gone_does_not_give_a_withdrawn_key_back(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the database out of reach, what was signed with a withdrawn key would be `verified` again; and that nobody
+    could be asked must not be told as the signer's word."""
+    made = engine(installation)
+    released = sealed(made, picture(tmp_path, 1))
+    resolver = installation.resolvers()[0]
+
+    def gone(*_: object) -> None:
+        raise FiligranaError("the database is gone", code="database")
+
+    for name in ("by_asset_id", "by_binding", "by_sha256", "revoked_signer"):
+        monkeypatch.setattr(resolver, name, gone)
+    finding = asked_of(installation, resolver).verify(released.file)
+    assert finding.finding == "intact"
+    assert status(finding, "c2pa.revocation") == ["warning"]
+    assert not any("no longer stands by it" in line for line in finding.telling().explanation)
+
+
+# ── catalogs that lie ────────────────────────────────────────────────────────────────────────────────────────────
+class Liar:
+    """A catalog elsewhere that says whatever helps; its log is its own."""
+
+    name = "the catalog at liar.example"
+
+    def __init__(
+        self,
+        record: AssetRecord | None,
+        manifest: StoredManifest | None = None,
+        preview: PreviewImage | None = None,
+        log: LogEvidence | None = None,
+    ) -> None:
+        self._record, self._manifest, self._preview = record, manifest, preview
+        self._log = log or LogEvidence(True, 1, 2, "proven", pinned=False)
+
+    def by_asset_id(self, _: AssetId) -> AssetRecord | None:
+        return self._record
+
+    def by_binding(self, _alg: str, _value: str) -> AssetRecord | None:
+        return None
+
+    def by_sha256(self, digest: bytes) -> AssetRecord | None:
+        return None if self._record is None else replace(self._record, sha256=digest)
+
+    def preview(self, _: AssetId) -> PreviewImage | None:
+        return self._preview
+
+    def manifest(self, _: AssetId) -> StoredManifest | None:
+        return self._manifest
+
+    def revoked(self, _: AssetId, _at: dt.datetime | None) -> RevokedKey | None:
+        return None
+
+    def revoked_signer(self, _: str, _at: dt.datetime | None) -> RevokedKey | None:
+        return None
+
+    def log_evidence(self, _: AssetRecord) -> LogEvidence:
+        return self._log
+
+
+def kept(installation: Installation, ident: AssetId) -> tuple[AssetRecord, StoredManifest]:
+    with session(installation.log.engine) as opened:
+        catalog = Catalog(opened)
+        record, stores = catalog.by_asset_id(ident), catalog.manifests(ident)
+    assert record is not None
+    return record, StoredManifest(*list(stores.items())[-1])
+
+
+def test_a_catalog_cannot_lend_a_signer_s_name_to_any_file(installation: Installation, tmp_path: Path) -> None:
+    """The hash that it is asked for is the hash that it "released", with the true manifest of a known signer: any file
+    would be `recovered`, "these are the released bytes", by that signer."""
+    released = sealed(engine(installation), picture(tmp_path, 1))
+    record, manifest = kept(installation, released.asset_id)
+    fake = picture(tmp_path, 9)
+    finding = asked_of(installation, Liar(record, manifest)).verify(fake)
+    assert finding.finding == "contradicted"
+    assert any("another content" in e.detail for e in finding.evidence)
+
+
+def test_released_bytes_without_a_proof_in_the_log_are_not_recovered(installation: Installation, tmp_path: Path) -> None:
+    """A row slipped into a catalog would make its file a released one."""
+    released = sealed(engine(installation), picture(tmp_path, 1))
+    record, _ = kept(installation, released.asset_id)
+    unproven = LogEvidence(False, 1, 2, "not proven")
+    assert asked_of(installation, Liar(record, log=unproven)).verify(picture(tmp_path, 9)).finding == "contradicted"
