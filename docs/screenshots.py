@@ -9,6 +9,7 @@ import io
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
@@ -63,7 +64,7 @@ def made(folder: Path) -> dict[str, Path]:
 
 
 def shoot(
-    browser: object, url: str, file: Path, target: Path, finding: str, locale: str, scheme: str, width: int
+    browser: Any, url: str, file: Path, target: Path, finding: str, locale: str, scheme: str, width: int
 ) -> None:
     context = browser.new_context(viewport={"width": width, "height": 1150}, locale=locale, color_scheme=scheme)
     page = context.new_page()

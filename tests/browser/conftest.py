@@ -121,7 +121,7 @@ def open_page(browser: Any, site: Site) -> Iterator[Callable[..., Any]]:
             "console",
             lambda m: troubles.append(m.text) if m.type == "error" and "status of 400" not in m.text else None,
         )
-        page.on("dialog", lambda dialog: (troubles.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("dialog", lambda dialog: (troubles.append(f"dialog: {dialog.message}"), dialog.dismiss()))  # type: ignore[func-returns-value]
         page.on(
             "request",
             lambda request: (
