@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import time
 from pathlib import Path
 
@@ -58,10 +59,18 @@ def run_demo(folder: Path, prompt: str, photo: bytes) -> int:
     )
     out.print(f"[bold]look[/bold] at {report}, with the pictures and the evidence")
     out.print(
-        f"[bold]try it[/bold] with files of your own: [bold]filigrana --data-dir {folder}/data serve[/bold], "
+        f"[bold]try it[/bold] with files of your own: [bold]{_program()} --data-dir {folder}/data serve[/bold], "
         "and open http://127.0.0.1:8080 (drop a file, see where it is from)"
     )
     return 0 if right else 1
+
+
+def _program() -> str:
+    """How this program was called, so that the line can be copied: `make` does not put it onto the PATH."""
+    called = Path(sys.argv[0])
+    if called.name != "filigrana" or not called.is_absolute():
+        return "filigrana"
+    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
 
 
 def _copies(original: Path, folder: Path, photo: bytes) -> list[Path]:
