@@ -263,5 +263,5 @@ class _Watched:
         frame = next(self._frames)
         self._count += 1
         self._tick(self._count)
-        self._maker.look(frame.rgb)
+        self._maker.look(frame.shown)
         return frame

@@ -98,6 +98,11 @@ def generate_best(parts: Parts, run: Run, sampling: Sampling, best_of: int) -> t
     return best[1], best[1].sampling
 
 
+def _views(frame: Frame) -> list[Any]:
+    """A picture that is not opaque is judged as it shows, and as it is when its transparency is lost."""
+    return [frame.rgb] if frame.alpha is None else [frame.rgb, frame.shown]
+
+
 def judge_frames(
     parts: Parts, run: Run, intent: OpenIntent, frames: Iterable[Frame], kind: Kind, *, generated: bool
 ) -> Decision:
@@ -108,7 +113,7 @@ def judge_frames(
             origin="generated" if generated else "sealed",
             timeout=parts.guard_timeout,
         )
-        for count, frame in enumerate(sample((f.rgb, float(f.time)) for f in frames), 1):
+        for count, frame in enumerate(sample((view, float(f.time)) for f in frames for view in _views(f)), 1):
             judged.look(frame)
             if kind == "video":
                 run.progress("judge output", count, 0)

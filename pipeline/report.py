@@ -48,8 +48,9 @@ def report(findings: Iterable[Finding], resolvers: Sequence[Resolver], said: Wor
 
 
 def _(text: object) -> str:
-    """As text in HTML: escaped, and without the characters that turn the reading direction of what follows."""
-    return escape("".join(c if c not in _TURNING else "�" for c in str(text)))
+    """As text in HTML: escaped, without the characters that turn the reading direction of what follows, and without
+    the halves of a pair that names of files in another encoding come with."""
+    return escape("".join("�" if c in _TURNING or "\ud800" <= c <= "\udfff" else c for c in str(text)))
 
 
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
@@ -122,20 +123,20 @@ def _history(history: dict[str, Any], said: Words) -> str:
         parents.setdefault(edge["from"], []).append((edge["to"], edge["relationship"]))
     by_id = {node["id"]: node for node in nodes}
 
-    def item(ident: str, relationship: str, seen: frozenset[str]) -> str:
+    seen: set[str] = set()  # each is told once: parts that share their parts would multiply with every step
+
+    def item(ident: str, relationship: str) -> str:
         node = by_id[ident]
         who = ", ".join(str(part) for part in (node.get("generator"), node.get("signer")) if part)
         steps = "; ".join(step["action"] for step in node.get("actions", []))
-        below = (
-            ""
-            if ident in seen
-            else "".join(item(to, how, seen | {ident}) for to, how in parents.get(ident, []) if to in by_id)
-        )
+        parts = [] if ident in seen else parents.get(ident, [])
+        seen.add(ident)
+        below = "".join(item(to, how) for to, how in parts if to in by_id)
         nested = f"<ul>{below}</ul>" if below else ""
         text = f"{_(node['title'])}{f' ({_(relationship)})' if relationship else ''}"
         return f'<li>{text}<div class="detail">{_(who)} {_(steps)} {_(node["state"])}</div>{nested}</li>'
 
-    return f"<h3>{_(said('report.history'))}</h3><ul>{item(nodes[0]['id'], '', frozenset())}</ul>"
+    return f"<h3>{_(said('report.history'))}</h3><ul>{item(nodes[0]['id'], '')}</ul>"
 
 
 def _size(media: dict[str, Any] | None) -> tuple[int, int]:

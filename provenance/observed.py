@@ -28,7 +28,8 @@ class Observed:
     the original's sound was marked. ``duration``: seconds of the file. ``notes``: checks that could not be made,
     and second layers that read; ``layer_faults``: those that the manifest claims wrongly. ``stored``: the credentials
     that the catalog kept of the asset, ``stored_faults`` what is wrong with them. ``likeness``: bits of 64.
-    ``size``: bytes of the file, ``digest`` its SHA-256. ``catalog``: who knew the asset."""
+    ``size``: bytes of the file, ``digest`` its SHA-256. ``catalog``: who knew the asset.
+    ``transparent``: a picture that is not opaque everywhere. ``further``: tracks that were not looked at."""
 
     credentials: Credentials
     marks: dict[str, Detection] = field(default_factory=dict)
@@ -56,6 +57,8 @@ class Observed:
     digest: bytes | None = None
     catalog: str | None = None
     has_preview: bool = False
+    transparent: bool = False
+    further: int = 0
 
     @property
     def picture_mark(self) -> Detection | None:
@@ -82,7 +85,8 @@ class Observed:
         transplanted mark says nothing of what it was put into."""
         own = self.credentials
         if own.state == "absent" and self.stored is not None and not self.stored_faults and self.shows_original:
-            own = self.stored
+            # What the copy says of itself is not the record's word.
+            return made_by(self.stored, ForeignLabels())
         return made_by(own, self.foreign)
 
     @property

@@ -56,7 +56,7 @@ class Observer:
         observed = Observed(
             _as_of(credentials, asked.at), kind=media.info.kind, duration=media.info.duration, notes=notes
         )
-        observed.size = media.path.stat().st_size
+        observed.size, observed.further = media.path.stat().st_size, media.info.further
         packet = read_xmp(media.path, media.info.mime)
         observed.label = read_label(packet) if packet else None
         observed.foreign = read_foreign(media.path, media.info.mime, packet, self.limits)
@@ -122,7 +122,8 @@ class Observer:
             matrix = None if geometry is None else geometry.matrix
             observed.comparison = compare(preview, media.frames(), matrix, size, record.duration)
             first = next(iter(media.frames()), None)
-            observed.likeness = None if first is None else likeness(preview, first.rgb)
+            observed.likeness = None if first is None else likeness(preview, first.shown)
+            observed.transparent = first is not None and first.alpha is not None
 
     def _look(self, media: MediaFile, observed: Observed) -> None:
         """Asks the codecs for pictures until one has found a mark that resolves; those that the manifest names are

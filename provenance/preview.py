@@ -102,7 +102,7 @@ def compare(
     if first is None or not originals:
         return Comparison("different", 1.0, (), 0.0, 1.0)
     if len(originals) == 1:
-        return compare_picture(originals[0], first.rgb, matrix, size)
+        return compare_picture(originals[0], first.shown, matrix, size)
     clip = _Clip(originals, matrix, size)
     for frame in itertools.chain([first], stream):
         clip.look(frame)

@@ -63,6 +63,7 @@ class StoredManifest:
 
 
 UNKNOWN = "unknown"
+OWN_CATALOG = "this installation's catalog"
 
 
 @dataclass(frozen=True, slots=True)

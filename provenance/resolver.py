@@ -12,14 +12,22 @@ from .identity import AssetId
 from .log.note import VerifierKey
 from .log.proof import LogProof
 from .log.sequencer import AuditLog
-from .records import AssetRecord, LogEvidence, PreviewImage, RevokedKey, StoredManifest, agreement
+from .records import (
+    OWN_CATALOG,
+    AssetRecord,
+    LogEvidence,
+    PreviewImage,
+    RevokedKey,
+    StoredManifest,
+    agreement,
+)
 from .revocations import ranges
 
 
 class LocalResolver:
     """This installation's own catalog and log."""
 
-    name = "this installation's catalog"
+    name = OWN_CATALOG
 
     def __init__(self, log: AuditLog, keys: Sequence[VerifierKey]) -> None:
         self._log, self._keys = log, keys

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from .finding import Finding, Telling
+from .records import OWN_CATALOG
 from .words import Words, words
 
 
@@ -25,8 +26,22 @@ def tell(finding: Finding, language: str = "en") -> Telling:
         meaning=said(key("meaning")),
         explanation=(*told, *_sure(finding, said)),
         conclude=tuple(said.lines(key("conclude"))),
-        not_conclude=tuple(said.lines(key("not_conclude"))),
+        not_conclude=(*said.lines(key("not_conclude")), *_left_out(finding, said)),
     )
+
+
+def _left_out(finding: Finding, said: Words) -> list[str]:
+    """Of what was led back by a comparison: what that comparison could not see."""
+    if finding.finding != "recovered" or finding.match is None or _released_bytes(finding):
+        return []
+    record = finding.record or {}
+    clip = ["say.left.clip"] if record.get("media") == "video" else []
+    elsewhere = ["say.left.catalog"] if record.get("catalog") not in (None, OWN_CATALOG) else []
+    return [said(key, catalog=record.get("catalog")) for key in clip + elsewhere]
+
+
+def _released_bytes(finding: Finding) -> bool:
+    return any(e.technique == "preview" and "released bytes" in e.detail for e in finding.evidence)
 
 
 def _variant(finding: Finding) -> str:
@@ -121,7 +136,7 @@ def _sure(finding: Finding, said: Words) -> list[str]:
         case "verified":
             return [said("say.sure.certain")]
         case "recovered":
-            if any(e.technique == "preview" and "released bytes" in e.detail for e in finding.evidence):
+            if _released_bytes(finding):
                 return [said("say.sure.hash")]
             odds = (finding.record or {}).get("p_value")
             return [said("say.sure.mark", odds=_odds(odds))] if isinstance(odds, float) and odds > 0 else []

@@ -106,7 +106,7 @@ def _thumbnail(media: MediaFile) -> bytes | None:
     first = next(iter(media.frames()), None)
     if first is None:
         return None
-    picture, out = Image.fromarray(first.rgb), io.BytesIO()
+    picture, out = Image.fromarray(first.shown), io.BytesIO()
     picture.thumbnail((640, 640))
     picture.save(out, "JPEG", quality=82)
     return out.getvalue()

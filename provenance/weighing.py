@@ -26,7 +26,7 @@ from .evidence import (
 from .finding import Evidence, FindingWord
 from .identity import AssetId
 from .observed import Observed, claimed_id
-from .records import AssetRecord
+from .records import OWN_CATALOG, AssetRecord
 
 CERTAIN = 1e-9
 """The p-value under which a mark in sound is believed without its content being compared."""
@@ -58,6 +58,7 @@ def weigh(seen: Observed) -> tuple[FindingWord, AssetId | None, list[Evidence]]:
       (p < 1e-9), the log proves the release, and it is no longer than the original; the evidence says that the content
       was not compared. A longer one holds something that the original does not: `altered`. A weaker mark recovers
       nothing: `unmarked`.
+    - A copy with further tracks of pictures or sound is `altered`: a player may show those instead.
     - Whatever would be `recovered` while the log does not prove the release, or while the manifest that the catalog
       kept does not hold or names another mark, is `contradicted`.
     """
@@ -98,10 +99,28 @@ def _decide(seen: Observed) -> tuple[FindingWord, AssetId | None, list[Evidence]
     if finding == "recovered" and seen.log is not None and not seen.log.ok:
         reasons += failed(["the catalog knows the asset, but the log does not prove it"])
         finding = "contradicted"
+    if finding == "recovered" and seen.further and not seen.exact:
+        # Which track is shown is the player's choice; what is released has one of each kind.
+        text = f"{seen.further} further tracks of pictures or sound: the original has none, and a player may show these"
+        return "altered", seen.record.asset_id, [*reasons, Evidence("preview", "failed", text)]
     if finding == "recovered" and seen.stored_faults:
         reasons += failed([f"the catalog's manifest of the asset does not hold: {'; '.join(seen.stored_faults)}"])
         finding = "contradicted"
+    if finding == "recovered" and not seen.exact:
+        reasons += _left_out(seen)
     return finding, seen.record.asset_id, reasons
+
+
+def _left_out(seen: Observed) -> list[Evidence]:
+    """What a comparison with a stored preview does not see."""
+    found = []
+    if seen.comparison is not None and seen.kind == "video":
+        found.append("a clip is compared at a few stored moments; what happens between them was not compared")
+    if seen.comparison is not None and seen.transparent:
+        found.append("the picture is transparent in parts: it was compared as it looks on white")
+    if seen.comparison is not None and seen.catalog not in (None, OWN_CATALOG):
+        found.append(f"the picture that the copy was compared with is the word of {seen.catalog}; nobody signed it")
+    return [Evidence("limits", "warning", text) for text in found]
 
 
 def _recovered(seen: Observed, record: AssetRecord) -> tuple[FindingWord, list[Evidence]]:

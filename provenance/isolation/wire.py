@@ -213,6 +213,8 @@ _PLAIN = ("finding", "trust", "match", "signer", "time", "made_by", "history", "
 def finding_in(value: Any, path: Path, seconds: float, at: datetime | None) -> Finding:
     """The child's finding. Raises ValueError for what is none."""
     try:
+        value = _encodable(value)
+        _check_form(value)
         if value["finding"] not in EXIT_CODES or value["trust"] not in ("c2pa", "configured", "development", "none"):
             raise ValueError("no such finding")
         evidence = tuple(Evidence(str(e["technique"]), e["status"], str(e["detail"])) for e in value["evidence"])
@@ -230,5 +232,42 @@ def finding_in(value: Any, path: Path, seconds: float, at: datetime | None) -> F
             cpu_seconds=float(value["cpu_seconds"]) if value.get("cpu_seconds") is not None else None,
             **{name: value[name] for name in _PLAIN},
         )
-    except (KeyError, TypeError, FiligranaError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError, FiligranaError) as error:
         raise ValueError("no finding") from error
+
+
+def _encodable(value: Any) -> Any:
+    """The same without halves of surrogate pairs, which JSON can spell and no page or terminal can be sent."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, list):
+        return [_encodable(item) for item in value]
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return value
+
+
+_NODE = {"id": str, "title": str, "kind": str, "state": str, "actions": list, "failures": list}
+_EDGE = {"from": str, "to": str, "relationship": str}
+
+
+def _check_form(value: dict[str, Any]) -> None:
+    """What the words and pages that show a finding rely on. Raises ValueError, KeyError, TypeError."""
+    for name in ("signer", "time", "match"):
+        _must(value[name] is None or isinstance(value[name], str))
+    for name in ("made_by", "media", "record", "crjson"):
+        _must(value[name] is None or isinstance(value[name], dict))
+    for region in value["regions"]:
+        _must(all(isinstance(region[side], int | float) for side in ("left", "top", "right", "bottom")))
+    for name in ("width", "height", "bytes", "duration"):
+        _must(isinstance((value["media"] or {}).get(name), int | float | None))
+    nodes, edges = value["history"]["nodes"], value["history"]["edges"]
+    _must(isinstance(nodes, list) and isinstance(edges, list))
+    for items, form in ((nodes, _NODE), (edges, _EDGE)):
+        _must(all(isinstance(item[name], kind) for item in items for name, kind in form.items()))
+    _must(all(isinstance(step["action"], str) for node in nodes for step in node["actions"]))
+
+
+def _must(formed: bool) -> None:
+    if not formed:
+        raise ValueError("no finding")

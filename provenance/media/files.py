@@ -45,7 +45,8 @@ class MediaFile:
     def frames(self) -> Iterator[Frame]:
         """Decodes one frame after another. Raises MediaError where the file breaks off."""
         if self.info.kind == "image":
-            yield Frame(read_picture(self.path, self.info.mime)[0])
+            rgb, keep = read_picture(self.path, self.info.mime)
+            yield Frame(rgb, alpha=keep.get("alpha"))
         elif self.info.kind == "video":
             yield from _read_clip(self.path, self.info, self.limits)
 
@@ -63,9 +64,9 @@ class HeldPicture(MediaFile):
 
     def frames(self) -> Iterator[Frame]:
         if not self.held:
-            rgb = read_picture(self.path, self.info.mime)[0]
-            rgb.setflags(write=False)
-            self.held.append(Frame(rgb))
+            frame = next(MediaFile.frames(self))
+            frame.rgb.setflags(write=False)
+            self.held.append(frame)
         yield self.held[0]
 
 
@@ -140,6 +141,7 @@ def _clip_info(path: Path, mime: str, limits: Limits) -> MediaInfo:
             stream = container.streams.audio[0]
             sound = SoundInfo(stream.rate or 0, stream.channels, _bits(stream))
         moving = [s for s in container.streams.video if not _is_cover(s)]
+        further = max(0, len(moving) - 1) + max(0, len(container.streams.audio) - 1)
         # MP4 says by its brand what it is, as its writer pleases: what it holds counts.
         if mime in ("video/mp4", "audio/mp4"):
             mime = "video/mp4" if moving or sound is None else "audio/mp4"
@@ -148,7 +150,7 @@ def _clip_info(path: Path, mime: str, limits: Limits) -> MediaInfo:
         if kind_of_mime(mime) == "audio":
             if sound is None or not sound.rate:
                 raise MediaError(f"{path.name} has no sound in it", code="input.media.empty")
-            return MediaInfo("audio", mime, duration=duration, sound=sound, frames=None)
+            return MediaInfo("audio", mime, duration=duration, sound=sound, frames=None, further=further)
         if not moving:
             raise MediaError(f"{path.name} has no picture track", code="input.media.empty")
         video = moving[0]
@@ -165,6 +167,7 @@ def _clip_info(path: Path, mime: str, limits: Limits) -> MediaInfo:
             video.frames or None,
             duration,
             sound,
+            further,
         )
 
 

@@ -60,7 +60,8 @@ class SoundInfo:
 @dataclass(frozen=True, slots=True)
 class MediaInfo:
     """What a file says about itself. ``width`` and ``height`` in px as displayed (orientation applied), 0 for sound
-    alone; ``frames`` is 1 for a picture and the container's own count (or None) for a clip; ``duration`` in s."""
+    alone; ``frames`` is 1 for a picture and the container's own count (or None) for a clip; ``duration`` in s.
+    ``further``: tracks of pictures and sound beside the first ones, which are all that is looked at here."""
 
     kind: Kind
     mime: str
@@ -70,14 +71,25 @@ class MediaInfo:
     frames: int | None = 1
     duration: float | None = None
     sound: SoundInfo | None = None
+    further: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """``rgb``: uint8 (height, width, 3), sRGB. ``time``: seconds from the start, exact."""
+    """``rgb``: uint8 (height, width, 3), sRGB. ``time``: seconds from the start, exact. ``alpha``: uint8 (height,
+    width) where a picture is not opaque everywhere."""
 
     rgb: NDArray[np.uint8]
     time: Fraction = Fraction(0)
+    alpha: NDArray[np.uint8] | None = None
+
+    @property
+    def shown(self) -> NDArray[np.uint8]:
+        """What one sees of it, on white: under transparency the pixels may hold a picture that nobody sees."""
+        if self.alpha is None:
+            return self.rgb
+        share = self.alpha[..., None].astype(np.float32) / 255
+        return np.asarray(np.rint(self.rgb * share + 255 * (1 - share)), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import socket
 import time
 import wave
@@ -10,28 +11,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
+from PIL import Image, PngImagePlugin
 
 from filigrana.errors import FiligranaError
 from filigrana.pipeline import recall
 from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.rekeying import rotate
+from filigrana.pipeline.report import report, write_report
 from filigrana.pipeline.request import Release, SealRequest
 from filigrana.provenance.catalog import Catalog
 from filigrana.provenance.database import session
-from filigrana.provenance.finding import Finding
+from filigrana.provenance.finding import Evidence, Finding
 from filigrana.provenance.identity import AssetId
 from filigrana.provenance.isolation.confine import available
 from filigrana.provenance.isolation.host import IsolatedVerifier, _converse
-from filigrana.provenance.isolation.wire import Config
+from filigrana.provenance.isolation.wire import Config, finding_in, finding_out
 from filigrana.provenance.manifest import definition
-from filigrana.provenance.media import encode_picture
+from filigrana.provenance.media import encode_picture, open_media
 from filigrana.provenance.records import AssetRecord, LogEvidence, PreviewImage, RevokedKey, StoredManifest
 from filigrana.provenance.signers import FileSigner
 from filigrana.provenance.signing import sign_file
 from filigrana.provenance.verify import Verifier
+from filigrana.provenance.words import words
 from filigrana.tests.doubles import scene
 from filigrana.tests.serving import engine
 from filigrana.tests.signing_kit import statement
@@ -98,7 +103,9 @@ def test_a_child_that_does_not_read_the_answer_is_not_waited_for() -> None:
         theirs.sendall(len(body).to_bytes(4, "big") + body)
         started = time.monotonic()
         with pytest.raises(TimeoutError):
-            _converse(ours.fileno(), [Liar(None, preview=PreviewImage("image/jpeg", bytes(8 << 20), 1, 1))], started + 0.5)
+            _converse(
+                ours.fileno(), [Liar(None, preview=PreviewImage("image/jpeg", bytes(8 << 20), 1, 1))], started + 0.5
+            )
         assert time.monotonic() - started < 10
 
 
@@ -204,9 +211,156 @@ def test_a_catalog_cannot_lend_a_signer_s_name_to_any_file(installation: Install
     assert any("another content" in e.detail for e in finding.evidence)
 
 
-def test_released_bytes_without_a_proof_in_the_log_are_not_recovered(installation: Installation, tmp_path: Path) -> None:
+def test_released_bytes_without_a_proof_in_the_log_are_not_recovered(
+    installation: Installation, tmp_path: Path
+) -> None:
     """A row slipped into a catalog would make its file a released one."""
     released = sealed(engine(installation), picture(tmp_path, 1))
     record, _ = kept(installation, released.asset_id)
     unproven = LogEvidence(False, 1, 2, "not proven")
     assert asked_of(installation, Liar(record, log=unproven)).verify(picture(tmp_path, 9)).finding == "contradicted"
+
+
+def test_the_picture_to_compare_with_is_a_catalog_s_word(installation: Installation, tmp_path: Path) -> None:
+    """The manifest and the mark are the original's, the preview is of the changed copy: the answer must not say more
+    than that this catalog says so."""
+    released = sealed(engine(installation), picture(tmp_path, 1))
+    record, manifest = kept(installation, released.asset_id)
+    own = installation.resolvers()[0].preview(released.asset_id)
+    liar = Liar(record, manifest, own)
+    liar.by_binding = lambda _alg, _value: record  # type: ignore[method-assign]
+    liar.by_sha256 = lambda _digest: None  # type: ignore[method-assign, assignment]
+    finding = asked_of(installation, liar).verify(stripped(released.file, tmp_path / "copy.png"))
+    assert finding.finding == "recovered"
+    assert any("the word of the catalog at liar.example" in e.detail for e in finding.evidence)
+    assert any("liar.example" in line for line in finding.telling().not_conclude)
+
+
+# ── copies that show something else than what is compared ────────────────────────────────────────────────────────
+def stripped(file: Path, target: Path, alpha: np.ndarray | None = None) -> Path:
+    with Image.open(file) as opened:
+        rgb = np.asarray(opened.convert("RGB"))
+    Image.fromarray(rgb if alpha is None else np.dstack([rgb, alpha])).save(target)
+    return target
+
+
+def test_transparency_hides_nothing_from_the_comparison(installation: Installation, tmp_path: Path) -> None:
+    """Every pixel of the original under a mask that hides a part, or draws another picture: what one sees is not what
+    was compared."""
+    released = sealed(engine(installation), picture(tmp_path, 1))
+    alpha = np.full((released_size(released.file)), 255, np.uint8)
+    alpha[60:200, 60:260] = 0
+    finding = installation.verifier().verify(stripped(released.file, tmp_path / "copy.png", alpha))
+    assert finding.finding == "altered"
+    assert finding.regions
+
+
+def released_size(file: Path) -> tuple[int, int]:
+    with Image.open(file) as opened:
+        return opened.height, opened.width
+
+
+def test_a_transparent_original_is_still_recovered(installation: Installation, tmp_path: Path) -> None:
+    rgb = scene(4)
+    alpha = np.full(rgb.shape[:2], 255, np.uint8)
+    alpha[:100, :200] = 0
+    source = tmp_path / "logo.png"
+    Image.fromarray(np.dstack([rgb, alpha])).save(source)
+    released = sealed(engine(installation), source)
+    finding = installation.verifier().verify(stripped(released.file, tmp_path / "copy.png", alpha))
+    assert finding.finding == "recovered"
+    assert any("transparent in parts" in e.detail for e in finding.evidence)
+
+
+def clip(path: Path, *tracks: list[np.ndarray]) -> Path:
+    """Each of ``tracks`` as a picture track of its own."""
+    with av.open(str(path), "w") as container:
+        streams = []
+        for frames in tracks:
+            stream = container.add_stream("libx264", rate=12)
+            stream.height, stream.width = frames[0].shape[:2]
+            stream.pix_fmt, stream.options = "yuv420p", {"crf": "16"}
+            streams.append(stream)
+        for stream, frames in zip(streams, tracks, strict=True):
+            for number, rgb in enumerate(frames):
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+                frame.pts = number
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    return path
+
+
+def moving(seed: int, count: int = 36) -> list[np.ndarray]:
+    wide = scene(seed, 400, 320)
+    return [wide[:, n : n + 320] for n in range(count)]
+
+
+def test_a_second_picture_track_is_not_recovered(installation: Installation, tmp_path: Path) -> None:
+    """The original's track first, and another film behind it: many players show the other one."""
+    released = sealed(engine(installation), clip(tmp_path / "in.mp4", moving(1)))
+    frames = [f.rgb for f in open_media(released.file).frames()]
+    alone = installation.verifier().verify(clip(tmp_path / "alone.mp4", frames))
+    assert alone.finding == "recovered", "control"
+    assert any("between them" in line for line in alone.telling().not_conclude), "a clip is compared at some moments"
+    finding = installation.verifier().verify(clip(tmp_path / "two.mp4", frames, [scene(9, 320, 320)] * len(frames)))
+    assert finding.finding == "altered"
+    assert any("further tracks" in e.detail for e in finding.evidence)
+
+
+# ── answers that break whoever shows them ────────────────────────────────────────────────────────────────────────
+def told(**changes: Any) -> Finding:
+    return Finding("f.jpg", "intact", None, "none", None, (Evidence("metadata", "ok", "x"),), 0.1, **changes)
+
+
+def diamonds(steps: int) -> dict[str, Any]:
+    """Each step is made from both parts of the next: 2^steps ways lead to the last one."""
+    names = ["m0", *(f"{side}{n}" for n in range(1, steps) for side in "ab")]
+    nodes = [{"id": n, "title": n, "kind": "manifest", "state": "valid", "actions": [], "failures": []} for n in names]
+    edges = [
+        {"from": name, "to": f"{side}{number + 1}", "relationship": "parentOf"}
+        for number in range(steps - 1)
+        for name in (["m0"] if number == 0 else [f"a{number}", f"b{number}"])
+        for side in "ab"
+    ]
+    return {"nodes": nodes, "edges": edges, "truncated": False}
+
+
+def test_a_report_tells_each_part_of_a_history_once() -> None:
+    """Sixty manifests that share their parts would fill the memory of whoever asks for a report."""
+    page = report([told(history=diamonds(30))], [], words("en"))
+    assert len(page) < 200_000
+
+
+def test_a_report_is_written_whatever_a_file_is_called(tmp_path: Path) -> None:
+    """One file with a name in another encoding, and nothing is said of all the others in the folder."""
+    target = tmp_path / "report.html"
+    write_report(target, [replace(told(), file="bad\udcff.jpg")], [], "en")
+    assert "bad\ufffd.jpg" in target.read_text("utf-8")
+
+
+@pytest.mark.skipif(not available().whole, reason="this kernel cannot confine a process")
+def test_half_a_character_in_a_label_does_not_end_the_answer(tmp_path: Path) -> None:
+    """JSON in a label can spell what no page and no terminal can be sent: the service answered 500."""
+    path, chunks = tmp_path / "half.png", PngImagePlugin.PngInfo()
+    chunks.add_text("AIGC", '{"Label": "1", "ContentProducer": "\\ud800"}')
+    Image.fromarray(scene(3)).save(path, pnginfo=chunks)
+    with IsolatedVerifier(Config()) as isolated:
+        finding = isolated.verify(path)
+    assert any(e.technique == "label" for e in finding.evidence)
+    json.dumps(finding.as_dict(), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"signer": {"a": 1}}, {"made_by": []}, {"history": {"nodes": [{}], "edges": []}}, {"history": []}, {"record": "x"},
+        {"history": {"nodes": [], "edges": [{"from": 1}]}}, {"media": {"width": "1"}}, {"time": 5}, {"evidence": "x"},
+        {"regions": [{"left": "a", "top": 0, "right": 1, "bottom": 1}]},
+    ],
+)  # fmt: skip
+def test_a_finding_out_of_form_is_none(changes: dict[str, Any]) -> None:
+    """A reader that was taken over may answer anything: one odd field would end the check of a whole folder."""
+    good = finding_out(told())
+    assert finding_in(good, Path("f.jpg"), 0.1, None).finding == "intact", "control"
+    with pytest.raises(ValueError, match="no finding"):
+        finding_in(good | changes, Path("f.jpg"), 0.1, None)

@@ -309,8 +309,8 @@ def test_questions_out_of_form_end_the_conversation(question: dict[str, Any]) ->
 )  # fmt: skip
 def test_a_finding_out_of_form_is_none(change: dict[str, Any]) -> None:
     good: dict[str, Any] = {
-        "finding": "unmarked", "trust": "none", "match": None, "signer": None, "time": None, "made_by": None, "history": {},
-        "media": None, "record": None, "crjson": None, "asset_id": None, "evidence": [], "regions": [], "thumbnail": None,
+        "finding": "unmarked", "trust": "none", "match": None, "signer": None, "time": None, "made_by": None,
+        "history": {"nodes": [], "edges": [], "truncated": False}, "media": None, "record": None, "crjson": None, "asset_id": None, "evidence": [], "regions": [], "thumbnail": None,
     }  # fmt: skip
     assert finding_in(good, Path("x"), 0.0, None).finding == "unmarked"
     with pytest.raises(ValueError):

@@ -189,7 +189,7 @@ def child_questions(data: bytes) -> None:
 
 
 @target(lambda: [json.dumps({"finding": "unmarked", "trust": "none", "match": None, "signer": None, "time": None, "made_by": None,
-    "history": {}, "media": None, "record": None, "crjson": None, "asset_id": None, "regions": [], "thumbnail": None,
+    "history": {"nodes": [], "edges": [], "truncated": False}, "media": None, "record": None, "crjson": None, "asset_id": None, "regions": [], "thumbnail": None,
     "evidence": [{"technique": "x", "status": "ok", "detail": ""}]}).encode()])  # fmt: skip
 def child_findings(data: bytes) -> None:
     from filigrana.provenance.isolation.wire import finding_in

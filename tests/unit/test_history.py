@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from filigrana.provenance.credentials import Credentials
 from filigrana.provenance.foreign import ForeignLabels, from_xmp, parse_aigc
-from filigrana.provenance.history import MAX_NODES, Action, History, Node, generator_text, history_of
+from filigrana.provenance.history import MAX_NODES, Action, Edge, History, Node, generator_text, history_of
 from filigrana.provenance.madeby import made_by
+from filigrana.provenance.observed import Observed
 
 IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 
@@ -155,10 +157,61 @@ def test_credentials_that_do_not_hold_say_nothing() -> None:
 
 def test_an_editor_says_what_its_parent_was() -> None:
     parent = Node("m1", "t", "manifest", state="valid", actions=(Action("c2pa.created", source_type=IPTC + "trainedAlgorithmicMedia"),))
-    edited = Credentials("trusted", "c2pa", generator="Editor", history=History((Node("m0", "t", "manifest"), parent)))
-    told = made_by(edited, NONE)
+    told = made_by(edited_from(parent), NONE)
     assert told is not None
     assert told.kind == "ai"
+    assert not told.confirmed, "the editor is trusted, whoever signed its parent is not"
+    told = made_by(edited_from(replace(parent, state="trusted")), NONE)
+    assert told is not None
+    assert told.confirmed
+
+
+def edited_from(part: Node, relationship: str = "parentOf", **said: Any) -> Credentials:
+    """What a trusted editor made of ``part``."""
+    history = History((Node("m0", "t", "manifest", actions=said.pop("actions", ())), part), (Edge("m0", part.id, relationship),))
+    return Credentials("trusted", "c2pa", generator="Editor", history=history, **said)
+
+
+def made_of(source_type: str) -> tuple[Action, ...]:
+    return (Action("c2pa.created", source_type=IPTC + source_type),)
+
+
+def test_a_component_does_not_speak_for_the_whole() -> None:
+    """A photograph placed into something else would make it "captured by a camera"; and so confirmed."""
+    placed = Node("m1", "t", "manifest", state="trusted", actions=made_of("digitalCapture"))
+    told = made_by(edited_from(placed, "componentOf"), NONE)
+    assert told is not None
+    assert (told.kind, told.ai) == ("unknown", None)
+
+
+def test_a_step_with_ai_on_a_photograph_is_told() -> None:
+    """Created by a camera, then filled in by a model: the first step alone would say "camera", and AI False."""
+    steps = (*made_of("digitalCapture"), Action("c2pa.edited", source_type=IPTC + "compositeWithTrainedAlgorithmicMedia"))
+    told = made_by(Credentials("trusted", "c2pa", source_type=IPTC + "digitalCapture", history=History((Node("m0", "t", "manifest", actions=steps),))), NONE)
+    assert told is not None
+    assert (told.kind, told.ai, told.confirmed) == ("composite", True, True)
+
+
+def test_human_edits_do_not_wash_ai_out_of_the_parent() -> None:
+    parent = Node("m1", "t", "manifest", state="trusted", actions=made_of("trainedAlgorithmicMedia"))
+    told = made_by(edited_from(parent, source_type=IPTC + "humanEdits"), NONE)
+    assert told is not None
+    assert (told.kind, told.ai) == ("ai", True)
+
+
+def test_plain_labels_in_a_signed_file_are_not_confirmed_by_its_signature() -> None:
+    """An AI picture with a forged "digitalCapture" in its XMP, saved by an editor that signs and says nothing of it."""
+    told = made_by(Credentials("trusted", "c2pa", generator="Editor"), ForeignLabels(source_type=IPTC + "digitalCapture"))
+    assert told is not None
+    assert (told.kind, told.confirmed) == ("camera", False)
+
+
+def test_labels_of_a_stripped_copy_are_not_the_record_s_word() -> None:
+    """Whoever writes "made by AI" into a copy of a photograph would have the answer say so of the original."""
+    stored = Credentials("trusted", "c2pa", generator="Studio")
+    seen = Observed(Credentials("absent"), stored=stored, exact=True, foreign=ForeignLabels(aigc=(("Label", "1"),)))
+    assert seen.made_by is not None
+    assert (seen.made_by.kind, seen.made_by.ai) == ("unknown", None)
 
 
 @pytest.mark.parametrize(
