@@ -36,8 +36,16 @@ def _left_out(finding: Finding, said: Words) -> list[str]:
         return []
     record = finding.record or {}
     clip = ["say.left.clip"] if record.get("media") == "video" else []
+    # The mark of a sound track says whose it was, not what was laid over it.
+    clip += ["say.left.sound"] if any(e.technique == "sound" for e in finding.evidence) else []
     elsewhere = ["say.left.catalog"] if record.get("catalog") not in (None, OWN_CATALOG) else []
     return [said(key, catalog=record.get("catalog")) for key in clip + elsewhere]
+
+
+def _only_heard(finding: Finding) -> bool:
+    """Led back by its mark alone: of sound there is nothing that it could be compared with."""
+    sound = (finding.media or {}).get("kind") == "audio"
+    return finding.finding == "recovered" and sound and finding.match is None and not _released_bytes(finding)
 
 
 def _released_bytes(finding: Finding) -> bool:
@@ -46,9 +54,11 @@ def _released_bytes(finding: Finding) -> bool:
 
 def _variant(finding: Finding) -> str:
     """What a finding's usual words would say wrongly: a test key is no trusted source, a record whose signer nobody
-    knows confirms nothing, and a withdrawn key is not an unknown one."""
+    knows confirms nothing, sound that nobody compared is no copy yet, and a withdrawn key is not an unknown one."""
     if finding.finding == "verified" and finding.trust == "development":
         return "development"
+    if _only_heard(finding):
+        return "sound"
     if finding.finding == "recovered" and (finding.record or {}).get("trust", "none") == "none":
         return "unknown"
     return "revoked" if finding.finding == "intact" and _revoked(finding) else ""
@@ -139,7 +149,8 @@ def _sure(finding: Finding, said: Words) -> list[str]:
             if _released_bytes(finding):
                 return [said("say.sure.hash")]
             odds = (finding.record or {}).get("p_value")
-            return [said("say.sure.mark", odds=_odds(odds))] if isinstance(odds, float) and odds > 0 else []
+            key = "say.sure.mark.sound" if _only_heard(finding) else "say.sure.mark"
+            return [said(key, odds=_odds(odds))] if isinstance(odds, float) and odds > 0 else []
         case "altered" | "contradicted":
             return [said("say.sure.low")]
         case "unmarked" | "unreadable":

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from ...errors import ServiceError
+from .desk import ASKING
 from .problems import send_problem
 from .rating import Clients, Rate
 
@@ -86,7 +87,9 @@ class Guard:
         peer = (scope.get("client") or ("?",))[0]
         forwarded = [v.decode("latin-1") for k, v in headers if k == b"x-forwarded-for"]
         cost = self._cheap if scope["method"] in ("GET", "HEAD", "OPTIONS") else 1.0
-        wait = self._rate.take(self._clients.who(peer, forwarded), cost)
+        who = self._clients.who(peer, forwarded)
+        ASKING.set(who)
+        wait = self._rate.take(who, cost)
         if wait is not None:
             return ServiceError("too many requests", status=429, code="service.rate", retry_after=wait)
         declared = next((v for k, v in headers if k == b"content-length"), b"")

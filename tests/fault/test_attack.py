@@ -229,7 +229,7 @@ def test_the_picture_to_compare_with_is_a_catalog_s_word(installation: Installat
     own = installation.resolvers()[0].preview(released.asset_id)
     liar = Liar(record, manifest, own)
     liar.by_binding = lambda _alg, _value: record  # type: ignore[method-assign]
-    liar.by_sha256 = lambda _digest: None  # type: ignore[method-assign, assignment]
+    liar.by_sha256 = lambda digest: None  # type: ignore[method-assign, assignment]
     finding = asked_of(installation, liar).verify(stripped(released.file, tmp_path / "copy.png"))
     assert finding.finding == "recovered"
     assert any("the word of the catalog at liar.example" in e.detail for e in finding.evidence)
@@ -305,6 +305,27 @@ def test_a_second_picture_track_is_not_recovered(installation: Installation, tmp
     finding = installation.verifier().verify(clip(tmp_path / "two.mp4", frames, [scene(9, 320, 320)] * len(frames)))
     assert finding.finding == "altered"
     assert any("further tracks" in e.detail for e in finding.evidence)
+
+
+def test_a_sound_that_nobody_compared_is_not_called_a_copy(installation: Installation, tmp_path: Path) -> None:
+    """Half of it exchanged: the mark in the rest is beyond doubt, and the answer said "This is a copy of the original",
+    "the content was compared"."""
+    released = sealed(engine(installation), sound(tmp_path, 1))
+    forged = tmp_path / "forged.wav"
+    with wave.open(str(released.file), "rb") as made:
+        data, form = made.readframes(made.getnframes()), made.getparams()
+    with wave.open(str(sound(tmp_path, 9)), "rb") as other:
+        half = other.readframes(other.getnframes())[len(data) * 3 // 4 :]
+    with wave.open(str(forged), "wb") as out:
+        out.setparams(form)
+        out.writeframes(data[: len(data) - len(half)] + half)
+    finding = installation.verifier().verify(forged)
+    assert finding.finding == "recovered"
+    words_said = " ".join([*finding.telling().explanation, *finding.telling().conclude, finding.telling().meaning])
+    assert "is a copy of" not in words_said
+    assert "content was compared" not in words_said
+    assert "content compared is the same" not in words_said
+    assert any("exchanged" in line for line in finding.telling().not_conclude)
 
 
 # ── answers that break whoever shows them ────────────────────────────────────────────────────────────────────────

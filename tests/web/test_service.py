@@ -19,7 +19,7 @@ from PIL import Image
 from filigrana.errors import ServiceError
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import Release
-from filigrana.pipeline.web.desk import Desk
+from filigrana.pipeline.web.desk import ASKING, Desk
 from filigrana.pipeline.web.inspecting import HouseInspector
 from filigrana.pipeline.web.rating import MOST, Clients, Rate
 from filigrana.pipeline.web.service import plain, shown_name
@@ -367,6 +367,29 @@ def test_hostile_text_is_shown_and_not_obeyed() -> None:
     assert plain("a\u202eb\x1b[31m\u2028c\x00") == "a⟨202E⟩b⟨001B⟩[31m⟨2028⟩c⟨0000⟩"
     assert plain("x" * 400) == "x" * 300 + "…"
     assert shown_name("") == "file"
+
+
+def test_one_address_does_not_take_the_whole_desk() -> None:
+    """Files that take all the time that is allowed, as many as wait at once, and nobody else is served for hours."""
+    import asyncio
+
+    async def scenario() -> None:
+        desk, go = Desk(1, 15), threading.Event()
+        ASKING.set("192.0.2.1")
+        tasks = [asyncio.create_task(desk.do(lambda: go.wait(10))) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(ServiceError):
+            desk.check()
+        ASKING.set("192.0.2.2")
+        desk.check()
+        go.set()
+        await asyncio.gather(*tasks)
+        await asyncio.sleep(0.05)
+        ASKING.set("192.0.2.1")
+        desk.check()
+        desk.close()
+
+    asyncio.run(scenario())
 
 
 def test_a_desk_counts_work_also_when_its_asker_is_gone() -> None:
