@@ -147,9 +147,10 @@ def test_a_wrong_stamp_is_not_waited_for(house: House) -> None:
     def wrong(*_: Any) -> Any:
         raise TimestampError("no time-stamp authority gave a time-stamp", code="provenance.timestamp")
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(TimestampError):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Finisher, "sign", wrong)
-        house.engine().generate(REQUEST)
+        with pytest.raises(TimestampError):
+            house.engine().generate(REQUEST)
     assert house.types()[-1] == "failed"
     assert house.pending() == []
 
@@ -321,7 +322,7 @@ def test_four_at_once_release_it_once(house: House, authority: Authority) -> Non
             with_own = Installation(house.opened.settings)
             found.extend(stamp(stamping_parts(with_own)))
             with_own.close()
-        except BaseException as error:  # noqa: BLE001  looked at below
+        except BaseException as error:
             errors.append(error)
 
     threads = [Thread(target=run) for _ in range(4)]
@@ -348,6 +349,16 @@ def said_otherwise(path: Path) -> None:
     path.write_text(path.read_text().replace('"generated"', '"camera"'))
 
 
+def linked(kept: Path) -> None:
+    (kept / "encoded").rename(kept / "other")
+    (kept / "encoded").symlink_to("other")
+
+
+def piped(kept: Path) -> None:
+    (kept / "encoded").unlink()
+    os.mkfifo(kept / "encoded")
+
+
 TAMPERING: dict[str, tuple[Callable[[Path], Any], str]] = {
     "one bit of the file": (lambda kept: bit(kept / "encoded"), "release.pending.changed"),
     "another picture": (
@@ -355,14 +366,8 @@ TAMPERING: dict[str, tuple[Callable[[Path], Any], str]] = {
         "release.pending.changed",
     ),
     "the file is gone": (lambda kept: (kept / "encoded").unlink(), "release.pending.lost"),
-    "the file is a link": (
-        lambda kept: ((kept / "encoded").rename(kept / "e2"), (kept / "encoded").symlink_to("e2")),
-        "release.pending.lost",
-    ),
-    "the file is a pipe": (
-        lambda kept: ((kept / "encoded").unlink(), os.mkfifo(kept / "encoded")),
-        "release.pending.lost",
-    ),
+    "the file is a link": (linked, "release.pending.lost"),
+    "the file is a pipe": (piped, "release.pending.lost"),
     "the description says camera": (lambda kept: said_otherwise(kept / "pending.json"), "release.pending.changed"),
     "the description is empty": (lambda kept: (kept / "pending.json").write_text(""), "release.pending.changed"),
     "the description is gone": (lambda kept: (kept / "pending.json").unlink(), "release.pending.lost"),
@@ -491,14 +496,12 @@ def test_what_is_held_for_a_human_is_not_released_this_way(either: House, author
     with session(either.opened.log.engine) as rows:
         [row] = rows.query(Intent).all()
     for state in ("result", "failed", "released"):
-        with pytest.raises(ReleaseError) as caught:
-            with ledger._writing() as transaction:
-                ledger._advance(
-                    transaction, row.id, state, {"name": "x", "sampling": {}} if state == "result" else None
-                )
+        result = {"name": "x", "sampling": {}} if state == "result" else None
+        with pytest.raises(ReleaseError) as caught, ledger._writing() as transaction:
+            ledger._advance(transaction, row.id, state, result)
         assert caught.value.code == "release.state"
     # A row that says otherwise is held against the log, which has the last word.
-    held = [i for i, entry in either.opened.log.entries() if entry["type"] == "held"][0]
+    held = next(i for i, entry in either.opened.log.entries() if entry["type"] == "held")
     with session(either.opened.log.engine, write=True) as rows:
         changed = rows.get(Intent, row.id)
         assert changed is not None
@@ -552,7 +555,7 @@ def test_a_disk_that_is_full_fails_the_request(house: House, monkeypatch: pytest
         with pytest.MonkeyPatch.context() as patch:
             if call == "link":
                 patch.setattr(shutil, "copyfile", full)
-            patch.setattr(*((Path, "mkdir") if call == "mkdir" else (os, call)), full)
+            patch.setattr(Path if call == "mkdir" else os, call, full)
             return real_keep(*given)
 
     with monkeypatch.context() as patch:
