@@ -125,7 +125,9 @@ class Pipeline:
 
     def stamp_pending(self) -> list[Stamped]:
         """Finishes what waits for a time-stamp, and says what came of each: see :func:`.waiting.stamp`."""
-        return list(stamp(stamping_parts(self.installation)))
+        found = list(stamp(stamping_parts(self.installation)))
+        published_if_due(self.installation)
+        return found
 
     def verify(self, source: Path | str | bytes, *, at: dt.datetime | None = None) -> Finding:
         """The finding for a file or its bytes, with this installation's trust and catalog. ``at``: as of that time."""

@@ -68,7 +68,10 @@ def _waiting(row: Intent | None) -> Waiting | None:
     held = (row.result or {}).get("held") if row is not None and row.state in ("held", "result") else None
     if row is None or row.asset_id is None or not isinstance(held, dict) or held.get("code") != WAITING:
         return None
-    return Waiting(row.id, AssetId(row.asset_id), int(held["log_index"]), str(held["pending"]))
+    index, pending = held.get("log_index"), held.get("pending")
+    if not isinstance(index, int) or not isinstance(pending, str):
+        return None
+    return Waiting(row.id, AssetId(row.asset_id), index, pending)
 
 
 class Ledger:

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from .installation import Installation
 
 AT_ONCE = 3
-"""How many a request takes up before its own work."""
+"""How many a request takes up before its own work …"""
+_LOOKS = 30
+"""… of so many that it looks at: those of another policy cost little, and are not for it."""
 PAUSE = 60.0
 """Seconds after a vain attempt in which requests do not try again; `keys stamp-pending` always does."""
 _TRIED = ".tried"
@@ -90,12 +92,13 @@ def _may_wait(parts: Parts, intent: UUID) -> bool:
 
 def stamp(parts: Parts, *, limit: int | None = None, refuse_changed_policy: bool = True) -> Iterator[Stamped]:
     """Finishes what waits, the oldest first, until the authorities are found to be still out of reach. ``limit``: how
-    many are tried. ``refuse_changed_policy``: False lets those wait on that another version of the policy decided."""
+    many are tried, of the first few. ``refuse_changed_policy``: False lets those wait on that another version of the
+    policy decided."""
     parts.staging.recover(parts.ledger, parts.store)
     finisher: Finisher | None = None
     down: Stamped | None = None
     tried = 0
-    for item in parts.ledger.waiting():
+    for item in parts.ledger.waiting()[: None if limit is None else _LOOKS]:
         if down is not None:
             yield Stamped(item.intent, item.asset_id, "waiting", code=down.code, detail=down.detail)
             continue
@@ -116,7 +119,9 @@ def stamp_quietly(parts: Parts) -> None:
     """The same before another request, which it never fails and seldom delays."""
     folder = parts.staging.pending
     try:
-        if not folder.is_dir() or not any(not one.name.startswith(".") for one in folder.iterdir()):
+        if not parts.pack.holds_for_timestamps or not folder.is_dir():
+            return
+        if not any(not one.name.startswith(".") for one in folder.iterdir()):
             return
         tried = folder / _TRIED
         if tried.exists() and abs(time.time() - tried.stat().st_mtime) < PAUSE:

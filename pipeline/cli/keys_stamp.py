@@ -17,11 +17,13 @@ def stamp_pending(json_: JSON = False) -> None:
 
     Exit codes: 0 nothing waits any more, 5 something does, or was refused.
     """
+    from ..publishing import published_if_due
     from ..waiting import stamp, stamping_parts
     from .output import emit_json, out
 
     with reading() as opened:
         found = list(stamp(stamping_parts(opened)))
+        published_if_due(opened)
     released = [item for item in found if item.status == "released"]
     if json_:
         told = [
