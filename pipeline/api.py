@@ -23,6 +23,7 @@ from .publishing import published_if_due
 from .request import GenerateRequest, Outcome, Progress, SealRequest, no_progress
 from .settings import Settings, load_settings
 from .staging import Recovered
+from .waiting import Stamped, stamp, stamp_quietly, stamping_parts
 
 
 def mime_for(path: Path | str) -> str:
@@ -107,6 +108,7 @@ class Pipeline:
 
     def generate(self, prompt: str, *, progress: Progress = no_progress, **options: Any) -> Outcome:
         """From a prompt to a Release, a Refusal or a Held. ``options``: the fields of GenerateRequest."""
+        stamp_quietly(self.engine.parts)
         outcome = self.engine.generate(_request(GenerateRequest, prompt=prompt, **options), progress)
         published_if_due(self.installation)
         return outcome
@@ -116,9 +118,16 @@ class Pipeline:
     ) -> Outcome:
         """Seals a finished file: judged, marked, signed, recorded, released. It is never called AI unless it is."""
         request = _request(SealRequest, path=Path(path), source_type=source_type, **options)
+        stamp_quietly(self.engine.parts)
         outcome = self.engine.seal(request, progress)
         published_if_due(self.installation)
         return outcome
+
+    def stamp_pending(self) -> list[Stamped]:
+        """Finishes what waits for a time-stamp, and says what came of each: see :func:`.waiting.stamp`."""
+        found = list(stamp(stamping_parts(self.installation)))
+        published_if_due(self.installation)
+        return found
 
     def verify(self, source: Path | str | bytes, *, at: dt.datetime | None = None) -> Finding:
         """The finding for a file or its bytes, with this installation's trust and catalog. ``at``: as of that time."""

@@ -30,7 +30,7 @@ def run_demo(folder: Path, prompt: str, photo: bytes) -> int:
             outcome = pipeline.generate(prompt, seed=7, progress=tell)
         if not isinstance(outcome, Release):
             out.print(f"[red]not released[/red]: {outcome.code}")
-            for reason in outcome.decision.reasons:
+            for reason in outcome.reasons:
                 out.print(f"  {escape(reason)}")
             return 1
         original = folder / "picture.png"

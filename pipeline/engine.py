@@ -1,10 +1,10 @@
-"""The engine: the stages of a request in their order. The only file that knows the order.
+"""The engine: the stages of a request in their order. This file and `releasing` know the order.
 
 ::
 
-    open intent ─ judge prompt ─ generate ─ judge output ─ encode (label, mark) ─ sign ─ read back
-                       │                        │                                          │
-                       └─> Refusal / Held       └─> Refusal / Held   record result ─ release ─ checkpoint ─ publish
+    open intent ─ judge prompt ─ generate ─ judge output ─ encode (label, mark) ─ `releasing`
+                       │                        │                                    │
+                       └─> Refusal / Held       └─> Refusal / Held                   └─> Held (`waiting`)
 
 An exception, a time-out or a refusal at any stage ends the request in the log and releases nothing. A file appears
 under its public name only after the commit of its release; a process that dies in between is finished by `recover`.
@@ -13,25 +13,23 @@ under its public name only after the commit of its release; a process that dies 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from ..errors import FiligranaError, GenerationError
-from ..provenance.catalog import AssetRecord, PreviewImage
-from ..provenance.identity import AssetId
+from ..errors import FiligranaError, GenerationError, TimestampError
 from ..provenance.manifest import Statement
 from ..provenance.media import WRITTEN_AS, Frame, kind_of_mime, open_media
-from ..provenance.preview import Preview
 from ..provenance.record import redacted
+from ..provenance.stamping import DOWN
 from ..safety.decision import Decision, Verdict
 from ..safety.judge import check_text
-from .account import facts, outcome
+from .account import facts
 from .energy import Energy, EnergyMeter
-from .finish import Finished, Material
+from .finish import Material
 from .generators.base import Sampling
 from .ledger import OpenIntent, new_intent_id
 from .making import (
@@ -46,11 +44,11 @@ from .making import (
     taken,
 )
 from .parts import Parts, version
+from .releasing import Ready, maybe_released, release, ticking
 from .replay import pixel_digest
 from .request import (
     GenerateRequest,
     Held,
-    LogRef,
     Outcome,
     Progress,
     Refusal,
@@ -59,8 +57,8 @@ from .request import (
     no_progress,
 )
 from .run import Run, StageError
-from .staging import FINISHED, Recovered
-from .store import beside
+from .staging import Recovered
+from .waiting import hold
 
 
 class Engine:
@@ -240,9 +238,10 @@ class Engine:
     ) -> Iterator[tuple[OpenIntent, Path]]:
         """Opens the intent, and ends it in the log whatever happens inside. The folder comes first: a request that
         died with no folder of its own would look like another machine's."""
-        ledger, identity = self.parts.ledger, new_intent_id()
+        parts, identity = self.parts, new_intent_id()
+        ledger = parts.ledger
         ledger.log.check_guard()  # without it nothing can be released: said before any work is done
-        with self.parts.staging.open(identity, keep=lambda: self._released(identity)) as work:
+        with parts.staging.open(identity, keep=lambda: maybe_released(parts, identity)) as work:
             intent = run.stage(
                 "open intent",
                 lambda: ledger.open(kind, asked, texts=texts, subject=subject, intent_id=identity),
@@ -258,19 +257,12 @@ class Engine:
                 self._fail(identity, failure)
                 raise failure from error
 
-    def _released(self, intent: UUID) -> bool:
-        """Whether the release stands in the log. Where that cannot be read, it may: nothing is thrown away then."""
-        try:
-            return self.parts.ledger.state(intent) == "released"
-        except Exception:  # noqa: BLE001  recovery looks again
-            return True
-
     def _fail(self, intent: UUID, error: BaseException) -> None:
         """Ends the request as failed (or abandoned, for Ctrl-C). A release that was committed stays."""
         code = error.code if isinstance(error, FiligranaError) else "engine.interrupted"
         state = "failed" if isinstance(error, Exception) else "abandoned"
         try:
-            if self.parts.ledger.state(intent) in ("open", "result"):
+            if self.parts.ledger.is_unfinished(intent):
                 self.parts.ledger.close(intent, state, code=code)
         except Exception as second:  # noqa: BLE001  the first error is the one to show
             # The log itself is out of reach: recovery writes the end later.
@@ -301,99 +293,17 @@ class Engine:
         energy: Energy,
         replayable: dict[str, Any],
         known: dict[str, Any],
-    ) -> Release:
+    ) -> Release | Held:
         parts = self.parts
         finisher = parts.finisher()
-
-        def tick(stage: str) -> Callable[[int], None]:
-            return lambda count: run.progress(stage, count, 0)
-
-        encoded = run.stage("encode", lambda: finisher.encode(material, statement, work, tick("encode")))
-        stated = replace(statement, bindings=encoded.bindings)
-        store = run.stage("sign", lambda: finisher.sign(encoded.path, stated, material, work / FINISHED))
-        encoded.path.unlink(missing_ok=True)
-        done = run.stage("read back", lambda: finisher.read_back(work / FINISHED, store, stated, tick("read back")))
-        name = parts.store.name(intent.asset_id, statement.mime)
-        bindings = list(encoded.bindings)
-        claims = {
-            "asset_id": str(intent.asset_id),
-            "sha256": done.sha256,
-            "bytes": done.size,
-            "mime": statement.mime,
-            "source_type": statement.source_type,
-            "manifest": done.credentials.label,
-            "bindings": [list(pair) for pair in bindings],
-        }
-        run.stage(
-            "record",
-            lambda: parts.ledger.result(
-                intent.id,
-                {"name": name, "sampling": replayable},
-                claims
-                | {
-                    "energy": energy.as_dict(),
-                    "signer": done.credentials.signer,
-                    "timestamp": done.credentials.time,
-                    "pixels": replayable.get("pixel_digest"),
-                },
-            ),
-            timed=False,
-        )
-        index = run.stage(
-            "release",
-            lambda: parts.ledger.release(
-                intent.id,
-                lambda at: _record(intent, done, statement, at, name),
-                manifests={done.credentials.label or "": done.store},
-                bindings=bindings,
-                preview=_preview_row(done.preview),
-                entry=claims,
-                account=(known, claims | outcome(done, parts.clock())),
-            ),
-            timed=False,
-        )
-        # Before anything is public: a log that does not agree with its last checkpoint says so here.
-        checkpoint = run.stage("checkpoint", parts.ledger.log.checkpoint, timed=False)
-        if done.sidecar is not None:
-            sidecar = done.sidecar
-            run.stage("publish", lambda: parts.store.publish(sidecar, beside(name)), timed=False)
-        run.stage("publish", lambda: parts.store.publish(done.path, name), timed=False)
-        return Release(
-            file=parts.store.path(name),
-            asset_id=intent.asset_id,
-            media=done.info.kind,
-            mime=statement.mime,
-            sha256=done.sha256,
-            prompt_decision=prompt_decision,
-            decision=decision,
-            energy=energy,
-            stages=run.stages,
-            log=LogRef(index, checkpoint),
-            signer=done.credentials.signer or "",
-            timestamp=done.credentials.time,
-            trust=done.credentials.trust,
-            watermark_score=None if done.detection is None else done.detection.score,
-            sidecar=None if done.sidecar is None else parts.store.path(beside(name)),
-            details={key: value for key, value in replayable.items() if key in ("seed", "steps", "width", "height")},
-        )
-
-
-def _record(intent: OpenIntent, done: Finished, statement: Statement, index: int, name: str) -> AssetRecord:
-    return AssetRecord(
-        asset_id=AssetId(intent.asset_id.value),
-        media=done.info.kind,
-        mime=statement.mime,
-        sha256=bytes.fromhex(done.sha256),
-        byte_count=done.size,
-        source_type=statement.source_type,
-        width=done.info.width or None,
-        height=done.info.height or None,
-        duration=done.info.duration,
-        intent_id=intent.id,
-        log_index=index,
-        public_name=name,
-    )
-
-
-def _preview_row(preview: Preview | None) -> PreviewImage | None:
-    return None if preview is None else PreviewImage("image/jpeg", preview.data, preview.width, preview.height)
+        encoded = run.stage("encode", lambda: finisher.encode(material, statement, work, ticking(run, "encode")))
+        ready = Ready(
+            intent, replace(statement, bindings=encoded.bindings), encoded.path, material.source, material.components,
+            prompt_decision, decision, energy, replayable, known,
+        )  # fmt: skip
+        try:
+            return release(parts, run, finisher, ready, work)
+        except TimestampError as error:
+            if error.code != DOWN or not parts.pack.holds_for_timestamps:
+                raise
+            return hold(parts, run, ready)

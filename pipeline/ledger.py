@@ -2,7 +2,8 @@
 
 A request's state only moves forward: open -> result -> released, or from open or result to refused, held, failed or
 abandoned. `_advance` refuses any other move, so that a stage that comes back after its time-out, or a second process,
-can release nothing.
+can release nothing. What is held for a time-stamp, and for nothing else, may go on from there: to result (again, if a
+process died in between), and so to released, or to failed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ..provenance.log.sequencer import AuditLog, LogTransaction
 from ..provenance.record import note_digest, signed_record
 from ..provenance.tables import Intent
 from ..provenance.vault import Vault
+from .request import WAITING
 
 _FROM = {
     "result": ("open",),
@@ -35,6 +37,8 @@ _FROM = {
     "failed": ("open", "result"),
     "abandoned": ("open", "result"),
 }
+_FROM_WAITING = ("result", "failed")
+"""What may become of a request that waits for a time-stamp, besides its release from `result`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,27 @@ class OpenIntent:
     @property
     def prompt_commitment(self) -> str | None:
         return self.commitments.get("prompt")
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A request that waits for its time-stamp. ``log_index``: of the entry that says so; ``pending``: the digest of the
+    description that its files are held against."""
+
+    intent: UUID
+    asset_id: AssetId
+    log_index: int
+    pending: str
+
+
+def _waiting(row: Intent | None) -> Waiting | None:
+    held = (row.result or {}).get("held") if row is not None and row.state in ("held", "result") else None
+    if row is None or row.asset_id is None or not isinstance(held, dict) or held.get("code") != WAITING:
+        return None
+    index, pending = held.get("log_index"), held.get("pending")
+    if not isinstance(index, int) or not isinstance(pending, str):
+        return None
+    return Waiting(row.id, AssetId(row.asset_id), index, pending)
 
 
 class Ledger:
@@ -103,6 +128,15 @@ class Ledger:
         with _no_duplicates(), self._writing() as transaction:
             self._advance(transaction, intent, state, None)
             transaction.append(self._entry(state, intent, **details))
+
+    def hold(self, intent: UUID, pending: str, **details: Any) -> int:
+        """Ends a request for now: it is finished but for its time-stamp. ``pending``: the digest of what is kept for
+        it. Returns the entry's index."""
+        with _no_duplicates(), self._writing() as transaction:
+            row = self._advance(transaction, intent, "held", None)
+            index = transaction.append(self._entry("held", intent, code=WAITING, pending=pending, **details))
+            row.result = {"held": {"code": WAITING, "pending": pending, "log_index": index}}
+        return index
 
     def result(self, intent: UUID, result: dict[str, Any], entry: dict[str, Any]) -> None:
         """What was made and read back. ``result``: for recovery and replay; ``entry``: for the log."""
@@ -170,21 +204,44 @@ class Ledger:
             return opened.get(Intent, intent)
 
     def unfinished(self) -> list[UUID]:
-        """Requests of this installation that neither ended nor were released."""
-        with _reported("log.read"), session(self.log.engine) as opened:
-            rows = opened.execute(select(Intent.id, Intent.request).where(Intent.state.in_(("open", "result"))))
-            return [identity for identity, request in rows if request.get("node") == self.node]
+        """Requests of this installation that neither ended nor were released, nor wait for a time-stamp."""
+        return [row.id for row in self._mine("open", "result") if _waiting(row) is None]
 
-    def _advance(self, transaction: LogTransaction, intent: UUID, state: str, result: dict[str, Any] | None) -> None:
+    def is_unfinished(self, intent: UUID) -> bool:
+        row = self.row(intent)
+        return row is not None and row.state in ("open", "result") and _waiting(row) is None
+
+    def waiting(self) -> list[Waiting]:
+        """Requests of this installation that wait for a time-stamp, the oldest first."""
+        return [found for row in self._mine("held", "result") if (found := _waiting(row)) is not None]
+
+    def waits(self, intent: UUID) -> Waiting | None:
+        """Whether this one does. A request that is held for a human does not."""
+        return _waiting(self.row(intent))
+
+    def texts_kept(self, intent: UUID) -> bool:
+        """Whether the request's texts were neither erased nor deleted after their time."""
+        with _reported("log.read"), session(self.log.engine) as opened:
+            return bool(Vault(opened).texts_of_intent(intent))
+
+    def _mine(self, *states: str) -> list[Intent]:
+        with _reported("log.read"), session(self.log.engine) as opened:
+            rows = opened.scalars(select(Intent).where(Intent.state.in_(states)).order_by(Intent.created_at))
+            return [row for row in rows if row.request.get("node") == self.node]
+
+    def _advance(self, transaction: LogTransaction, intent: UUID, state: str, result: dict[str, Any] | None) -> Intent:
         row = transaction.session.get(Intent, intent, with_for_update=True)
         if row is None:
             raise ReleaseError("there is no such request", code="release.unknown")
-        if row.state not in _FROM[state]:
+        waits = _waiting(row) is not None
+        allowed = state in _FROM_WAITING if waits and state != "released" else row.state in _FROM[state]
+        if not allowed:
             raise ReleaseError(f"a request that is {row.state} cannot become {state}", code="release.state")
+        if result is not None:
+            row.result = {**result, "held": (row.result or {})["held"]} if waits else result
         row.state = state
         row.updated_at = self._clock()
-        if result is not None:
-            row.result = result
+        return row
 
     def _entry(self, type_: str, intent: UUID, **fields: Any) -> dict[str, Any]:
         return {"type": type_, "time": self._time(), "intent": str(intent), **fields}

@@ -18,6 +18,8 @@ Progress = Callable[[str, int, int], None]
 """Called as (stage, done, total) from the thread that works; total 0 means: not known."""
 
 MAX_SEED = (1 << 63) - 1
+WAITING = "timestamp.waiting"
+"""The code of work that is finished but for its time-stamp: see :mod:`.waiting`."""
 
 
 def no_progress(stage: str, done: int, total: int) -> None:
@@ -138,13 +140,17 @@ class Refusal:
     def code(self) -> str:
         return self.decision.code
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        return self.decision.reasons
+
     def as_dict(self) -> dict[str, Any]:
         rewrite = self.decision.rewrite
         return {
             "released": False,
             "verdict": self.decision.verdict.word,
-            "code": self.decision.code,
-            "reasons": list(self.decision.reasons),
+            "code": self.code,
+            "reasons": list(self.reasons),
             "rewrite": None if rewrite is None else {"prompt": rewrite.prompt, "digest": rewrite.digest},
             "policy": _policy(self.decision),
             "request": self.intent,
@@ -153,7 +159,17 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Held(Refusal):
-    """Not released: it waits for a human."""
+    """Not released: it waits for a human, or, where ``waits_for`` is set, allowed as it is, for a time-stamp."""
+
+    waits_for: tuple[str, ...] = ()
+
+    @property
+    def code(self) -> str:
+        return WAITING if self.waits_for else super().code
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        return self.waits_for or super().reasons
 
 
 Outcome = Release | Refusal | Held

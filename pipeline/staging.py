@@ -2,6 +2,7 @@
 
 The lock goes with the process, however it dies; a folder whose lock is free belongs to nobody any more, and
 `recover` ends its request: a released file whose publishing was cut short is published, everything else is removed.
+What waits for a time-stamp lies in a second folder, ``pending``, and stays there for as long as its request waits.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from .store import AssetStore, beside
 _LOCK = "lock"
 _GATE = ".gate"
 FINISHED = "finished"
+MAKING = ".new-"
+"""What the name of a folder in ``pending`` begins with until it is whole."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +39,25 @@ class Recovered:
 class Staging:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.pending = folder.parent / "pending"
 
     @contextmanager
     def open(self, intent: UUID, *, keep: Callable[[], bool] = lambda: False) -> Iterator[Path]:
         """A fresh folder for this request, removed at the end, unless it ends in an error and ``keep`` says that it
-        holds what `recover` needs."""
-        work = self.folder / str(intent)
+        holds what `recover` needs. Raises ReleaseError, with ``release.busy`` where somebody works on it."""
+        work, made = self.folder / str(intent), False
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             with self._gate():
                 work.mkdir(mode=0o700)
+                made = True
                 lock = os.open(work / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            shutil.rmtree(work, ignore_errors=True)
+            if made:
+                shutil.rmtree(work, ignore_errors=True)
+            elif work.is_dir():
+                raise ReleaseError("somebody works on this request at this moment", code="release.busy") from error
             raise ReleaseError(
                 f"there is no room to work in: {error.strerror}",
                 code="release.staging",
@@ -106,7 +114,27 @@ class Staging:
             for i in ledger.unfinished()
             if i not in alive and not (self.folder / str(i)).exists() and _abandon(ledger, i)
         ]
+        self._forget_pending(ledger)
         return Recovered(tuple(published), tuple(abandoned))
+
+    def _forget_pending(self, ledger: Ledger) -> None:
+        """Removes what lies in ``pending`` for a request that does not wait (any more): the hold was never committed,
+        or it has ended. A folder of another database, whose request is not known here, is left alone."""
+        try:
+            found = sorted(self.pending.iterdir())
+        except OSError:
+            return
+        for kept in found:
+            try:
+                intent = UUID(kept.name.removeprefix(MAKING))
+            except ValueError:
+                continue
+            # In this order: whoever works on it has a folder here until what it does is committed.
+            if (self.folder / str(intent)).exists():
+                continue
+            row = ledger.row(intent)
+            if row is not None and (kept.name.startswith(MAKING) or ledger.waits(intent) is None):
+                shutil.rmtree(kept, ignore_errors=True)
 
 
 def _try_lock(work: Path) -> int | None:
@@ -138,12 +166,12 @@ def _finish(ledger: Ledger, store: AssetStore, work: Path, intent: UUID) -> str 
 
 
 def _abandon(ledger: Ledger, intent: UUID) -> bool:
-    if ledger.state(intent) not in ("open", "result"):
+    if not ledger.is_unfinished(intent):
         return False
     try:
         ledger.close(intent, "abandoned", code="engine.interrupted")
     except FiligranaError:
-        if ledger.state(intent) in ("open", "result"):
+        if ledger.is_unfinished(intent):
             raise
         return False  # another process was quicker
     return True

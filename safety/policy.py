@@ -111,6 +111,7 @@ class _Document(_Strict):
     max_prompt_chars: Annotated[int, Field(ge=1, le=20_000)] = 4_000
     requires: Requires
     unjudged_sound: Literal["allow", "review", "block"] = "review"
+    timestamps: Literal["refuse", "hold"] = "refuse"
     retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     lists: dict[str, list[str]] = {}
     rules: Annotated[list[Rule], Field(min_length=1)]
@@ -150,6 +151,11 @@ class Pack:
     @property
     def requires(self) -> Requires:
         return self.document.requires
+
+    @property
+    def holds_for_timestamps(self) -> bool:
+        """Whether finished work waits, unreleased, while no time-stamp authority can be reached; else it is lost."""
+        return self.document.timestamps == "hold"
 
     @cached_property
     def lexicon(self) -> Lexicon:

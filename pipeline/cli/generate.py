@@ -42,7 +42,7 @@ def generate(
 ) -> None:
     """From a prompt to a released, signed, marked and logged picture.
 
-    Exit codes: 0 released, 10 blocked, 11 held for a human, 12 a rewrite is offered, 1 error.
+    Exit codes: 0 released, 10 blocked, 11 held (for a human, or a time-stamp), 12 a rewrite is offered, 1 error.
     """
     from .state import read_text
 
@@ -84,7 +84,7 @@ def seal(
 ) -> None:
     """Seals a finished file: judged, marked, signed, logged, released. Existing credentials are kept.
 
-    Exit codes: 0 released, 10 blocked, 11 held for a human, 1 error.
+    Exit codes: 0 released, 10 blocked, 11 held (for a human, or a time-stamp), 1 error.
     """
     from ...provenance.manifest import Edit
     from ..api import mime_for
@@ -147,7 +147,7 @@ def _exported(outcome: Outcome, target: Path) -> Outcome:
 
 def _report(outcome: Outcome, json_: bool) -> int:
     from ...safety.decision import Verdict
-    from ..request import Release
+    from ..request import WAITING, Held, Release
     from .output import emit_json, err, show_release
 
     if json_:
@@ -156,15 +156,15 @@ def _report(outcome: Outcome, json_: bool) -> int:
         if not json_:
             show_release(outcome)
         return 0
-    verdict = outcome.decision.verdict
+    verdict = Verdict.REVIEW if isinstance(outcome, Held) else outcome.decision.verdict
     if not json_:
         word = {
             Verdict.BLOCK: "blocked",
-            Verdict.REVIEW: "held for a human",
+            Verdict.REVIEW: "held for a time-stamp" if outcome.code == WAITING else "held for a human",
             Verdict.REWRITE: "a rewrite is offered",
         }
         err.print(f"[red]{word[verdict]}[/red] [dim]({outcome.code})[/dim]")
-        for reason in outcome.decision.reasons:
+        for reason in outcome.reasons:
             err.print(f"  {escape(reason)}")
         if outcome.decision.rewrite is not None:
             rewrite = outcome.decision.rewrite

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from . import keys_change, keys_recall
+from . import keys_change, keys_recall, keys_stamp
 from .state import installation
 
 app = typer.Typer(no_args_is_help=True, help="The signing keys of this installation.")
@@ -16,6 +16,7 @@ app.command("import")(keys_change.import_)
 app.command("lint")(keys_change.lint)
 app.command("revoke")(keys_recall.revoke)
 app.command("recall")(keys_recall.recall)
+app.command("stamp-pending")(keys_stamp.stamp_pending)
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 
 

@@ -71,6 +71,7 @@ def doctor(json_: JSON = False) -> None:
         check("publishing", lambda: opened.publishing.summary())
         check("policy", lambda: f"{opened.pack.ref.id} {opened.pack.ref.version}")
         check("time-stamps", lambda: _stamp(opened))
+        check("waiting for one", lambda: f"{len(opened.ledger.waiting())} requests (`filigrana keys stamp-pending`)")
         check("reading files", lambda: _confined(opened))
         check("trust lists", lambda: _lists(opened))
         check("generator", lambda: _generator(used))

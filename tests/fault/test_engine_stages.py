@@ -662,6 +662,7 @@ def test_the_first_error_is_shown_when_the_log_cannot_be_written_either(
 
     with monkeypatch.context() as patched:
         patched.setattr(Ledger, "state", broken)
+        patched.setattr(Ledger, "row", broken)
         with pytest.raises(FiligranaError) as caught:
             engine.generate(REQUEST)
     assert caught.value.code == "engine.generate"

@@ -130,9 +130,9 @@ for line in sys.stdin:
 class Mother:
     """The process that forks. ``start`` and ``end`` apart: for a test that does something meanwhile."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = PROGRAM) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._line() == "ready"
 
