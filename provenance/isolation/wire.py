@@ -261,7 +261,7 @@ def _check_form(value: dict[str, Any]) -> None:
         _must(all(isinstance(region[side], int | float) for side in ("left", "top", "right", "bottom")))
     for name in ("width", "height", "bytes", "duration"):
         _must(isinstance((value["media"] or {}).get(name), int | float | None))
-    nodes, edges = value["history"]["nodes"], value["history"]["edges"]
+    nodes, edges = (value["history"].get(name, []) for name in ("nodes", "edges"))
     _must(isinstance(nodes, list) and isinstance(edges, list))
     for items, form in ((nodes, _NODE), (edges, _EDGE)):
         _must(all(isinstance(item[name], kind) for item in items for name, kind in form.items()))
