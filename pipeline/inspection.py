@@ -50,14 +50,15 @@ class Inspector:
         self._isolated = IsolatedVerifier(config, bounds, workers or settings.verify_workers)
         self._isolated.start()  # loads while the catalog is opened
 
-    def verify(self, source: Source, asked: Asked | None = None) -> Finding:
-        """The finding for a file or its bytes. A manifest store beside the file (`clip.c2pa`) is taken along."""
+    def verify(self, source: Source, asked: Asked | None = None, *, seconds: float | None = None) -> Finding:
+        """The finding for a file or its bytes. A manifest store beside the file (`clip.c2pa`) is taken along.
+        ``seconds``: less time than `verify_seconds`."""
         asked = asked or Asked()
         with ExitStack() as stack:
             path = Path(source) if not isinstance(source, bytes) else _spooled(source, stack)
             if asked.sidecar is None and (beside := sidecar_of(path)) is not None:
                 asked = replace(asked, sidecar=beside, found_beside=True)
-            return self._isolated.verify(path, asked, self._resolvers())
+            return self._isolated.verify(path, asked, self._resolvers(), seconds=seconds)
 
     def inspect(
         self, path: Path, *, at: dt.datetime | None = None, sidecar: Path | None = None, language: str = "en"

@@ -98,7 +98,15 @@ class Installation:
     def who_signs(self) -> WhoSigns:
         from .who_signs import WhoSigns
 
-        return WhoSigns(self.settings, self.keys, lambda: self.trust, self.clock)
+        return WhoSigns(self.settings, self.keys, lambda: self.trust, self.clock, self._withdrawn)
+
+    def _withdrawn(self, serial: str) -> bool:
+        """Whether `keys revoke` has an open end for this certificate: then it signs nothing more."""
+        from ..provenance.database import session
+        from ..provenance.revocations import ranges
+
+        with session(self.log.engine) as opened:
+            return any(row.serial == serial and row.last_index is None for row in ranges(opened))
 
     def signer(self) -> Signer:
         """Whoever signs claims, by the setting `signer`."""

@@ -91,6 +91,7 @@ class Settings(BaseSettings):
     serve_max_bytes: int = Field(256 << 20, ge=1 << 16, description="the largest upload that the service takes")
     serve_seconds: float = Field(120.0, gt=0, le=3600, description="seconds in which an upload must have arrived")
     serve_rate: float = Field(60.0, gt=0, description="requests a minute from one address; reading pages costs a tenth")
+    serve_verify_seconds: float = Field(60.0, gt=0, le=3600, description="seconds that reading one file may take there")
     serve_queue: int = Field(16, ge=0, le=10_000, description="files that may wait for a worker; then it answers 503")
     serve_connections: int = Field(128, ge=1, description="open connections, of which an address has a quarter at most")
     serve_url: str | None = Field(None, description="the service's public address, for receipts and documents")

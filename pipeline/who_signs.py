@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from cryptography import x509
 
+from ..errors import ManifestError
 from ..provenance.keys import KeyStore, read_private
 from ..provenance.ocsp import RevocationCheck
 from ..provenance.signers import SignerSource, open_signer
@@ -19,13 +20,21 @@ from .settings import Settings
 
 
 class WhoSigns:
-    """Each part is made once: a token's session is kept, and authorities remember who failed. ``trust``: asked for
+    """``withdrawn``: whether a certificate, by its serial number, was revoked for all that is still to come.
+
+    Each part is made once: a token's session is kept, and authorities remember who failed. ``trust``: asked for
     when it is needed, since keys may change."""
 
     def __init__(
-        self, settings: Settings, keys: KeyStore, trust: Callable[[], TrustLists], clock: Callable[[], dt.datetime]
+        self,
+        settings: Settings,
+        keys: KeyStore,
+        trust: Callable[[], TrustLists],
+        clock: Callable[[], dt.datetime],
+        withdrawn: Callable[[str], bool],
     ) -> None:
         self._settings, self._keys, self._trust, self._clock = settings, keys, trust, clock
+        self._withdrawn = withdrawn
         self._signer: Signer | None = None
         self._authorities: Authorities | None = None
         self._revocation: tuple[str, RevocationCheck] | None = None
@@ -59,7 +68,15 @@ class WhoSigns:
             yield url
 
     def may_sign(self) -> None:
-        """Raises ManifestError where the setting `ocsp` says `check`, and the certificate is not known to be good."""
+        """Raises ManifestError where the certificate was withdrawn here (`keys revoke`), or where the setting `ocsp`
+        says `check` and it is not known to be good."""
+        leaf = x509.load_pem_x509_certificates(self.signer().chain_pem.encode())[0]
+        if self._withdrawn(str(leaf.serial_number)):
+            raise ManifestError(
+                "the signing key was revoked here, and signs nothing more",
+                code="provenance.signer.revoked",
+                hint="Run `filigrana keys rotate` or `keys import`.",
+            )
         if self._settings.ocsp == "off":
             return
         chain = self.signer().chain_pem

@@ -46,6 +46,11 @@ def verify(
     from .output import checking, emit_json, show_finding
 
     moment = _time(at)
+    _check_language(lang)
+    if html is not None:
+        from ..store import check_target
+
+        check_target(html)  # before minutes of work, not after
     with installation(catalogs=_with(catalog)) as opened, ExitStack() as stack:
         inspector = opened.inspector  # its reader loads while the rest is made ready
         sources = list(_sources(files, url, opened, stack))
@@ -81,6 +86,16 @@ def _with(catalogs: list[str] | None) -> list[str] | None:
     from .state import settings
 
     return [*settings().catalogs, *catalogs]
+
+
+def _check_language(name: str) -> None:
+    from ...errors import InputError
+    from ...provenance.words import languages
+
+    if name not in languages():
+        raise InputError(
+            f"there are no words in {name[:20]}", code="input.lang", hint=f"One of: {', '.join(languages())}."
+        )
 
 
 def _time(text: str | None) -> datetime | None:

@@ -27,7 +27,9 @@ class HouseInspector:
     def inspect(
         self, path: Path, *, at: datetime | None, sidecar: Path | None, language: str, thumbnail: bool
     ) -> dict[str, Any]:
-        finding = self._installation.inspector.verify(path, Asked(at, sidecar, thumbnail=thumbnail))
+        finding = self._installation.inspector.verify(
+            path, Asked(at, sidecar, thumbnail=thumbnail), seconds=self._installation.settings.serve_verify_seconds
+        )
         answer = finding.as_dict(language)
         picture = finding.thumbnail
         return {**answer, "thumbnail": base64.b64encode(picture).decode() if picture else None} if thumbnail else answer

@@ -15,7 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,8 @@ class IsolatedVerifier:
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
+                    # A child that was taken over must not write to a person's terminal.
+                    stderr=None if "FILIGRANA_ISOLATION_TRACE" in environment else subprocess.DEVNULL,
                     start_new_session=True,
                 )
             except OSError as error:
@@ -94,28 +96,40 @@ class IsolatedVerifier:
         finally:
             zygote.lock.release()
 
-    def verify(self, path: Path, asked: Asked | None = None, resolvers: Sequence[Resolver] = ()) -> Finding:
+    def verify(
+        self,
+        path: Path,
+        asked: Asked | None = None,
+        resolvers: Sequence[Resolver] = (),
+        *,
+        seconds: float | None = None,
+    ) -> Finding:
         """The finding for one file. Whatever its bytes do to the child, the answer is a finding. ``resolvers`` are
-        asked here, from the calling thread. Raises ProvenanceError where no child can be started at all."""
+        asked here, from the calling thread. ``seconds``: less time than the bounds allow. Raises ProvenanceError where
+        no child can be started at all."""
         asked = asked or Asked()
+        most = min(self._bounds.wall, seconds or self._bounds.wall)
+        bounds = replace(self._bounds, wall=most, cpu=min(self._bounds.cpu, most))
         with self._free:
             started = time.perf_counter()
             folder = Path(tempfile.mkdtemp(prefix="filigrana-child-"))
             try:
-                return self._in_child(path, asked, list(resolvers), folder, started)
+                return self._in_child(path, asked, list(resolvers), bounds, folder, started)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _in_child(self, path: Path, asked: Asked, resolvers: list[Resolver], folder: Path, started: float) -> Finding:
+    def _in_child(
+        self, path: Path, asked: Asked, resolvers: list[Resolver], bounds: Bounds, folder: Path, started: float
+    ) -> Finding:
         ours, theirs = socket.socketpair()
         child: _Child | None = None
         try:
             with theirs:
-                child = self._fork(path, asked, [r.name for r in resolvers], folder, theirs)
-            value = _converse(ours.fileno(), resolvers, time.monotonic() + self._bounds.wall)
+                child = self._fork(path, asked, [r.name for r in resolvers], bounds, folder, theirs)
+            value = _converse(ours.fileno(), resolvers, time.monotonic() + bounds.wall)
             return finding_in(value, path, time.perf_counter() - started, asked.at)
         except TimeoutError:
-            reason = f"reading it takes longer than the {self._bounds.wall:.0f} s that are allowed"
+            reason = f"reading it takes longer than the {bounds.wall:.0f} s that are allowed"
         except (channel.ChannelError, ValueError):
             reason = "the reader broke down on it: it takes more memory or time than is allowed, or is damaged"
         finally:
@@ -126,7 +140,9 @@ class IsolatedVerifier:
         seconds = time.perf_counter() - started
         return Finding(str(path), "unreadable", None, "none", None, evidence, seconds, at=asked.at)
 
-    def _fork(self, path: Path, asked: Asked, names: list[str], folder: Path, theirs: socket.socket) -> _Child:
+    def _fork(
+        self, path: Path, asked: Asked, names: list[str], bounds: Bounds, folder: Path, theirs: socket.socket
+    ) -> _Child:
         job = {
             "path": str(path.resolve()),
             "folder": str(folder),
@@ -135,7 +151,7 @@ class IsolatedVerifier:
             "crjson": asked.crjson,
             "thumbnail": asked.thumbnail,
             "found_beside": asked.found_beside,
-            "bounds": asdict(self._bounds),
+            "bounds": asdict(bounds),
             "resolvers": names,
         }
         for attempt in range(2):

@@ -80,7 +80,8 @@ def open_media(path: Path, limits: Limits | None = None) -> MediaFile:
     limits = limits or Limits()
     try:
         if not path.is_file():
-            raise MediaError(f"no such file: {path.name}", code="input.media.missing", hint="Check the path.")
+            what = "no regular file" if path.exists() else "no such file"
+            raise MediaError(f"{what}: {path.name}", code="input.media.missing", hint="Check the path.")
         size = path.stat().st_size
         with path.open("rb") as stream:
             head = stream.read(HEAD)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from filigrana.errors import ManifestError
 from filigrana.pipeline import recall
 from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
@@ -100,3 +101,14 @@ def test_signed_again_it_is_verified_and_its_old_copies_are_not(
     assert found.finding == "recovered"
     status = {e.technique: e.status for e in found.evidence}
     assert status["manifest"] == "ok", "the catalog hands out the new manifest"
+
+
+def test_a_withdrawn_key_signs_nothing_more(installation: Installation, tmp_path: Path) -> None:
+    made = engine(installation)
+    released = sealed(made, tmp_path, 1)
+    recall.revoke(installation, first=released.log.index, last=None, reason="stolen laptop")
+    with pytest.raises(ManifestError) as refused:
+        sealed(engine(installation), tmp_path, 2)
+    assert refused.value.code == "provenance.signer.revoked"
+    rotate(installation)
+    assert installation.inspector.verify(sealed(engine(installation), tmp_path, 3).file).finding == "verified"

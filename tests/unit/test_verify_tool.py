@@ -218,6 +218,10 @@ def test_other_languages_and_brief_words(there: tuple[Installation, Release, Pat
         assert "c2pa.signature" not in said
 
 
+def test_a_language_that_is_not_there_is_an_error(there: tuple[Installation, Release, Path]) -> None:
+    assert isinstance(shell("verify", there[2], "--lang", "xx", code=1).exception, FiligranaError)
+
+
 # ── the report ───────────────────────────────────────────────────────────────────────────────────────────────────
 def test_the_report_stands_alone(there: tuple[Installation, Release, Path], tmp_path: Path) -> None:
     target = tmp_path / "report.html"
