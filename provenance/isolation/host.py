@@ -144,9 +144,9 @@ class IsolatedVerifier:
         self, path: Path, asked: Asked, names: list[str], bounds: Bounds, folder: Path, theirs: socket.socket
     ) -> _Child:
         job = {
-            "path": str(path.resolve()),
+            "path": os.path.realpath(path),
             "folder": str(folder),
-            "sidecar": None if asked.sidecar is None else str(asked.sidecar.resolve()),
+            "sidecar": None if asked.sidecar is None else os.path.realpath(asked.sidecar),
             "at": None if asked.at is None else asked.at.isoformat(),
             "crjson": asked.crjson,
             "thumbnail": asked.thumbnail,
