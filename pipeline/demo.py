@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -68,9 +70,9 @@ def run_demo(folder: Path, prompt: str, photo: bytes) -> int:
 def _program() -> str:
     """How this program was called, so that the line can be copied: `make` does not put it onto the PATH."""
     called = Path(sys.argv[0])
-    if called.name != "filigrana" or not called.is_absolute():
+    if called.name != "filigrana" or shutil.which("filigrana"):
         return "filigrana"
-    return str(called.relative_to(Path.cwd())) if called.is_relative_to(Path.cwd()) else str(called)
+    return os.path.relpath(called)
 
 
 def _copies(original: Path, folder: Path, photo: bytes) -> list[Path]:
