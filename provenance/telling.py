@@ -135,7 +135,8 @@ def _rest(finding: Finding, said: Words) -> list[str]:
         if evidence.technique == "c2pa.revocation" and evidence.status == "failed":
             told.append(said("say.revoked", reason=evidence.detail))
     if finding.asset_id is not None and finding.finding != "unmarked":
-        told.append(said("say.asset", asset=finding.asset_id))
+        carried = ".carried" if finding.finding == "contradicted" else ""
+        told.append(said(f"say.asset{carried}", asset=finding.asset_id))
     if finding.at is not None:
         told.append(said("say.at", time=finding.at.isoformat()))
     return told

@@ -85,6 +85,11 @@ def test_unconfirmed_labels_are_said_as_claims() -> None:
     assert "unconfirmed" not in " ".join(finding("verified", trust="c2pa", made_by=made | {"confirmed": True}).telling().explanation)
 
 
+def test_a_number_that_may_be_stolen_is_not_called_its_own() -> None:
+    assert any("need not be its own" in line for line in finding("contradicted").telling().explanation)
+    assert any(line.startswith("Its number is") for line in finding("altered").telling().explanation)
+
+
 def test_a_withdrawn_key_is_said() -> None:
     told = finding("intact", evidence=(Evidence("c2pa.revocation", "failed", "stolen laptop"),)).telling()
     assert any("stolen laptop" in line for line in told.explanation)
