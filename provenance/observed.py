@@ -17,6 +17,9 @@ from .records import AssetRecord, LogEvidence, RevokedKey
 from .synchrony import Synchrony, synchrony
 from .watermark.base import Detection, Geometry
 
+CERTAIN = 1e-9
+"""The p-value under which a mark in sound is believed without its content being compared."""
+
 
 @dataclass
 class Observed:
@@ -93,7 +96,9 @@ class Observed:
     def shows_original(self) -> bool:
         """Whether the content is the asset's that was resolved, as a whole or in part."""
         if self.kind == "audio" and self.record is not None:
-            return True  # what one hears is not compared; the finding says so
+            # What one hears is not compared, and the finding says so; a weak mark leads nowhere.
+            own = (d for d in self.marks.values() if d.asset_id == self.record.asset_id)
+            return self.exact or any(d.p_value < CERTAIN for d in own)
         return self.exact or (self.comparison is not None and self.comparison.match != "different")
 
     def geometry(self) -> Geometry | None:

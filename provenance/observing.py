@@ -113,7 +113,9 @@ class Observer:
             )
         if observed.exact or media.info.kind == "audio" or observed.comparison is not None:
             return
-        stored = next((p for r in self.resolvers if (p := r.preview(record.asset_id))), None)
+        # Of the catalog that led here alone: another one's picture of the asset is not what this one vouches for.
+        asked = (r for r in self.resolvers if r.name == observed.catalog)
+        stored = next((p for r in asked if (p := r.preview(record.asset_id))), None)
         observed.has_preview = stored is not None
         if stored is not None:
             preview = Preview(stored.data, stored.width, stored.height)
@@ -234,6 +236,8 @@ class Observer:
     ) -> None:
         """What ``resolver`` knows of the asset that it led to: its log entry, its manifest, whether its key holds."""
         observed.record, observed.resolved_by, observed.catalog = record, by, resolver.name
+        if observed.digest is None and record.byte_count == observed.size:
+            observed.digest = _sha256(media.path)  # large, and it may be the released file itself
         observed.exact = observed.digest is not None and record.sha256 == observed.digest
         observed.log = resolver.log_evidence(record)
         observed.revoked = _concerning(observed.credentials, resolver.revoked(record.asset_id, at))

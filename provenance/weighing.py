@@ -25,11 +25,9 @@ from .evidence import (
 )
 from .finding import Evidence, FindingWord
 from .identity import AssetId
-from .observed import Observed, claimed_id
+from .observed import CERTAIN, Observed, claimed_id
 from .records import OWN_CATALOG, AssetRecord
 
-CERTAIN = 1e-9
-"""The p-value under which a mark in sound is believed without its content being compared."""
 _LONGER = 0.03
 """A copy may be that much longer than its original: encoders pad, and speed changes by a few per cent."""
 
