@@ -91,7 +91,7 @@ class IsolatedVerifier:
         try:
             channel.send(zygote.control.fileno(), {"config": self._config.to_json()})
             channel.receive(zygote.control.fileno(), time.monotonic() + _START_SECONDS)
-        except (channel.ChannelError, TimeoutError, OSError):
+        except (channel.ChannelError, TimeoutError, OSError, ValueError):  # ValueError: its socket was closed meanwhile
             zygote.process.kill()
         finally:
             zygote.lock.release()

@@ -151,6 +151,8 @@ def test_axe_finds_nothing_in_both_schemes_and_it_fits(
 
 def test_it_works_with_the_keyboard_alone(site: Site, open_page: OpenPage) -> None:
     page = open_page()
+    # Listening from the start: the browser hands its file dialog over only some time after it was asked to.
+    page.on("filechooser", lambda _: None)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     reached = []
