@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal
@@ -163,8 +164,8 @@ class Decision:
 
 def checked_scores(guard: str, scores: object) -> tuple[tuple[str, float], ...]:
     """The scores of a guard as pairs, or SafetyError: an empty answer, NaN, or a number outside [0, 1] is a failed
-    guard, never a low score."""
-    if not isinstance(scores, dict) or not scores:
+    guard, never a low score. So are pairs, of which a later one could hide an earlier."""
+    if not isinstance(scores, Mapping) or not scores:
         raise SafetyError(f"the guard {guard} gave no score", code="safety.empty")
     pairs = []
     for hazard, score in scores.items():

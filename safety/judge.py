@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,8 +127,8 @@ def judge_text(
             if name not in by_name:
                 raise SafetyError(f"the guard {name} is not installed", code="safety.missing")
             guard = by_name[name]
-            scores = dict(_within(timeout, partial(guard.score, cleaned)))
-            runs.append(GuardRun(name, guard.model, 1, checked_scores(name, scores)))
+            scores = _within(timeout, partial(_answer, guard, cleaned))
+            runs.append(GuardRun(name, guard.model, 1, scores))
         except Exception as error:  # noqa: BLE001  every failure of a guard ends in review
             run, hit = _failed("prompt", name, error)
             runs.append(run)
@@ -163,15 +163,24 @@ def _terms_fire(terms: Terms, matches: list[Match]) -> bool:
     return near(matches, terms.all_of, terms.within) is not None
 
 
+def _answer(guard: Any, given: Any) -> tuple[tuple[str, float], ...]:
+    """Asked, read and checked in one go, so that an answer that never ends is cut off, too."""
+    return checked_scores(guard.name, guard.score(given))
+
+
+def _asked(side: Side, pack: Pack, guard: str) -> set[str]:
+    """The hazards that rules read from this guard."""
+    return {
+        rule.hazard
+        for rule in pack.rules
+        if rule.side == side and rule.status != "deprecated" and rule.score and rule.score.guard == guard
+    }
+
+
 def _incomplete(side: Side, pack: Pack, runs: Iterable[GuardRun]) -> Iterable[RuleHit]:
     """A guard that answered, but not on a hazard that a rule reads from it, has not answered."""
     for run in runs:
-        asked = {
-            rule.hazard
-            for rule in pack.rules
-            if rule.side == side and rule.status != "deprecated" and rule.score and rule.score.guard == run.guard
-        }
-        if run.error is None and not asked <= dict(run.scores).keys():
+        if run.error is None and not _asked(side, pack, run.guard) <= dict(run.scores).keys():
             yield _failed(side, run.guard, SafetyError("a hazard without a score", code="safety.incomplete"))[1]
 
 
@@ -252,8 +261,10 @@ class OutputJudge:
                 continue
             guard = self._guards[name]
             try:
-                answer = _within(self._timeout, partial(guard.score, frame))
-                scores = checked_scores(name, dict(answer))
+                scores = _within(self._timeout, partial(_answer, guard, frame))
+                # Of each frame: what another one scored says nothing about this one.
+                if not _asked("output", self._pack, name) <= dict(scores).keys():
+                    raise SafetyError("a hazard without a score", code="safety.incomplete")
             except Exception as error:  # noqa: BLE001  every failure of a guard ends in review
                 self._failures[name] = error
                 continue

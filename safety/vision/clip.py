@@ -101,6 +101,9 @@ class ClipGuard:
             raise SafetyError("the CLIP guard's calibration is for other weights", code="safety.stale_calibration")
         if not all(math.isfinite(v) for curve in curves.values() for v in curve):
             raise SafetyError("the CLIP guard's calibration is not a number", code="safety.uncalibrated")
+        # Flat or falling, it would call harm harmless.
+        if not all(slope > 0 for slope, _ in curves.values()):
+            raise SafetyError("the CLIP guard's calibration does not rise", code="safety.uncalibrated")
         return curves
 
     @cached_property

@@ -76,6 +76,8 @@ def test_the_shipped_calibration_is_for_the_shipped_weights(guard: ClipGuard) ->
         (lambda f: (f / LABELS).write_text("[]"), "safety.labels"),
         (lambda f: (f / LABELS).write_text((f / LABELS).read_text().replace("{}", "x")), "safety.labels"),
         (lambda f: (f / WEIGHTS).unlink(), "safety.missing"),
+        (lambda f: (f / CALIBRATION).write_text(edit(f, curves=sloped(f, 0.0))), "safety.uncalibrated"),
+        (lambda f: (f / CALIBRATION).write_text(edit(f, curves=sloped(f, -1.0))), "safety.uncalibrated"),
     ],
 )  # fmt: skip
 def test_a_guard_whose_calibration_is_not_its_own_refuses_to_answer(copied: Path, change: object, code: str) -> None:
@@ -87,6 +89,12 @@ def test_a_guard_whose_calibration_is_not_its_own_refuses_to_answer(copied: Path
 
 def edit(folder: Path, **changes: object) -> str:
     return json.dumps(json.loads((folder / CALIBRATION).read_text()) | changes)
+
+
+def sloped(folder: Path, factor: float) -> dict[str, dict[str, float]]:
+    """The curves, flat or falling: they would call harm harmless."""
+    curves = json.loads((folder / CALIBRATION).read_text())["curves"]
+    return {hazard: curve | {"slope": factor * curve["slope"]} for hazard, curve in curves.items()}
 
 
 @pytest.mark.generate
