@@ -55,7 +55,10 @@ _LEET = str.maketrans(
     }
 )
 _LEET_L = str.maketrans({"1": "l", "!": "l"})
-_LEET_TOKEN = re.compile(r"\S*[a-z]\S*[0-9@$!+€£(]\S*|\S*[0-9@$!+€£(]\S*[a-z]\S*")
+# Three plain searches: one pattern for all would try every split of a long word.
+_TOKEN = re.compile(r"\S+")
+_LEET_SIGN = re.compile("[0-9@$!+€£(]")
+_LATIN = re.compile("[a-z]")
 _SPACED = re.compile(r"(?<!\w)\w([\s._\-*·•/\\,~]{1,3})\w(?:\1\w)+(?!\w)")
 _INSIDE = re.compile(r"(?<=\w)[._\-*·•~'`^](?=\w)")
 _STRETCH = re.compile(r"(\w)\1{2,}")
@@ -104,6 +107,19 @@ def _join_after_short_word(match: re.Match[str]) -> str:
     return f"{letters[0]} {''.join(letters[1:])}" if short else "".join(letters)
 
 
+def _unleeted(text: str, *tables: dict[int, str]) -> str:
+    """Signs that stand for letters replaced, in words that hold a letter and a sign."""
+
+    def mended(match: re.Match[str]) -> str:
+        word = match.group()
+        if _LATIN.search(word) and _LEET_SIGN.search(word):
+            for table in tables:
+                word = word.translate(table)
+        return word
+
+    return _TOKEN.sub(mended, text)
+
+
 def views(text: str) -> tuple[View, ...]:
     """All readings of ``text``, the plain one first, each different from the ones before it."""
     hidden = "".join(chr(ord(c) - 0xE0000) for run in _TAGS.findall(text) for c in run)
@@ -112,8 +128,8 @@ def views(text: str) -> tuple[View, ...]:
     spaced = _INVISIBLE.sub(" ", _TAGS.sub(" ", text))
     plain = _fold(bare)
     skeleton = plain.translate(_SKELETON)
-    leet = _LEET_TOKEN.sub(lambda m: m.group().translate(_LEET), skeleton)
-    leet_l = _LEET_TOKEN.sub(lambda m: m.group().translate(_LEET_L).translate(_LEET), skeleton)
+    leet = _unleeted(skeleton, _LEET)
+    leet_l = _unleeted(skeleton, _LEET_L, _LEET)
     joined = _SPACED.sub(lambda m: "".join(_WORD.findall(m.group())), leet)
     # A word of one letter may stand before the spaced one: "a n u d e".
     joined_after_a = _SPACED.sub(_join_after_short_word, leet)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -93,6 +94,14 @@ def test_views_of_any_text_are_bounded_and_never_raise(text: str) -> None:
 @given(st.text(alphabet=st.characters(categories=["L", "N", "P", "Z"]), min_size=1, max_size=100))
 def test_cleaning_twice_is_cleaning_once(text: str) -> None:
     assert clean(clean(text)) == clean(text)
+
+
+@pytest.mark.parametrize("word", ["a", "a.", "a1", "1", "@a", "ab3cd"])
+def test_no_long_word_makes_its_readings_costly(word: str) -> None:
+    """CPU time, and generously: the pattern that tried every split of a word took minutes for one of these."""
+    started = time.process_time()
+    views(word * (4000 // len(word)))
+    assert time.process_time() - started < 5
 
 
 def test_cleaning_keeps_every_visible_word() -> None:
