@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import logging
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -369,10 +370,25 @@ def test_hostile_text_is_shown_and_not_obeyed() -> None:
     assert shown_name("") == "file"
 
 
+def _in_a_loop_of_its_own(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """In a thread of its own, too: a browser test may have left a loop in this one."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert failures == []
+
+
 def test_one_address_does_not_take_the_whole_desk() -> None:
     """Files that take all the time that is allowed, as many as wait at once, and nobody else is served for hours."""
-    import asyncio
-
     async def scenario() -> None:
         desk, go = Desk(1, 15), threading.Event()
         ASKING.set("192.0.2.1")
@@ -389,12 +405,10 @@ def test_one_address_does_not_take_the_whole_desk() -> None:
         desk.check()
         desk.close()
 
-    asyncio.run(scenario())
+    _in_a_loop_of_its_own(scenario)
 
 
 def test_a_desk_counts_work_also_when_its_asker_is_gone() -> None:
-    import asyncio
-
     async def main() -> None:
         desk, go = Desk(1, 0), threading.Event()
         task = asyncio.create_task(desk.do(lambda: go.wait(10)))
@@ -408,16 +422,4 @@ def test_a_desk_counts_work_also_when_its_asker_is_gone() -> None:
         desk.check()
         desk.close()
 
-    # In a thread of its own: a browser test may have left a loop in this one.
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            asyncio.run(main())
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(20)
-    assert failures == []
+    _in_a_loop_of_its_own(main)
