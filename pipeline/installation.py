@@ -335,8 +335,10 @@ class Installation:
         return load_tested_pack(self.settings.policy)
 
     def text_guards(self) -> list[TextGuard]:
-        """Guards beside the lexicon. The trained prompt classifier and the guard models come in through here."""
-        return []
+        """Guards beside the lexicon that the pack asks for; for one that is not installed, judging fails closed."""
+        from .guards import text_guards
+
+        return text_guards(self.pack.requires.prompt)
 
     def frame_guards(self, generated: bool) -> list[FrameGuard]:
         """The guards that the pack asks for; one that is not installed is left out, and judging then fails closed."""

@@ -34,10 +34,11 @@ def judge_prompt(
 ) -> tuple[Decision, str]:
     guards = list(parts.text_guards)
 
-    def judge(text: str) -> Decision:
-        return judge_text(text, parts.pack, guards, timeout=parts.guard_timeout)
+    def judge(text: str, kind: str) -> Decision:
+        decision = judge_text(text, parts.pack, guards, timeout=parts.guard_timeout)
+        return replace(decision, input=run.commitments.get(kind, intent.commitments.get(kind)))
 
-    decision = run.stage("judge prompt", lambda: judge(request.prompt))
+    decision = run.stage("judge prompt", lambda: judge(request.prompt, "prompt"))
     if decision.verdict is Verdict.REWRITE and request.accept_rewrite is not None:
         rewrite = decision.rewrite
         if rewrite is None or rewrite.digest != request.accept_rewrite:
@@ -51,9 +52,9 @@ def judge_prompt(
         # The short digest is for the dialogue: in the log, it would let anybody test a guess.
         _decided(parts, run, intent, decision.record() | {"accepted": commitment})
         run.commitments["rewritten_prompt"] = commitment
-        decision = run.stage("judge prompt", lambda: judge(rewrite.prompt))
+        decision = run.stage("judge prompt", lambda: judge(rewrite.prompt, "rewritten_prompt"))
     if request.negative_prompt:
-        negative = run.stage("judge prompt", lambda: judge(request.negative_prompt or ""))
+        negative = run.stage("judge prompt", lambda: judge(request.negative_prompt or "", "negative_prompt"))
         if negative.verdict > decision.verdict:
             decision = negative
     _decided(parts, run, intent, decision.record())

@@ -8,6 +8,7 @@ from ..errors import PolicyError
 from ..safety.decision import Decision
 from ..safety.judge import judge_text, run_cases
 from ..safety.policy import Pack, load_pack
+from .guards import text_guards
 
 
 def load_tested_pack(name_or_path: str) -> Pack:
@@ -31,4 +32,5 @@ def _cached(name: str) -> Pack:
 
 def judge_prompt(text: str, policy: str = "newsroom") -> Decision:
     """Judges a prompt by a policy pack (a built-in name or a path), without generating or recording anything."""
-    return judge_text(text, _cached(policy))
+    pack = _cached(policy)
+    return judge_text(text, pack, text_guards(pack.requires.prompt))

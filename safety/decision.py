@@ -63,13 +63,16 @@ class ModelRef:
 @dataclass(frozen=True, slots=True)
 class GuardRun:
     """Proof that a guard ran: which, on how many inputs, with which scores in [0, 1] by hazard (the worst frame
-    counts). ``error`` is set where it did not answer; then ``scores`` is empty."""
+    counts). ``error`` is set where it did not answer; then ``scores`` is empty. ``calibration``: sha256 (hex) of the
+    curves that made its scores probabilities; ``seconds``: how long it took."""
 
     guard: str
     model: ModelRef | None
     inputs: int
     scores: tuple[tuple[str, float], ...]
     error: str | None = None
+    calibration: str | None = None
+    seconds: float = 0.0
 
     def score(self, hazard: str) -> float | None:
         return dict(self.scores).get(hazard)
@@ -105,7 +108,8 @@ class Rewrite:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One judgement of one side. ``thresholds``: what each guard's score was held against."""
+    """One judgement of one side. ``thresholds``: what each guard's score was held against. ``input``: what was judged,
+    as `sha256:…` of the frames or as the keyed commitment to the prompt."""
 
     side: Side
     verdict: Verdict
@@ -114,6 +118,7 @@ class Decision:
     guards: tuple[GuardRun, ...] = ()
     rewrite: Rewrite | None = None
     thresholds: tuple[tuple[str, float], ...] = ()
+    input: str | None = None
 
     @property
     def code(self) -> str:
@@ -141,6 +146,7 @@ class Decision:
         canonical form never depends on how a float is printed."""
         return {
             "side": self.side,
+            "input": self.input,
             "verdict": self.verdict.word,
             "code": self.code,
             "policy": {"id": self.policy.id, "version": self.policy.version, "digest": self.policy.digest},
@@ -151,7 +157,9 @@ class Decision:
                     "model": None
                     if run.model is None
                     else {"name": run.model.name, "version": run.model.version, "digest": run.model.digest},
+                    "calibration": run.calibration,
                     "inputs": run.inputs,
+                    "milliseconds": str(round(run.seconds * 1e3)),
                     "scores": {hazard: f"{score:.6f}" for hazard, score in run.scores},
                     "error": run.error,
                 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import FiligranaError, PromptError, SafetyError
 from .decision import Decision, GuardRun, ModelRef, Rewrite, RuleHit, Side, Verdict, checked_scores
 from .policy import Pack, Rule, Terms, cases
+from .text.language import unsupported
 from .text.lexicon import Match, near
 from .text.views import clean, mixed_scripts
 
@@ -23,7 +25,8 @@ T = TypeVar("T")
 
 
 class TextGuard(Protocol):
-    """Scores a prompt: probabilities by hazard id."""
+    """Scores a prompt: probabilities by hazard id. One with a true ``raw`` gets it as typed, others cleaned; one with
+    a ``calibration_digest`` is quoted with it."""
 
     @property
     def name(self) -> str: ...
@@ -118,22 +121,26 @@ def judge_text(
     matches: list[Match] = []
     by_name = {guard.name: guard for guard in guards}
     for name in dict.fromkeys([*pack.requires.prompt, *by_name]):
+        started = time.perf_counter()
         try:
             if name == "lexicon":
                 # The raw text, too: what cleaning removed is where hidden words stand.
                 matches = _within(timeout, lambda: pack.lexicon.search(text))
-                runs.append(GuardRun("lexicon", ModelRef("lexicon", pack.ref.version, pack.ref.digest), 1, ()))
+                model = ModelRef("lexicon", pack.ref.version, pack.ref.digest)
+                runs.append(GuardRun("lexicon", model, 1, (), seconds=time.perf_counter() - started))
                 continue
             if name not in by_name:
                 raise SafetyError(f"the guard {name} is not installed", code="safety.missing")
             guard = by_name[name]
-            scores = dict(_within(timeout, partial(guard.score, cleaned)))
-            runs.append(GuardRun(name, guard.model, 1, checked_scores(name, scores)))
+            given = text if getattr(guard, "raw", False) else cleaned
+            scores = checked_scores(name, dict(_within(timeout, partial(guard.score, given))))
+            runs.append(_ran(name, guard, 1, scores, time.perf_counter() - started))
         except Exception as error:  # noqa: BLE001  every failure of a guard ends in review
             run, hit = _failed("prompt", name, error)
             runs.append(run)
             hits.append(hit)
     hits += _incomplete("prompt", pack, runs)
+    hits += _language(text, pack, timeout)
     thresholds: dict[str, float] = {}
     for rule in (r for r in pack.rules if r.side == "prompt" and r.status != "deprecated"):
         if rule.score is not None:
@@ -147,6 +154,31 @@ def judge_text(
         if rewrite is None:
             verdict = Verdict.REVIEW
     return Decision("prompt", verdict, pack.ref, tuple(hits), tuple(runs), rewrite, tuple(sorted(thresholds.items())))
+
+
+def _ran(
+    name: str, guard: TextGuard | FrameGuard, inputs: int, scores: tuple[tuple[str, float], ...], seconds: float
+) -> GuardRun:
+    return GuardRun(
+        name, guard.model, inputs, scores, calibration=getattr(guard, "calibration_digest", None), seconds=seconds
+    )
+
+
+def _language(text: str, pack: Pack, timeout: float) -> Iterable[RuleHit]:
+    """What was measured in some languages says nothing about others."""
+    languages = pack.document.languages
+    if languages is None:
+        return
+    try:
+        found = _within(timeout, lambda: unsupported(text, languages))
+    except Exception as error:  # noqa: BLE001  as for every guard
+        yield _failed("prompt", "language", error)[1]
+        return
+    if found is not None:
+        yield RuleHit(
+            "ENGINE", "a language that nobody measured", "", Verdict.REVIEW, "prompt.language",
+            f"The prompt seems to be in a language or script ({found}) in which the guards were not measured.",
+        )  # fmt: skip
 
 
 def _fires(rule: Rule, text: str, matches: list[Match], runs: list[GuardRun]) -> bool:
@@ -244,19 +276,24 @@ class OutputJudge:
             if name not in self._guards
         }
         self._frames = 0
+        self._seconds = dict.fromkeys(self._names, 0.0)
+        self._seen = hashlib.sha256()
 
     def look(self, frame: NDArray[np.uint8]) -> None:
         self._frames += 1
+        self._seen.update(repr(frame.shape).encode() + np.ascontiguousarray(frame).tobytes())
         for name in self._names:
             if name in self._failures:
                 continue
             guard = self._guards[name]
+            started = time.perf_counter()
             try:
                 answer = _within(self._timeout, partial(guard.score, frame))
                 scores = checked_scores(name, dict(answer))
             except Exception as error:  # noqa: BLE001  every failure of a guard ends in review
                 self._failures[name] = error
                 continue
+            self._seconds[name] += time.perf_counter() - started
             for hazard, score in scores:
                 self._scores[name][hazard] = max(self._scores[name].get(hazard, 0.0), score)
 
@@ -272,14 +309,8 @@ class OutputJudge:
                 runs.append(run)
                 hits.append(hit)
             else:
-                runs.append(
-                    GuardRun(
-                        name,
-                        self._guards[name].model,
-                        self._frames,
-                        tuple(sorted(self._scores[name].items())),
-                    )
-                )
+                worst = tuple(sorted(self._scores[name].items()))
+                runs.append(_ran(name, self._guards[name], self._frames, worst, self._seconds[name]))
         hits += _incomplete("output", self._pack, runs)
         thresholds: dict[str, float] = {}
         for rule in (r for r in self._pack.rules if r.side == "output" and r.status != "deprecated"):
@@ -296,6 +327,7 @@ class OutputJudge:
             tuple(runs),
             None,
             tuple(sorted(thresholds.items())),
+            f"sha256:{self._seen.hexdigest()}" if self._frames else None,
         )
 
 

@@ -110,6 +110,7 @@ class _Document(_Strict):
     description: str
     max_prompt_chars: Annotated[int, Field(ge=1, le=20_000)] = 4_000
     requires: Requires
+    languages: Annotated[list[Annotated[str, Field(pattern=r"^[a-z]{2}$")]], Field(min_length=1)] | None = None
     unjudged_sound: Literal["allow", "review", "block"] = "review"
     timestamps: Literal["refuse", "hold"] = "refuse"
     retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None

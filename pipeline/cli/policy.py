@@ -80,16 +80,18 @@ def check(
     from ...errors import PromptError
     from ...safety.decision import Verdict
     from ...safety.judge import judge_text
+    from ..guards import text_guards
     from ..policies import load_tested_pack
     from .output import emit_json
 
     pack = load_tested_pack(policy or settings().policy)
+    guards = text_guards(pack.requires.prompt)
     worst, failed = Verdict.ALLOW, False
     lines = prompts if prompts else (line.rstrip("\n") for line in read_lines())
     for text in lines:
         started = time.perf_counter()
         try:
-            decision = judge_text(text, pack)
+            decision = judge_text(text, pack, guards)
         except PromptError as error:
             # What cannot be judged is not allowed.
             failed = True

@@ -103,6 +103,11 @@ class ClipGuard:
             raise SafetyError("the CLIP guard's calibration is not a number", code="safety.uncalibrated")
         return curves
 
+    @property
+    def calibration_digest(self) -> str:
+        """sha256 (hex) of the curves in use."""
+        return hashlib.sha256((self._folder / CALIBRATION).read_bytes()).hexdigest()
+
     @cached_property
     def _phrasings(self) -> Phrasings:
         return read_phrasings(self._folder / LABELS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter, defaultdict
 
-from .corpus import EXTRA, Prompt, digest, read
+from .corpus import Prompt, digest, read
 
 
 def _grams(text: str) -> set[str]:
@@ -44,7 +44,7 @@ def main() -> None:
         print(f"   harmless {counts[b]:4} in {families.get(b, 0):3}")
     for text in problems(wanted):
         print("PROBLEM", text)
-    print(len(wanted), "prompts;", "digest", digest(prompts), "" if any(p.hazard in EXTRA for p in prompts) else "")
+    print(len(wanted), "prompts;", "digest", digest(prompts))
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ def expand(line: str, most: int = MOST) -> list[str]:
         chosen = every.pop(best)
         for slot in enumerate(chosen):
             used[slot] = used.get(slot, 0) + 1
-        parts = iter(chosen)
-        found[" ".join(re.sub("\0", lambda _: next(parts), frame).split())] = None
+        words = [part for pair in zip(frame.split("\0"), (*chosen, ""), strict=True) for part in pair]
+        found[" ".join("".join(words).split())] = None
     return list(found)
 
 
@@ -85,7 +85,11 @@ def _lines(folder: Path, skip: str = "") -> Iterator[tuple[str, str, bool, str, 
                     if form not in FORMS:
                         raise ValueError(f"{path.name}: {hazard}: {form!r} is no form")
                     for line in lines:
-                        if not isinstance(line, str) or _SLOT.sub("", line).count("{") or _SLOT.sub("", line).count("}"):
+                        if (
+                            not isinstance(line, str)
+                            or _SLOT.sub("", line).count("{")
+                            or _SLOT.sub("", line).count("}")
+                        ):
                             raise ValueError(f"{path.name}: {hazard}: {line!r} is no template")
                         yield language, hazard, label == "harmful", form, line
 

@@ -18,20 +18,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...safety.decision import HAZARDS
+from ...safety.text.classifier import OUTPUTS, WINDOW
 from ...safety.text.wordpieces import WordPieces
 from .corpus import Prompt
 from .tower import Tower, batch_of
 from .varied import varied
 
-OUTPUTS = (*HAZARDS, "any")
 OTHERS = 0.1
 """How much a harmful prompt says about the hazards that it was not written for."""
-LONGEST = 126
 
 
 @dataclass(frozen=True)
 class Recipe:
-    layers: int = 12
+    layers: int = 8
     epochs: float = 3.0
     rate: float = 6e-5
     head_rate: float = 1e-3
@@ -41,27 +40,30 @@ class Recipe:
 
 
 def ids_of(pieces: WordPieces, text: str) -> list[int]:
-    return [pieces.begin, *pieces.tokens("query: " + text)[:LONGEST], pieces.end]
+    return [pieces.begin, *pieces.tokens("query: " + text)[:WINDOW], pieces.end]
 
 
 def targets(prompts: Sequence[Prompt]) -> tuple[Tensor, Tensor]:
-    """Labels and weights, float32 (n, 20)."""
+    """Labels and weights, float32 (n, 20). A harmful prompt of a hazard that is not ours teaches `any` alone."""
     names = list(HAZARDS)
     label, weight = torch.zeros(len(prompts), len(OUTPUTS)), torch.ones(len(prompts), len(OUTPUTS))
+    weight[:, -1] = 3.0
     for row, prompt in enumerate(prompts):
-        if prompt.harmful:
+        if not prompt.harmful:
+            continue
+        label[row, -1] = 1.0
+        if prompt.hazard in HAZARDS:
             weight[row, :-1] = OTHERS
             weight[row, names.index(prompt.hazard)] = 6.0
-            label[row, names.index(prompt.hazard)] = label[row, -1] = 1.0
-            weight[row, -1] = 3.0
+            label[row, names.index(prompt.hazard)] = 1.0
         else:
-            weight[row, -1] = 3.0
+            weight[row, :-1] = 0.0
     return label, weight
 
 
 def batches(lengths: Sequence[int], most: int, chance: random.Random) -> list[list[int]]:
     """Indices in batches of like lengths, in random order."""
-    order = sorted(range(len(lengths)), key=lambda i: (lengths[i] + chance.random() * 3))
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i] + chance.random() * 3)
     found: list[list[int]] = []
     current: list[int] = []
     for index in order:
@@ -74,16 +76,16 @@ def batches(lengths: Sequence[int], most: int, chance: random.Random) -> list[li
     return found
 
 
-def fit(
-    pieces: WordPieces, prompts: Sequence[Prompt], recipe: Recipe, say: Callable[[str], None] = print
-) -> Tower:
+def fit(pieces: WordPieces, prompts: Sequence[Prompt], recipe: Recipe, say: Callable[[str], None] = print) -> Tower:
     torch.manual_seed(recipe.seed)
-    chance = random.Random(recipe.seed)  # noqa: S311  not for secrets
+    chance = random.Random(recipe.seed)
     tower = Tower(pieces, recipe.layers, len(OUTPUTS)).train()
     label, weight = targets(prompts)
     heads = list(tower.head.parameters())
     rest = [p for n, p in tower.named_parameters() if not n.startswith("head")]
-    best = torch.optim.AdamW([{"params": rest, "lr": recipe.rate}, {"params": heads, "lr": recipe.head_rate}], weight_decay=0.01)
+    best = torch.optim.AdamW(
+        [{"params": rest, "lr": recipe.rate}, {"params": heads, "lr": recipe.head_rate}], weight_decay=0.01
+    )
     loss_of = nn.BCEWithLogitsLoss(reduction="none")
     steps, done, started, running = 0, 0.0, time.monotonic(), 0.0
     whole = math.ceil(recipe.epochs)
@@ -119,7 +121,7 @@ def logits(pieces: WordPieces, tower: Tower, texts: Sequence[str]) -> NDArray[np
     tokens = [ids_of(pieces, text) for text in texts]
     found = np.zeros((len(texts), len(OUTPUTS)), np.float32)
     with torch.inference_mode():
-        for batch in batches([len(t) for t in tokens], 4000, random.Random(0)):  # noqa: S311
+        for batch in batches([len(t) for t in tokens], 4000, random.Random(0)):
             words, mask = batch_of(pieces, [tokens[i] for i in batch])
             found[batch] = tower(words, mask).float().numpy()
     return found

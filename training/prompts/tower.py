@@ -68,7 +68,7 @@ class Tower(nn.Module):
         for layer in self.layers:
             x = layer(x, seen)
         weight = mask[:, :, None].to(x.dtype)
-        return (x * weight).sum(1) / weight.sum(1)
+        return cast(Tensor, (x * weight).sum(1) / weight.sum(1))
 
     def forward(self, words: Tensor, mask: Tensor) -> Tensor:
         return cast(Tensor, self.head(self.dropout(self.pooled(words, mask))))

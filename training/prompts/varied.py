@@ -5,12 +5,16 @@ from __future__ import annotations
 import random
 
 _BEFORE = (
-    "generate an image of", "a photo of", "photo:", "create a video showing", "please make a picture of", "draw", "a short clip of",
-    "cinematic shot of", "I want to see", "image:", "video:", "a realistic picture of", "an oil painting of", "a cartoon of",
+    "generate an image of", "a photo of", "photo:", "create a video showing", "please make a picture of", "draw",
+    "a short clip of",
+    "cinematic shot of", "I want to see", "image:", "video:", "a realistic picture of", "an oil painting of",
+    "a cartoon of",
 )  # fmt: skip
 _AFTER = (
-    "4k", "photorealistic", "highly detailed", "cinematic lighting", "35mm film", "in the style of a documentary", "8k uhd",
-    "trending", "soft light", "wide angle", "slow motion", "handheld camera", "black and white", "watercolor", "isometric",
+    "4k", "photorealistic", "highly detailed", "cinematic lighting", "35mm film", "in the style of a documentary",
+    "8k uhd",
+    "trending", "soft light", "wide angle", "slow motion", "handheld camera", "black and white", "watercolor",
+    "isometric",
     "bokeh", "studio lighting", "drone shot", "vivid colors", "matte painting", "for an article", "digital art",
 )  # fmt: skip
 
