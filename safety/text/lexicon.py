@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 import ahocorasick
 
-from .views import View, views
+from .views import RUN_ON, View, views
+
+_SHORTEST_RUN_ON = 4
+_SHORTEST_SWAPPED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +38,26 @@ def _dense(term: str) -> bool:
     return any("\u2e80" <= c <= "\u9fff" or "\u0e00" <= c <= "\u0eff" or "\uac00" <= c <= "\ud7af" for c in term)
 
 
+def _letters(word: str) -> tuple[str, str, str]:
+    """What stays when the letters between the first and the last change places."""
+    return word[0], "".join(sorted(word[1:-1])), word[-1]
+
+
 class Lexicon:
     """Named lists of terms, compiled once. Terms are folded like the prompts are."""
 
     def __init__(self, lists: Mapping[str, Iterable[str]]) -> None:
         self._automaton = ahocorasick.Automaton()
+        self._swapped: dict[tuple[str, str, str], str] = {}
         entries: dict[str, list[tuple[str, str]]] = {}
         for name, terms in lists.items():
             for term in terms:
                 plain = views(term)
                 if plain:
                     entries.setdefault(plain[0].text, []).append((name, term))
+                    for word in plain[0].text.split():
+                        if len(word) >= _SHORTEST_SWAPPED and word.isalpha():
+                            self._swapped.setdefault(_letters(word), word)
         for folded, owners in entries.items():
             self._automaton.add_word(folded, (folded, tuple(owners)))
         self._empty = not entries
@@ -57,15 +69,27 @@ class Lexicon:
         if self._empty:
             return []
         found: list[Match] = []
-        for view in views(text):
+        seen = views(text)
+        for view in (*seen, *self._unswapped(seen)):
             found += self._in_view(view)
         return found
+
+    def _unswapped(self, seen: tuple[View, ...]) -> Iterable[View]:
+        """The plain view with its words' inner letters put in the order of a term, where there are the same letters."""
+        if seen:
+            words = seen[0].text.split(" ")
+            mended = [self._swapped.get(_letters(w), w) if len(w) >= _SHORTEST_SWAPPED else w for w in words]
+            if mended != words:
+                yield View("swapped", " ".join(mended))
 
     def _in_view(self, view: View) -> list[Match]:
         text, matches = view.text, []
         for last, (folded, owners) in self._automaton.iter(text):
             start, end = last - len(folded) + 1, last + 1
-            if not _dense(folded):
+            if view.name == RUN_ON:
+                if len(folded) < _SHORTEST_RUN_ON:
+                    continue
+            elif not _dense(folded):
                 if start and _is_word(text[start - 1]):
                     continue
                 # A plural s is the same word.
