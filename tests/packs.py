@@ -38,8 +38,15 @@ def guarded(guard: str, hazard: str, at_least: float, **changes: Any) -> dict[st
     return document
 
 
+class _Plain(yaml.SafeDumper):
+    """Packs have no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def data_of(document: dict[str, Any]) -> bytes:
-    return yaml.safe_dump(document, sort_keys=False).encode()
+    return yaml.dump(document, Dumper=_Plain, sort_keys=False, allow_unicode=True).encode()
 
 
 def pack_of(document: dict[str, Any]) -> Pack:
