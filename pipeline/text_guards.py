@@ -7,7 +7,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from ..errors import SafetyError, SettingsError
+from ..errors import SafetyError
 
 if TYPE_CHECKING:
     from ..safety.judge import TextGuard
@@ -70,16 +70,12 @@ class TextGuards:
                 key=None if key is None else key.get_secret_value(),
                 seconds=settings.guard_timeout * 0.9,
             )
-        if find_spec("torch") is None or find_spec("transformers") is None:
-            raise SettingsError(
-                f"the guard {name} needs torch and transformers",
-                code="settings.extra",
-                hint="Run `pip install 'filigrana[guards]'`.",
-            )
         from ..safety.guards.models import GUARDS
-        from .torch_compat import ready
 
-        ready()
+        if find_spec("torch") is not None:  # without it, each answer is that it is missing
+            from .torch_compat import ready
+
+            ready()
         guard: TextGuard = GUARDS[name](where, device=settings.guard_device, dtype=settings.guard_dtype)
         if prepare:
             try:

@@ -75,6 +75,15 @@ def network_for(kind: str, size: int, positions: int, ids: dict[str, int]) -> An
     }  # fmt: skip
     if kind == "llama":
         return tf.LlamaForCausalLM(tf.LlamaConfig(**common))
+    if kind == "llama4":
+        text = common | {
+            "intermediate_size_mlp": 96, "num_local_experts": 1, "num_experts_per_tok": 1, "attention_chunk_size": positions,
+        }  # fmt: skip
+        sight = {
+            "hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 96, "image_size": 28,
+            "patch_size": 14, "vision_output_dim": 48, "projector_input_dim": 48, "projector_output_dim": 48,
+        }  # fmt: skip
+        return tf.Llama4ForConditionalGeneration(tf.Llama4Config(text_config=text, vision_config=sight))
     if kind == "gemma2":
         return tf.Gemma2ForCausalLM(tf.Gemma2Config(**common, query_pre_attn_scalar=12))
     if kind == "granite":

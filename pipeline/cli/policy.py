@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from . import policy_compare, policy_sign
-from .state import read_lines, settings
+from .state import guards_for, read_lines, settings
 
 app = typer.Typer(no_args_is_help=True, help="Policy packs: show, test, compare, replay, sign; check a prompt.")
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
@@ -97,12 +97,11 @@ def check(
     from ...safety.judge import judge_text
     from ..policies import load_tested_pack
     from ..policy_signatures import parse_signers
-    from ..text_guards import TextGuards
     from .output import emit_json
 
     used = settings()
     pack = load_tested_pack(policy or used.policy, parse_signers(used.policy_signers))
-    guards = TextGuards(used).of(pack.requires.prompt)
+    guards = guards_for(pack)
     worst, failed = Verdict.ALLOW, False
     lines = prompts if prompts else (line.rstrip("\n") for line in read_lines())
     for text in lines:
@@ -147,13 +146,12 @@ def test(name: PACK = None, json_: JSON = False) -> None:
     """
     from ...safety.policy import load_pack
     from ...safety.trials import run_tests
-    from ..text_guards import TextGuards
     from .output import emit_json, err, out
 
     used = settings()
     pack = load_pack(name or used.policy)
     asked = {rule.score.guard for rule in pack.rules if rule.score and (rule.tests.match or rule.tests.no_match)}
-    trial = run_tests(pack, TextGuards(used).of(sorted(asked)), timeout=used.guard_timeout)
+    trial = run_tests(pack, guards_for(pack) if asked else [], timeout=used.guard_timeout)
     if json_:
         emit_json(
             {

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.markup import escape
 
-from .state import reading, settings
+from .state import guards_for, reading, settings
 
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 _SIGNS = {"added": "[green]+[/green]", "removed": "[red]-[/red]", "changed": "[yellow]~[/yellow]"}
@@ -69,13 +69,12 @@ def explain(
     from ...safety.explaining import explain as account
     from ..policies import load_tested_pack
     from ..policy_signatures import parse_signers
-    from ..text_guards import TextGuards
     from .output import emit_json, out
     from .state import read_text
 
     used = settings()
     pack = load_tested_pack(policy or used.policy, parse_signers(used.policy_signers))
-    guards = TextGuards(used).of(pack.requires.prompt)
+    guards = guards_for(pack)
     found = account(prompt if prompt is not None else read_text(), pack, guards, timeout=used.guard_timeout)
     if json_:
         emit_json(found.as_dict())

@@ -384,6 +384,11 @@ def test_llama_guard_4_wants_its_own_kind(folders: dict[str, Path]) -> None:
         LlamaGuard4(str(folders["llama-guard-3"])).score(HARMLESS)
 
 
+def test_llama_guard_4_judges_text_alone(tmp_path: Path) -> None:
+    guard = LlamaGuard4(str(taught(tmp_path / "m", "llama4", LLAMA_PARTS, LLAMA_LESSONS, in_parts=True)))
+    assert guard.score(HARMFUL)["iwp"] > 0.6 > max(guard.score(HARMLESS).values())
+
+
 # ── in the judge ─────────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_guard_judges_with_the_pack_and_fails_closed(folders: dict[str, Path]) -> None:
     from filigrana.safety.judge import judge_text
@@ -396,3 +401,45 @@ def test_a_guard_judges_with_the_pack_and_fails_closed(folders: dict[str, Path])
     assert judge_text(HARMLESS, pack, []).verdict is Verdict.REVIEW
     record = judge_text(HARMFUL, pack, [guard]).record()["guards"][1]
     assert record["model"]["digest"] == guard.model.digest
+
+
+def test_the_settings_choose_the_guard_and_the_commands_use_it(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from filigrana.pipeline.cli.app import app
+    from filigrana.tests.packs import data_of, guarded
+
+    document = guarded("llama-guard-3", "iwp", 0.5)
+    document["rules"][1]["tests"] = {"match": [HARMFUL], "no_match": [HARMLESS]}
+    pack = tmp_path / "pack.yaml"
+    pack.write_bytes(data_of(document))
+
+    def run(*words: str) -> tuple[int, dict[str, Any]]:
+        done = CliRunner().invoke(app, ["--policy", str(pack), *words])
+        assert done.exception is None or isinstance(done.exception, SystemExit)
+        return done.exit_code, json.loads(done.stdout)
+
+    code, tried = run("policy", "test", "--json")
+    assert (code, tried["untried"]) == (0, {"llama-guard-3": 2})
+    assert run("policy", "check", HARMLESS)[0] == 11  # not set up: a person looks
+    monkeypatch.setenv("FILIGRANA_GUARDS", json.dumps([f"llama-guard-3={folders['llama-guard-3']}"]))
+    code, tried = run("policy", "test", "--json")
+    assert (code, tried["untried"], tried["failed"]) == (0, {}, [])
+    assert run("policy", "check", HARMLESS)[0] == 0
+    code, told = run("policy", "explain", HARMFUL, "--json")
+    assert (code, told["fired"][0]["guard"], told["fired"][0]["threshold"]) == (10, "llama-guard-3", 0.5)
+
+
+def test_a_guard_whose_folder_is_gone_means_review(tmp_path: Path) -> None:
+    from filigrana.pipeline.settings import load_settings
+    from filigrana.pipeline.text_guards import TextGuards
+    from filigrana.safety.judge import judge_text
+    from filigrana.tests.packs import pack_with_guard
+
+    pack = pack_with_guard("llama-guard-3", "iwp", 0.5)
+    guards = TextGuards(load_settings(guards=[f"llama-guard-3={tmp_path / 'gone'}"])).of(pack.requires.prompt)
+    decision = judge_text(HARMLESS, pack, guards)
+    assert decision.verdict is Verdict.REVIEW
+    assert decision.guards[1].error == "safety.missing"

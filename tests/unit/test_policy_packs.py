@@ -269,7 +269,7 @@ def test_a_record_decides_only_what_it_tells(scores: dict[str, str], at_least: f
 
 def test_a_guard_that_was_not_asked_then_is_not_known(tmp_path: Path) -> None:
     pack = pack_of(guarded("nsfw", "sxc", 0.5))
-    runs = [{"guard": "lexicon", "scores": {}, "error": None}]
+    runs: list[dict[str, Any]] = [{"guard": "lexicon", "scores": {}, "error": None}]
     assert by_record({"guards": runs, "rules": []}, "prompt", pack, pack)[0] is None
     # A rule that blocks settles it all the same.
     assert by_record({"guards": runs, "rules": [{"id": "TS-001"}]}, "prompt", pack, pack)[0] is Verdict.BLOCK
