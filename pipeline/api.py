@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import datetime as dt
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..provenance.manifest import SourceType
 from ..provenance.media import MIME_BY_SUFFIX, Frame
 from ..provenance.watermark.base import RGB, Detection
 from ..provenance.watermark.registry import codec
+from ..safety.policy import Pack
 from .engine import Engine
 from .installation import Installation
 from .parts import Parts
@@ -58,6 +60,7 @@ class Pipeline:
         self.installation = Installation(settings)
         self._generator: Any = None
         self._engine: Engine | None = None
+        self._making = threading.RLock()
         self.recovered: Recovered | None = None
 
     def __enter__(self) -> Pipeline:
@@ -81,20 +84,31 @@ class Pipeline:
 
     @property
     def engine(self) -> Engine:
-        if self._engine is None:
-            self._engine = Engine(self.parts())
-            self.recovered = self._engine.recover()
-        return self._engine
+        """The engine under the policy that is in force now. A request keeps the engine, and so the pack, that it began
+        with. Raises PolicyError while no policy is in force."""
+        with self._making:
+            if self._engine is None:
+                self._engine = Engine(self.parts())
+                self.recovered = self._engine.recover()
+            elif (pack := self.installation.pack).ref != self._engine.parts.pack.ref:
+                self._engine = Engine(replace(self._engine.parts, **self._judging(pack)))
+            return self._engine
+
+    def _judging(self, pack: Pack) -> dict[str, Any]:
+        """The parts that hang on the policy."""
+        house = self.installation
+        return {
+            "pack": pack,
+            "text_guards": house.text_guards(pack),
+            "frame_guards": lambda generated: house.frame_guards(generated, pack),
+        }
 
     def parts(self) -> Parts:
         """The engine's parts as the settings ask for them."""
         house = self.installation
         return Parts(
             ledger=house.ledger,
-            pack=house.pack,
             generator=self.generator,
-            text_guards=house.text_guards(),
-            frame_guards=house.frame_guards,
             finisher=house.finisher,
             staging=house.staging,
             store=house.store,
@@ -104,12 +118,14 @@ class Pipeline:
             cpu_watts=house.settings.cpu_watts,
             publish_prompt=house.settings.publish_prompt,
             agreement=house.agreement(),
+            **self._judging(house.pack),
         )
 
     def generate(self, prompt: str, *, progress: Progress = no_progress, **options: Any) -> Outcome:
         """From a prompt to a Release, a Refusal or a Held. ``options``: the fields of GenerateRequest."""
-        stamp_quietly(self.engine.parts)
-        outcome = self.engine.generate(_request(GenerateRequest, prompt=prompt, **options), progress)
+        engine = self.engine
+        stamp_quietly(engine.parts)
+        outcome = engine.generate(_request(GenerateRequest, prompt=prompt, **options), progress)
         published_if_due(self.installation)
         return outcome
 
@@ -118,8 +134,9 @@ class Pipeline:
     ) -> Outcome:
         """Seals a finished file: judged, marked, signed, recorded, released. It is never called AI unless it is."""
         request = _request(SealRequest, path=Path(path), source_type=source_type, **options)
-        stamp_quietly(self.engine.parts)
-        outcome = self.engine.seal(request, progress)
+        engine = self.engine
+        stamp_quietly(engine.parts)
+        outcome = engine.seal(request, progress)
         published_if_due(self.installation)
         return outcome
 

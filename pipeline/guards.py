@@ -1,4 +1,4 @@
-"""Which guards are installed, by the names that policy packs use."""
+"""Which output guards are installed, by the names that policy packs use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
-from ..safety.judge import FrameGuard, TextGuard
+from ..safety.judge import FrameGuard
 
 
 def _nsfw() -> FrameGuard | None:
@@ -41,19 +41,6 @@ def _guard(name: str) -> FrameGuard | None:
 def frame_guards(names: Iterable[str]) -> list[FrameGuard]:
     """The installed guards among ``names``. One that is missing is left out: the judge then refuses to allow."""
     return [guard for name in names if (guard := _guard(name)) is not None]
-
-
-@cache
-def classifier() -> TextGuard:
-    """The prompt classifier that ships. Loaded at its first prompt."""
-    from ..safety.text.classifier import PromptClassifier
-
-    return PromptClassifier()
-
-
-def text_guards(names: Iterable[str]) -> list[TextGuard]:
-    """The installed guards among ``names``. One that is missing is left out: the judge then refuses to allow."""
-    return [classifier() for name in names if name == "classifier"]
 
 
 def agreement() -> Callable[[str, Any], float] | None:

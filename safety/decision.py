@@ -93,9 +93,16 @@ class RuleHit:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRef:
+    """``approved_by``: whose signatures on the pack were checked, as verifier keys; empty where none were asked for."""
+
     id: str
     version: str
     digest: str
+    approved_by: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        said: dict[str, Any] = {"id": self.id, "version": self.version, "digest": self.digest}
+        return said | ({"approved_by": list(self.approved_by)} if self.approved_by else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +156,7 @@ class Decision:
             "input": self.input,
             "verdict": self.verdict.word,
             "code": self.code,
-            "policy": {"id": self.policy.id, "version": self.policy.version, "digest": self.policy.digest},
+            "policy": self.policy.record(),
             "rules": [{"id": hit.rule, "verdict": hit.verdict.word, "code": hit.code} for hit in self.hits],
             "guards": [
                 {

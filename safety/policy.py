@@ -21,7 +21,7 @@ from ..errors import PolicyError
 from .decision import HAZARDS, PolicyRef, Verdict
 from .text.lexicon import Lexicon
 
-_MAX_BYTES = 256 << 10
+MAX_BYTES = 256 << 10
 _MAX_DEPTH = 16
 _EVENTS = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 VerdictWord = Literal["allow", "rewrite", "review", "block"]
@@ -105,7 +105,7 @@ class Requires(_Strict):
 
 class _Document(_Strict):
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,40}$")]
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    version: Annotated[str, Field(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$")]
     title: str
     description: str
     max_prompt_chars: Annotated[int, Field(ge=1, le=20_000)] = 4_000
@@ -177,8 +177,8 @@ def _check_shape(data: bytes) -> None:
 
 def parse_pack(data: bytes) -> Pack:
     """Raises PolicyError, which names the place, for anything that is not a valid pack."""
-    if len(data) > _MAX_BYTES:
-        raise PolicyError(f"a policy pack has at most {_MAX_BYTES} bytes")
+    if len(data) > MAX_BYTES:
+        raise PolicyError(f"a policy pack has at most {MAX_BYTES} bytes")
     try:
         _check_shape(data)
         loaded: Any = yaml.safe_load(data)
@@ -204,20 +204,27 @@ def builtin_names() -> list[str]:
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
+def is_path(name_or_path: str) -> bool:
+    """Anything with a slash or `.yaml`."""
+    return Path(name_or_path).suffix in (".yaml", ".yml") or "/" in name_or_path
+
+
+def unknown_pack(name: str) -> PolicyError:
+    return PolicyError(
+        f"there is no policy pack {name!r}", hint=f"Built in: {', '.join(builtin_names())}; or give a path."
+    )
+
+
 def load_pack(name_or_path: str) -> Pack:
-    """A built-in pack by name, or a pack by path (anything with a slash or `.yaml`)."""
+    """A built-in pack by name, or a pack by path."""
     if name_or_path in builtin_names():
         return parse_pack((resources.files(__package__) / "packs" / f"{name_or_path}.yaml").read_bytes())
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml") or "/" in name_or_path:
-        try:
-            return parse_pack(path.read_bytes())
-        except OSError as error:
-            raise PolicyError(f"the policy pack cannot be read: {error.strerror}") from error
-    raise PolicyError(
-        f"there is no policy pack {name_or_path!r}",
-        hint=f"Built in: {', '.join(builtin_names())}; or give a path.",
-    )
+    if not is_path(name_or_path):
+        raise unknown_pack(name_or_path)
+    try:
+        return parse_pack(Path(name_or_path).read_bytes())
+    except OSError as error:
+        raise PolicyError(f"the policy pack cannot be read: {error.strerror}") from error
 
 
 def cases(pack: Pack) -> Iterator[tuple[Rule, str, bool]]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ...errors import InputError
 
 if TYPE_CHECKING:
+    from ...safety.judge import TextGuard
+    from ...safety.policy import Pack
     from ..api import Pipeline
     from ..installation import Installation
     from ..settings import Settings
@@ -73,6 +75,12 @@ def installation(**overrides: Any) -> Iterator[Installation]:
         yield opened
     finally:
         opened.close()
+
+
+def guards_for(pack: Pack) -> list[TextGuard]:
+    """The guards of prompts that the installation would judge with under ``pack``. Makes nothing."""
+    with installation() as opened:
+        return opened.text_guards(pack)
 
 
 @contextmanager
