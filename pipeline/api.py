@@ -6,7 +6,8 @@ import atexit
 import datetime as dt
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from uuid import UUID
 
 from ..errors import InputError
 from ..provenance.asked import Asked
@@ -21,9 +22,15 @@ from .installation import Installation
 from .parts import Parts
 from .publishing import published_if_due
 from .request import GenerateRequest, Outcome, Progress, SealRequest, no_progress
+from .resuming import approve, go_on
+from .review import Desk
+from .review_case import Case
+from .reviewing import sweep_quietly
 from .settings import Settings, load_settings
 from .staging import Recovered
 from .waiting import Stamped, stamp, stamp_quietly, stamping_parts
+
+T = TypeVar("T")
 
 
 def mime_for(path: Path | str) -> str:
@@ -108,7 +115,8 @@ class Pipeline:
 
     def generate(self, prompt: str, *, progress: Progress = no_progress, **options: Any) -> Outcome:
         """From a prompt to a Release, a Refusal or a Held. ``options``: the fields of GenerateRequest."""
-        stamp_quietly(self.engine.parts)
+        self._before()
+        options.setdefault("subject", self.installation.settings.user)
         outcome = self.engine.generate(_request(GenerateRequest, prompt=prompt, **options), progress)
         published_if_due(self.installation)
         return outcome
@@ -117,11 +125,34 @@ class Pipeline:
         self, path: Path | str, *, source_type: SourceType, progress: Progress = no_progress, **options: Any
     ) -> Outcome:
         """Seals a finished file: judged, marked, signed, recorded, released. It is never called AI unless it is."""
+        options.setdefault("subject", self.installation.settings.user)
         request = _request(SealRequest, path=Path(path), source_type=source_type, **options)
-        stamp_quietly(self.engine.parts)
+        self._before()
         outcome = self.engine.seal(request, progress)
         published_if_due(self.installation)
         return outcome
+
+    def _before(self) -> None:
+        """What other requests left to do: nothing of it delays or fails this one."""
+        stamp_quietly(self.engine.parts)
+        sweep_quietly(self.engine.parts)
+
+    @property
+    def desk(self) -> Desk:
+        """Held work and appeals: what waits for people, and what they say. `review_approve` goes on with it."""
+        return Desk(self.installation.ledger, self.installation.pack)
+
+    def review_approve(self, intent: UUID, by: str, reason: str, progress: Progress = no_progress) -> Outcome | Case:
+        """One person's approval. With the last that is needed the request goes on: an Outcome then, else the Case."""
+        return self._reviewed(approve(self.engine, intent, by, reason, progress))
+
+    def review_resume(self, intent: UUID, progress: Progress = no_progress) -> Outcome:
+        """Goes on with what was approved, and was interrupted."""
+        return self._reviewed(go_on(self.engine, intent, progress))
+
+    def _reviewed(self, found: T) -> T:
+        published_if_due(self.installation)
+        return found
 
     def stamp_pending(self) -> list[Stamped]:
         """Finishes what waits for a time-stamp, and says what came of each: see :func:`.waiting.stamp`."""
