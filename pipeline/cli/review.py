@@ -156,7 +156,7 @@ def reject(request: REQUEST, reason: REASON, as_: AS = None, json_: JSON = False
 
 
 def appeal(request: REQUEST, reason: REASON, as_: AS = None, json_: JSON = False) -> None:
-    """Asks a human to look again at what was refused: for whoever asked, once a request, within the time it was told."""
+    """Asks a human to look again at what was refused: for whoever asked, once a request, within the time told."""
     from ..appeals import appeal as file_appeal
     from .output import emit_json, out
 
