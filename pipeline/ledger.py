@@ -50,7 +50,7 @@ _FROM_APPROVED = {
     "failed": ("held", "result"),
 }
 """What may become of a request that was held for a human and approved. Interrupted, it stays what it is."""
-_BY_PEOPLE = {"refused": ("held",), "held": ("refused",)}
+_BY_PEOPLE = {"refused": ("held", "result"), "held": ("refused",)}
 """What people's decision makes of a request: rejected, or an appeal that was overturned."""
 
 

@@ -63,8 +63,13 @@ class Case:
 
     @property
     def goes_on(self) -> bool:
-        """Approved, and neither released nor otherwise ended yet."""
-        return self.status == "approved" and self.state in ("held", "result") and not self.waits
+        """Approved by as many as it takes, and neither released nor otherwise ended yet."""
+        return (
+            self.status == "approved"
+            and self.approvals >= self.needed
+            and self.state in ("held", "result")
+            and not self.waits
+        )
 
     @property
     def releasable(self) -> bool:

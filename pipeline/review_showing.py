@@ -11,7 +11,8 @@ from .appeals import entries_of
 from .review import Desk
 from .review_case import Case
 
-_ACTS = ("held", "review.renewed", "review.assigned", "review.approved", "review.rejected", "review.expired",
+_ACTS = ("held", "review.renewed", "review.reopened", "review.assigned",
+         "review.approved", "review.rejected", "review.expired",
          "appeal.filed", "appeal.upheld", "appeal.overturned", "refused", "failed", "release")  # fmt: skip
 
 
