@@ -7,7 +7,8 @@ import datetime as dt
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from uuid import UUID
 
 from ..errors import InputError
 from ..provenance.asked import Asked
@@ -23,9 +24,15 @@ from .installation import Installation
 from .parts import Parts
 from .publishing import published_if_due
 from .request import GenerateRequest, Outcome, Progress, SealRequest, no_progress
+from .resuming import approve, go_on
+from .review import Desk
+from .review_case import Case
+from .reviewing import sweep_quietly
 from .settings import Settings, load_settings
 from .staging import Recovered
 from .waiting import Stamped, stamp, stamp_quietly, stamping_parts
+
+T = TypeVar("T")
 
 
 def mime_for(path: Path | str) -> str:
@@ -124,7 +131,8 @@ class Pipeline:
     def generate(self, prompt: str, *, progress: Progress = no_progress, **options: Any) -> Outcome:
         """From a prompt to a Release, a Refusal or a Held. ``options``: the fields of GenerateRequest."""
         engine = self.engine
-        stamp_quietly(engine.parts)
+        _before(engine)
+        options.setdefault("subject", self.installation.settings.user)
         outcome = engine.generate(_request(GenerateRequest, prompt=prompt, **options), progress)
         published_if_due(self.installation)
         return outcome
@@ -133,12 +141,30 @@ class Pipeline:
         self, path: Path | str, *, source_type: SourceType, progress: Progress = no_progress, **options: Any
     ) -> Outcome:
         """Seals a finished file: judged, marked, signed, recorded, released. It is never called AI unless it is."""
+        options.setdefault("subject", self.installation.settings.user)
         request = _request(SealRequest, path=Path(path), source_type=source_type, **options)
         engine = self.engine
-        stamp_quietly(engine.parts)
+        _before(engine)
         outcome = engine.seal(request, progress)
         published_if_due(self.installation)
         return outcome
+
+    @property
+    def desk(self) -> Desk:
+        """Held work and appeals: what waits for people, and what they say. `review_approve` goes on with it."""
+        return Desk(self.installation.ledger, self.installation.pack)
+
+    def review_approve(self, intent: UUID, by: str, reason: str, progress: Progress = no_progress) -> Outcome | Case:
+        """One person's approval. With the last that is needed the request goes on: an Outcome then, else the Case."""
+        return self._reviewed(approve(self.engine, intent, by, reason, progress))
+
+    def review_resume(self, intent: UUID, progress: Progress = no_progress) -> Outcome:
+        """Goes on with what was approved, and was interrupted."""
+        return self._reviewed(go_on(self.engine, intent, progress))
+
+    def _reviewed(self, found: T) -> T:
+        published_if_due(self.installation)
+        return found
 
     def stamp_pending(self) -> list[Stamped]:
         """Finishes what waits for a time-stamp, and says what came of each: see :func:`.waiting.stamp`."""
@@ -149,6 +175,12 @@ class Pipeline:
     def verify(self, source: Path | str | bytes, *, at: dt.datetime | None = None) -> Finding:
         """The finding for a file or its bytes, with this installation's trust and catalog. ``at``: as of that time."""
         return self.installation.inspector.verify(source, Asked(at))
+
+
+def _before(engine: Engine) -> None:
+    """What other requests left to do: nothing of it delays or fails this one."""
+    stamp_quietly(engine.parts)
+    sweep_quietly(engine.parts)
 
 
 def _request(kind: Any, **options: Any) -> Any:

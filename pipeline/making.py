@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -63,6 +64,21 @@ def judge_prompt(
     return decision, prompt
 
 
+def judge_again(parts: Parts, run: Run, intent: UUID, *texts: str) -> Decision:
+    """The strictest decision on these texts by the policy in force, which goes into the log."""
+    guards, found = list(parts.text_guards), []
+    for text in texts:
+
+        def judge(text: str = text) -> Decision:
+            return judge_text(text, parts.pack, guards, timeout=parts.guard_timeout)
+
+        found.append(run.stage("judge prompt", judge))
+    decision = max(found, key=lambda each: each.verdict)
+    parts.ledger.decided(intent, decision.record())
+    run.decisions.append(decision.record())
+    return decision
+
+
 def _decided(parts: Parts, run: Run, intent: OpenIntent, record: dict[str, Any]) -> None:
     parts.ledger.decided(intent.id, record)
     run.decisions.append(record)
@@ -107,6 +123,8 @@ def _views(frame: Frame) -> list[Any]:
 def judge_frames(
     parts: Parts, run: Run, intent: OpenIntent, frames: Iterable[Frame], kind: Kind, *, generated: bool
 ) -> Decision:
+    """Allowed, or for a person to see: whoever calls must not release the latter. Raises Stopped for anything else."""
+
     def judge() -> Decision:
         judged = OutputJudge(
             parts.pack,
@@ -122,7 +140,7 @@ def judge_frames(
 
     decision = run.stage("judge output", judge)
     _decided(parts, run, intent, decision.record())
-    if decision.verdict is not Verdict.ALLOW:
+    if decision.verdict not in (Verdict.ALLOW, Verdict.REVIEW):
         raise Stopped(decision)
     return decision
 
@@ -131,7 +149,7 @@ def judge_only_sound(parts: Parts, run: Run, intent: OpenIntent) -> Decision:
     """Sound without pictures, which no guard hears: what the pack says of that."""
     decision = run.stage("judge output", lambda: judge_sound(parts.pack))
     _decided(parts, run, intent, decision.record())
-    if decision.verdict is not Verdict.ALLOW:
+    if decision.verdict not in (Verdict.ALLOW, Verdict.REVIEW):
         raise Stopped(decision)
     return decision
 

@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     dtype: str = Field("auto", pattern="^(auto|float32|float16|bfloat16)$", description="the weights' type")
     organisation: str = Field("Filigrana", min_length=1, max_length=80, description="the provider named in metadata")
+    user: str = Field("local", min_length=1, max_length=128, description="who asks, reviews and appeals here")
     signer: str = Field("file", description="who signs: file, pkcs11:…, awskms:…, gcpkms:…, azurekms://…, hv:…")
     claim_chain: Path | None = Field(None, description="PEM chain, leaf first, of a signer that is not `file`")
     key_passphrase: SecretStr | None = Field(None, description="of an encrypted key file, or a token's PIN")

@@ -64,6 +64,7 @@ class Rule(_Strict):
     mixed_scripts: bool = False
     replace_with: str | None = None
     override: bool = True
+    approvals: Literal[1, 2] | None = None
     status: Literal["stable", "experimental", "deprecated"] = "stable"
     version: str = "1"
     references: list[str] = []
@@ -103,6 +104,16 @@ class Requires(_Strict):
     sealed: Annotated[list[str], Field(min_length=1)]
 
 
+class Review(_Strict):
+    """How people decide on held work: how many must approve, within how many hours, and for how many days whoever was
+    refused may appeal. Without an answer in time it is refused, and there is no other choice."""
+
+    approvals: Literal[1, 2] = 1
+    hours: Annotated[int, Field(ge=1, le=8_760)] = 72
+    expired: Literal["refuse"] = "refuse"
+    appeal_days: Annotated[int, Field(ge=1, le=3_650)] = 184
+
+
 class _Document(_Strict):
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,40}$")]
     version: Annotated[str, Field(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$")]
@@ -114,6 +125,7 @@ class _Document(_Strict):
     unjudged_sound: Literal["allow", "review", "block"] = "review"
     timestamps: Literal["refuse", "hold"] = "refuse"
     retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    review: Review = Review()
     lists: dict[str, list[str]] = {}
     rules: Annotated[list[Rule], Field(min_length=1)]
 

@@ -59,11 +59,11 @@ def generate(
         if count == 1:
             _check_media(media, output)
             outcome = _one(opened, text, output, {**options, "seed": seed}, json_)
-            raise typer.Exit(_report(outcome, json_))
+            raise typer.Exit(report(outcome, json_))
         codes = []
         for number in range(count):
             each = {**options, "seed": None if seed is None else seed + number}
-            codes.append(_report(_one(opened, text, output, each, json_, folder=True), json_))
+            codes.append(report(_one(opened, text, output, each, json_, folder=True), json_))
         raise typer.Exit(max(codes))
 
 
@@ -104,7 +104,7 @@ def seal(
                 components=tuple(component or ()),
                 progress=tell,
             )
-        raise typer.Exit(_report(_exported(outcome, output), json_))
+        raise typer.Exit(report(_exported(outcome, output), json_))
 
 
 def _one(
@@ -145,7 +145,7 @@ def _exported(outcome: Outcome, target: Path) -> Outcome:
     return replace(outcome, file=target, sidecar=sidecar)
 
 
-def _report(outcome: Outcome, json_: bool) -> int:
+def report(outcome: Outcome, json_: bool) -> int:
     from ...safety.decision import Verdict
     from ..request import WAITING, Held, Release
     from .output import emit_json, err, show_release

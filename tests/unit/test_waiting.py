@@ -439,7 +439,7 @@ def test_a_policy_that_changed_since_lets_nothing_of_it_out(house: House, author
     house.held()
     authority.start()
     text = (resources.files("filigrana.safety") / "packs/platform.yaml").read_text("utf-8")
-    newer = parse_pack(text.replace("version: 1.2.0", "version: 1.3.0").encode())
+    newer = parse_pack(text.replace("version: 1.3.0", "version: 1.4.0").encode())
     parts = replace(stamping_parts(house.opened), pack=newer)
     [kept] = list(stamp(parts, refuse_changed_policy=False))
     assert (kept.status, kept.code) == ("waiting", "release.pending.policy")
