@@ -14,6 +14,7 @@ import html
 import re
 import unicodedata
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 MAX_CHARS = 4_000
@@ -58,7 +59,7 @@ _LEET = str.maketrans(
     }
 )
 # Two signs stand for two letters each, and people mix them.
-_LEET_L = tuple(str.maketrans(signs) for signs in ({"1": "l", "!": "l"}, {"1": "l"}, {"!": "l"}))
+_LEET_L: tuple[Mapping[int, str], ...] = ({ord("1"): "l", ord("!"): "l"}, {ord("1"): "l"}, {ord("!"): "l"})
 _LEET_TOKEN = re.compile(r"\S*[a-z]\S*[0-9@$!+€£(]\S*|\S*[0-9@$!+€£(]\S*[a-z]\S*")
 _SPACED = re.compile(r"(?<!\w)\w([\s._\-*·•/\\,~]{1,3})\w(?:\1\w)+(?!\w)")
 _INSIDE = re.compile(r"(?<=\w)[._\-*·•~'`^](?=\w)")
@@ -137,6 +138,11 @@ def _join_after_short_word(match: re.Match[str]) -> str:
     return f"{letters[0]} {''.join(letters[1:])}" if short else "".join(letters)
 
 
+def _unleeted(text: str, first: Mapping[int, str]) -> str:
+    """``first``: signs that are replaced before the others."""
+    return _LEET_TOKEN.sub(lambda m: m.group().translate(first).translate(_LEET), text)
+
+
 def views(text: str) -> tuple[View, ...]:
     """All readings of ``text``, the plain one first, each different from the ones before it."""
     hidden = "".join(chr(ord(c) - 0xE0000) for run in _TAGS.findall(text) for c in run)
@@ -145,8 +151,8 @@ def views(text: str) -> tuple[View, ...]:
     spaced = _INVISIBLE.sub(" ", _TAGS.sub(" ", text))
     plain = _fold(bare)
     skeleton = plain.translate(_SKELETON)
-    leet = _LEET_TOKEN.sub(lambda m: m.group().translate(_LEET), skeleton)
-    leets = [_LEET_TOKEN.sub(lambda m, t=t: m.group().translate(t).translate(_LEET), skeleton) for t in _LEET_L]
+    leets = [_unleeted(skeleton, table) for table in ({}, *_LEET_L)]
+    leet = leets[0]
     joined = _SPACED.sub(lambda m: "".join(_WORD.findall(m.group())), leet)
     # A word of one letter may stand before the spaced one: "a n u d e".
     joined_after_a = _SPACED.sub(_join_after_short_word, leet)
@@ -156,7 +162,6 @@ def views(text: str) -> tuple[View, ...]:
         View("invisible", _fold(spaced)),
         View("tags", _fold(hidden)),
         View("lookalike", skeleton),
-        View("leet", leet),
         *(View("leet", each) for each in leets),
         View("spaced", joined),
         View("spaced", joined_after_a),
