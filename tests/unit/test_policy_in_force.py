@@ -299,6 +299,39 @@ def test_a_pipeline_follows_the_pack_and_a_running_request_keeps_its_own(tmp_pat
         assert second.parts.pack.ref.version == "1.1.0"
 
 
+def test_a_request_that_runs_is_judged_by_its_own_pack_to_the_end(
+    tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pack is replaced, and then broken, while the picture is being made."""
+    from filigrana.pipeline import guards as installed
+    from filigrana.pipeline.api import Pipeline
+    from filigrana.provenance.media import Frame
+    from filigrana.tests.doubles import FakeGenerator, FakeGuard, scene
+
+    asked: list[list[str]] = []
+
+    def frame_guards(names: list[str]) -> list[FakeGuard]:
+        asked.append(list(names))
+        return [FakeGuard(name) for name in names]
+
+    def swap(*_: Any) -> Any:
+        requires = {"prompt": ["lexicon"], "generated": ["nsfw", "clip"], "sealed": ["nsfw"]}
+        path.write_bytes(words("newword", version="1.1.0", requires=requires) if not asked else b"broken")
+        return (Frame(scene(7)),)
+
+    monkeypatch.setattr(installed, "frame_guards", frame_guards)
+    with Pipeline(load_settings(data_dir=tmp_path / "data", policy=str(path))) as pipeline:
+        pipeline._generator = FakeGenerator(fault=swap)
+        first = pipeline.generate("a red boat", seed=7)
+        assert first.released
+        assert first.decision.policy.version == "1.0.0"
+        second = pipeline.generate("a red boat", seed=8)
+        assert (second.released, second.decision.policy.version) == (True, "1.1.0")
+        assert asked == [["nsfw"], ["nsfw", "clip"]]
+        with pytest.raises(PolicyError):
+            pipeline.generate("a red boat", seed=9)
+
+
 @pytest.mark.parametrize(
     "guards", [["nonsense"], ["llama-guard-3="], ["guard-of-mine=/x"], ["shieldgemma=/a", "shieldgemma=/b"]]
 )
