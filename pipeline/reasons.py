@@ -11,6 +11,7 @@ from uuid import UUID
 
 from ..errors import InputError
 from .appeals import entries_of, old_rules, until_text
+from .request import WAITING
 from .review import Desk
 from .terms import EXPIRED, REJECTED
 
@@ -23,7 +24,8 @@ def statement(desk: Desk, intent: UUID) -> dict[str, Any]:
     if not entries:
         raise InputError("there is no such request", code="input.review_unknown", hint="Give the id that it told.")
     said = [(index, e) for index, e in entries if e["type"] in ("refused", "held", "review.renewed")]
-    if not said or not _for_people(said[-1][1]):
+    said = [(index, entry) for index, entry in said if _for_people(entry)]
+    if not said:
         raise InputError("this request was neither refused nor held", code="review.no_reasons", hint="")
     index, last = said[-1]
     decisions = [e["decision"] for _, e in entries if e["type"] == "decision"]
@@ -95,7 +97,7 @@ def as_text(said: dict[str, Any]) -> list[str]:
 
 
 def _for_people(entry: dict[str, Any]) -> bool:
-    return entry["type"] != "held" or entry.get("verdict") != "allow"
+    return bool(entry["type"] != "held" or entry.get("code") != WAITING)
 
 
 def _decision(entries: list[tuple[int, dict[str, Any]]], last: dict[str, Any]) -> str:

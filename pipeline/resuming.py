@@ -42,14 +42,15 @@ def approve(engine: Engine, intent: UUID, by: str, reason: str, progress: Progre
     desk = Desk(parts.ledger, parts.pack)
     sweep(parts)
     case = desk.case(intent)
-    if case.status == "open" and case.releasable and case.entry["policy"]["digest"] != parts.pack.ref.digest:
+    known = case.status == "open" and case.subject is not None
+    if known and case.releasable and case.entry["policy"]["digest"] != parts.pack.ref.digest:
         rejudge(engine, case)
         raise ReviewError(
             "the policy has changed since: it was judged anew by the one in force",
             code="review.policy",
             hint="Look at it again with `filigrana review show`, then decide.",
         )
-    if case.status == "open" and case.kept is not None and case.side == "output":
+    if known and case.kept is not None and case.side == "output":
         kept_file(parts, case)  # whoever approves approves of a file that is still what it was
     case = desk.approve(intent, by, reason)
     return go_on(engine, intent, progress) if case.goes_on and case.releasable else case

@@ -110,7 +110,8 @@ class DeskRows:
         """Whether what was kept may still be asked for: by people, by going on, or by an appeal."""
         with self.ledger.reading() as rows:
             row, request = rows.get(Review, intent), rows.get(Intent, intent)
-            if row is None or request is None or row.kept is None:
+            # Nothing can come any more of what an erased person asked for.
+            if row is None or request is None or row.kept is None or row.subject is None:
                 return False
             if row.status == "open":
                 return True

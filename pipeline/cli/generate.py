@@ -169,9 +169,10 @@ def report(outcome: Outcome, json_: bool) -> int:
         if outcome.decision.rewrite is not None:
             rewrite = outcome.decision.rewrite
             err.print(f"  offered: {escape(rewrite.prompt)}\n  accept it with --accept-rewrite {rewrite.digest}")
+        asks = ", `filigrana appeal` asks a person to look again" if verdict is Verdict.BLOCK else ""
         err.print(
             f"  decided by {outcome.decision.policy.id} {outcome.decision.policy.version}, automatically; "
-            f"request {outcome.intent} is in the audit log: quote it to appeal"
+            f"request {outcome.intent}: `filigrana reasons` says why{asks}"
         )
     return {Verdict.BLOCK: EXIT_BLOCKED, Verdict.REVIEW: EXIT_HELD, Verdict.REWRITE: EXIT_REWRITE}[verdict]
 

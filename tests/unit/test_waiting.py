@@ -512,6 +512,33 @@ def test_what_is_held_for_a_human_is_not_released_this_way(either: House, author
     assert "release" not in either.types()
 
 
+def test_what_people_approved_may_wait_for_a_time_stamp_too(either: House, authority: Authority) -> None:
+    from uuid import UUID
+
+    from filigrana.pipeline.reasons import statement
+    from filigrana.pipeline.resuming import approve, go_on
+    from filigrana.pipeline.review import Desk
+
+    engine = either.engine(frame_guards=lambda _generated: [FakeGuard("nsfw")])
+    outcome = engine.generate(REQUEST)
+    assert isinstance(outcome, Held)
+    intent = UUID(outcome.intent)
+    waits = approve(engine, intent, "ruth", "a boat")
+    assert isinstance(waits, Held)
+    assert waits.code == "timestamp.waiting"
+    assert not Desk(either.opened.ledger, PLATFORM).case(intent).goes_on, "it waits for a stamp, and for nobody"
+    with pytest.raises(ReleaseError):
+        go_on(engine, intent)
+    assert not (either.folder / "review" / outcome.intent).exists()
+    assert [path.name for path in either.pending()] == [outcome.intent]
+    assert statement(Desk(either.opened.ledger, PLATFORM), intent)["code"] == "output.guard_failed"
+    authority.start()
+    [found] = either.stamp()
+    assert found.status == "released"
+    assert either.types()[-3:] == ["held", "result", "release"]
+    assert either.pending() == []
+
+
 def test_a_request_that_waits_moves_only_forward(either: House, authority: Authority) -> None:
     ledger = either.opened.ledger
     either.held()
