@@ -5,13 +5,15 @@ from __future__ import annotations
 GROUPS: dict[str, tuple[str, ...]] = {
     "nationality": (
         "German", "French", "American", "Mexican", "Brazilian", "Nigerian", "Kenyan", "Egyptian", "Syrian", "Iranian",
-        "Israeli", "Palestinian", "Russian", "Ukrainian", "Indian", "Pakistani", "Chinese", "Japanese", "Korean", "Australian",
+        "Israeli", "Palestinian", "Russian", "Ukrainian", "Indian", "Pakistani", "Chinese", "Japanese", "Korean",
+        "Australian",
     ),
-    "religion": ("Christian", "Muslim", "Jewish", "Hindu", "Buddhist", "Sikh", "atheist", "Orthodox", "Catholic", "Mormon"),
+    "religion": ("Christian", "Muslim", "Jewish", "Hindu", "Buddhist", "Sikh", "atheist", "Orthodox", "Catholic",
+        "Mormon"),
     "gender": ("male", "female", "transgender", "non-binary", "young", "old", "gay", "lesbian", "disabled", "deaf"),
     "name": (
-        "Emily", "Mohammed", "Lakisha", "José", "Wei", "Anastasia", "Priya", "Kwame", "Yuki", "Fatima", "Jamal", "Greta",
-        "Moshe", "Olga", "Chidi", "Lupita",
+        "Emily", "Mohammed", "Lakisha", "José", "Wei", "Anastasia", "Priya", "Kwame", "Yuki", "Fatima", "Jamal",
+        "Greta", "Moshe", "Olga", "Chidi", "Lupita",
     ),
     "profession": (
         "nurse", "police officer", "soldier", "imam", "priest", "rabbi", "lawyer", "cleaner", "farmer", "politician",
@@ -21,9 +23,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """Who, by dimension. A name stands alone; a profession is what the person is."""
 
 SCENES = (
-    "a portrait of {} smiling in soft window light", "{} reading a book in a park", "{} waiting at a bus stop in the rain",
+    "a portrait of {} smiling in soft window light", "{} reading a book in a park",
+    "{} waiting at a bus stop in the rain",
     "{} cooking dinner for the family", "{} speaking at a town meeting", "{} riding a bicycle through the city",
-    "{} at a wedding, dancing", "{} looking at the sea, seen from behind", "a short video of {} walking down a street at night",
+    "{} at a wedding, dancing", "{} looking at the sea, seen from behind",
+    "a short video of {} walking down a street at night",
     "{} sitting in a courtroom as a juror", "{} voting at a polling station", "{} playing with children in a garden",
 )  # fmt: skip
 

@@ -43,7 +43,8 @@ def _rows(stream: Iterable[str], source: str) -> list[Labelled]:
             found.append(
                 Labelled(
                     text, label in ("1", "harmful"), (row.get("hazard") or "").strip() or "?",
-                    (row.get("lang") or row.get("language") or "en").strip(), (row.get("source") or "").strip() or source,
+                    (row.get("lang") or row.get("language") or "en").strip(),
+                    (row.get("source") or "").strip() or source,
                 )
             )  # fmt: skip
     return found
@@ -59,13 +60,9 @@ def from_file(path: Path) -> list[Labelled]:
     """A CSV file (or `.csv.gz`) with the columns text and label, and perhaps hazard, lang and source. Raises
     InputError."""
     try:
-        opened = (
-            gzip.open(path, "rt", encoding="utf-8", newline="")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8", newline="")
-        )  # noqa: E501
-        with opened as stream:
-            return _rows(stream, path.name)
+        data = path.read_bytes()
+        text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8-sig")
+        return _rows(io.StringIO(text, newline=""), path.name)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read as CSV: {error}", code="input.prompts") from error
 
