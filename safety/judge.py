@@ -149,10 +149,9 @@ def judge_text(
             hits.append(_hit(rule))
     verdict = max((hit.verdict for hit in hits), default=Verdict.ALLOW)
     rewrite = None
-    if verdict is Verdict.REWRITE and offer_rewrite:
+    if offer_rewrite and _mendable(hits):
         rewrite = _rewrite(cleaned, pack, {hit.rule for hit in hits}, matches, guards, timeout)
-        if rewrite is None:
-            verdict = Verdict.REVIEW
+        verdict = Verdict.REVIEW if rewrite is None else Verdict.REWRITE
     return Decision("prompt", verdict, pack.ref, tuple(hits), tuple(runs), rewrite, tuple(sorted(thresholds.items())))
 
 
@@ -214,6 +213,13 @@ def _score_fires(rule: Rule, runs: Iterable[GuardRun]) -> bool:
             score = run.score(rule.hazard)
             return score is not None and score >= rule.score.at_least
     return False
+
+
+def _mendable(hits: Iterable[RuleHit]) -> bool:
+    """Whether other words would do: a rule offers some, and nothing else fired but what would have a person look at
+    the same hazard, which the new words are judged for again."""
+    offered = {hit.hazard for hit in hits if hit.verdict is Verdict.REWRITE}
+    return bool(offered) and all(hit.verdict <= Verdict.REVIEW and hit.hazard in offered for hit in hits)
 
 
 def _hit(rule: Rule) -> RuleHit:

@@ -6,6 +6,7 @@ terms of several lists close together, so that no single innocent word decides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from .views import RUN_ON, View, views
 
 _SHORTEST_RUN_ON = 4
 _SHORTEST_SWAPPED = 5
+_RUN = re.compile(r"(.)\1+")
+_WORD = re.compile(r"\w{5,}")
+_STRETCHED = re.compile(r"\w*(\w)\1\1\w*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,7 @@ class Lexicon:
     def __init__(self, lists: Mapping[str, Iterable[str]]) -> None:
         self._automaton = ahocorasick.Automaton()
         self._swapped: dict[tuple[str, str, str], str] = {}
+        self._squeezed: dict[str, str] = {}
         entries: dict[str, list[tuple[str, str]]] = {}
         for name, terms in lists.items():
             for term in terms:
@@ -56,6 +61,7 @@ class Lexicon:
                 if plain:
                     entries.setdefault(plain[0].text, []).append((name, term))
                     for word in plain[0].text.split():
+                        self._squeezed.setdefault(_RUN.sub(r"\1", word), word)
                         if len(word) >= _SHORTEST_SWAPPED and word.isalpha():
                             self._swapped.setdefault(_letters(word), word)
         for folded, owners in entries.items():
@@ -70,17 +76,21 @@ class Lexicon:
             return []
         found: list[Match] = []
         seen = views(text)
-        for view in (*seen, *self._unswapped(seen)):
+        for view in (*seen, *self._mended(seen)):
             found += self._in_view(view)
         return found
 
-    def _unswapped(self, seen: tuple[View, ...]) -> Iterable[View]:
-        """The plain view with its words' inner letters put in the order of a term, where there are the same letters."""
-        if seen:
-            words = seen[0].text.split(" ")
-            mended = [self._swapped.get(_letters(w), w) if len(w) >= _SHORTEST_SWAPPED else w for w in words]
-            if mended != words:
-                yield View("swapped", " ".join(mended))
+    def _mended(self, seen: tuple[View, ...]) -> Iterable[View]:
+        """The plain view with words turned into a term's: with its inner letters in another order, or with letters
+        that are written three times and more, so that nobody can tell which of them were double."""
+        if not seen:
+            return
+        text = seen[0].text
+        swapped = _WORD.sub(lambda m: self._swapped.get(_letters(m.group()), m.group()), text)
+        squeezed = _STRETCHED.sub(lambda m: self._squeezed.get(_RUN.sub(r"\1", m.group()), m.group()), text)
+        for name, other in (("swapped", swapped), ("stretched", squeezed)):
+            if other != text:
+                yield View(name, other)
 
     def _in_view(self, view: View) -> list[Match]:
         text, matches = view.text, []

@@ -53,7 +53,9 @@ def shell(furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     shutil.copytree(furnished, tmp_path / "data")
     guards = [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})]
     monkeypatch.setattr(Pipeline, "generator", property(lambda _self: FakeGenerator()))
-    monkeypatch.setattr(Installation, "frame_guards", lambda _self, generated, _pack=None: guards if generated else guards[:1])
+    monkeypatch.setattr(
+        Installation, "frame_guards", lambda _self, generated, _pack=None: guards if generated else guards[:1]
+    )
     monkeypatch.setattr(Installation, "agreement", lambda _self: None)
     monkeypatch.chdir(tmp_path)
     yield Shell(tmp_path / "data")

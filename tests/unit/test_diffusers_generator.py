@@ -33,7 +33,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     torch.set_num_threads(1)  # tiny layers gain nothing from more
     torch.manual_seed(0)
-    words = ["<|startoftext|>", "<|endoftext|>", *(f"{c}</w>" for c in "abcdefghijklmnopqrstuvwxyz"), *"abcdefghijklmnopqrstuvwxyz"]
+    words = [
+        "<|startoftext|>",
+        "<|endoftext|>",
+        *(f"{c}</w>" for c in "abcdefghijklmnopqrstuvwxyz"),
+        *"abcdefghijklmnopqrstuvwxyz",
+    ]
     (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16)

@@ -167,6 +167,7 @@ def test_what_is_signed_but_no_record_is_refused(signer: Ed25519LogSigner, text:
 
 def test_the_redacted_form_hangs_on_every_fact() -> None:
     digests = {
-        redacted({**BEFORE, **change})["facts"] for change in ({}, {"seed": 1}, {"seed": 2}, {"approved_by": [REVIEWER]})
+        redacted({**BEFORE, **change})["facts"]
+        for change in ({}, {"seed": 1}, {"seed": 2}, {"approved_by": [REVIEWER]})
     }
     assert len(digests) == 4

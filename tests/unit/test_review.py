@@ -48,7 +48,9 @@ NEWSROOM = load_pack("newsroom")
 def changed(old: str, new: str, version: str = "1.9.0") -> Pack:
     text = (resources.files("filigrana.safety") / "packs/newsroom.yaml").read_text("utf-8")
     assert old in text
-    return parse_pack(text.replace(f"version: {NEWSROOM.ref.version}", f"version: {version}", 1).replace(old, new).encode())
+    return parse_pack(
+        text.replace(f"version: {NEWSROOM.ref.version}", f"version: {version}", 1).replace(old, new).encode()
+    )
 
 
 class House:
@@ -265,7 +267,9 @@ def test_blocked_output_of_an_approved_prompt_is_refused(house: House) -> None:
 def test_an_accepted_rewrite_that_is_held_is_what_is_generated(house: House) -> None:
     offered = house.ask("a statue in the style of banksy").decision.rewrite
     assert offered is not None
-    outcome = house.ask("a statue in the style of banksy", accept_rewrite=offered.digest, negative_prompt="gory entrails")
+    outcome = house.ask(
+        "a statue in the style of banksy", accept_rewrite=offered.digest, negative_prompt="gory entrails"
+    )
     assert isinstance(outcome, Held)
     assert isinstance(house.approve(UUID(outcome.intent)), Release)
     assert "banksy" not in house.generator.calls[0].prompt
@@ -324,7 +328,9 @@ def test_a_held_photograph_is_sealed_after_its_approval(house: House, tmp_path: 
     photo = tmp_path / "photo.png"
     photo.write_bytes(encode_picture(scene(4), "image/png"))
     engine = house.engine
-    engine.parts = engine.parts.__class__(**{**vars(engine.parts), "frame_guards": lambda _: [FakeGuard("nsfw", {"sxc": 0.6})]})
+    engine.parts = engine.parts.__class__(
+        **{**vars(engine.parts), "frame_guards": lambda _: [FakeGuard("nsfw", {"sxc": 0.6})]}
+    )
     outcome = engine.seal(SealRequest(photo, "camera", subject="anna"))
     assert isinstance(outcome, Held)
     photo.unlink()
@@ -402,7 +408,9 @@ def test_files_are_kept_for_an_appeal_and_no_longer(house: House) -> None:
 # ── the policy changes ───────────────────────────────────────────────────────────────────────────────────────────
 def test_a_policy_that_blocks_now_refuses_what_was_held(either: House) -> None:
     intent = either.held()
-    either.pack = changed("hazard: gore\n    side: prompt\n    verdict: review", "hazard: gore\n    side: prompt\n    verdict: block")
+    either.pack = changed(
+        "hazard: gore\n    side: prompt\n    verdict: review", "hazard: gore\n    side: prompt\n    verdict: block"
+    )
     assert code(lambda: either.approve(intent)) == "review.policy"
     assert (either.state(intent), either.desk.case(intent).status) == ("refused", "rejected")
     assert either.entries()[-1]["code"] == "prompt.gore"
@@ -412,7 +420,9 @@ def test_a_policy_that_blocks_now_refuses_what_was_held(either: House) -> None:
 def test_a_policy_that_blocks_now_refuses_what_was_approved(house: House) -> None:
     intent = house.held()
     house.desk.approve(intent, "ruth", "fine")
-    house.pack = changed("hazard: gore\n    side: prompt\n    verdict: review", "hazard: gore\n    side: prompt\n    verdict: block")
+    house.pack = changed(
+        "hazard: gore\n    side: prompt\n    verdict: review", "hazard: gore\n    side: prompt\n    verdict: block"
+    )
     done = go_on(house.engine, intent)
     assert isinstance(done, Refusal)
     assert house.state(intent) == "refused"
@@ -448,7 +458,9 @@ def test_an_approval_under_another_version_is_no_approval(house: House, output: 
 def test_a_policy_that_blocks_the_output_now(house: House) -> None:
     intent = house.held_output()
     house.desk.approve(intent, "ruth", "fine")
-    house.pack = changed("hazard: gore\n    side: output\n    verdict: review", "hazard: gore\n    side: output\n    verdict: block")
+    house.pack = changed(
+        "hazard: gore\n    side: output\n    verdict: review", "hazard: gore\n    side: output\n    verdict: block"
+    )
     done = go_on(house.engine, intent)
     assert isinstance(done, Refusal)
     assert done.code == "output.gore"
@@ -465,7 +477,10 @@ def test_another_pack_decides_nothing(house: House) -> None:
 
 
 def test_a_rule_that_nobody_may_lift_is_not_lifted(house: House) -> None:
-    house.pack = changed("hazard: gore\n    side: prompt\n    verdict: review", "hazard: gore\n    side: prompt\n    override: false\n    verdict: review")
+    house.pack = changed(
+        "hazard: gore\n    side: prompt\n    verdict: review",
+        "hazard: gore\n    side: prompt\n    override: false\n    verdict: review",
+    )
     intent = house.held()
     assert code(lambda: house.approve(intent)) == "review.override"
     house.desk.assign(intent, "rahel", "ruth")
@@ -643,7 +658,11 @@ def test_a_statement_of_reasons_is_told_from_the_log_alone(house: House) -> None
     [rule] = said["rules"]
     assert rule["id"] == "NR-007"
     assert len(rule["reason"]) > 10
-    assert said["ground"]["policy"] == {"id": "newsroom", "version": NEWSROOM.ref.version, "digest": NEWSROOM.ref.digest}
+    assert said["ground"]["policy"] == {
+        "id": "newsroom",
+        "version": NEWSROOM.ref.version,
+        "digest": NEWSROOM.ref.digest,
+    }
     assert said["automated"]["decision"] is True
     assert said["automated"]["guards"][0]["guard"] == "lexicon"
     assert said["appeal"]["open"]
@@ -700,7 +719,12 @@ def test_the_commands(house: House, tmp_path: Path) -> None:
     assert done["released"] is True
     assert house.opened.verifier().verify(Path(done["file"])).finding == "verified"
     assert run("review", "show", "nothing", exit_code=1).code == "input.request"
-    for words in (["review", "list"], ["review", "show", str(intent)], ["reasons", str(prompt)], ["review", "list", "--all"]):
+    for words in (
+        ["review", "list"],
+        ["review", "show", str(intent)],
+        ["reasons", str(prompt)],
+        ["review", "list", "--all"],
+    ):
         plain = CliRunner().invoke(app, ["--data-dir", folder, *words])
         assert plain.exit_code == 0, plain.output
         assert plain.stdout

@@ -638,7 +638,9 @@ def doubles(monkeypatch: pytest.MonkeyPatch, authority: Authority) -> None:
     small = FakeGenerator(fault=lambda sampling, _progress: (Frame(scene(sampling.seed, 320, 320)),))
     guards = [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})]
     monkeypatch.setattr(Pipeline, "generator", property(lambda _self: small))
-    monkeypatch.setattr(Installation, "frame_guards", lambda _self, generated, _pack=None: guards if generated else guards[:1])
+    monkeypatch.setattr(
+        Installation, "frame_guards", lambda _self, generated, _pack=None: guards if generated else guards[:1]
+    )
     monkeypatch.setattr(Installation, "agreement", lambda _self: None)
     monkeypatch.setenv("FILIGRANA_TSA_URL", authority.url)
     monkeypatch.setenv("FILIGRANA_TSA_TRUST", json.dumps([str(authority.root)]))
