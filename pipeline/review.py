@@ -144,15 +144,26 @@ class Desk(DeskRows):
         """Refuses whatever nobody decided in time. Returns which."""
         self._reopen()
         ended = []
+        grace = dt.timedelta(hours=self.pack.document.review.hours)
         with self.ledger.reading() as rows:
             now = self.now(rows)
             over = select(Review.intent_id).where(Review.status == "open", Review.deadline <= now)
-            found = list(rows.scalars(over))
+            # What was approved and never went on does not stay so for ever.
+            stuck = (
+                select(Review.intent_id)
+                .join(Intent, Intent.id == Review.intent_id)
+                .where(
+                    Review.status == "approved", Review.deadline <= now - grace, Intent.state.in_(("held", "result"))
+                )
+            )
+            found = [*rows.scalars(over), *rows.scalars(stuck)]
         for intent in found:
             with self.ledger.change() as change:
-                row, _, entry = self._locked(change, intent)
+                row, request, entry = self._locked(change, intent)
                 now = self.now(change.session)
-                if row.status == "open" and row.deadline <= now:
+                stays = row.status == "approved" and request.state in ("held", "result")
+                late = stays and not waits_for_stamp(request) and row.deadline <= now - grace
+                if late or (row.status == "open" and row.deadline <= now):
                     self._expire(change, row, entry, now)
                     ended.append(intent)
         return ended
@@ -274,7 +285,8 @@ class Desk(DeskRows):
     def _refused(self, change: LogTransaction, row: Review, entry: dict[str, Any], now: dt.datetime, code: str) -> None:
         """Held work becomes refused; what was refused before stays so."""
         row.updated_at = now
-        if row.kind == "appeal":
+        request = change.session.get(Intent, row.intent_id)
+        if request is None or request.state == "refused":
             return
         self.ledger.advance(change, row.intent_id, "refused", by_people=True)
         until = appealable(self.pack, now)

@@ -385,6 +385,25 @@ def test_a_clock_that_is_set_back_gives_no_time(house: House) -> None:
     assert house.state(intent) == "refused"
 
 
+def test_an_approval_is_not_kept_for_ever(either: House) -> None:
+    intent, block = either.held(), either.refused()
+    appeal(either.desk, block, "anna", "please")
+    either.generator.fault = lambda *_: 1 / 0
+    for one in (intent, block):
+        with pytest.raises(FiligranaError):
+            either.approve(one)
+        assert either.desk.case(one).goes_on
+    either.clock.jump(hours=47)
+    assert sweep(either.engine.parts) == []
+    either.clock.jump(hours=2)
+    assert set(sweep(either.engine.parts)) == {intent, block}
+    for one in (intent, block):
+        assert (either.state(one), either.desk.case(one).status) == ("refused", "expired")
+        assert code(lambda one=one: go_on(either.engine, one)) == "review.state"  # type: ignore[misc]
+    assert sweep(either.engine.parts) == []
+    assert either.public() == []
+
+
 def test_the_next_request_sweeps(house: House) -> None:
     from filigrana.pipeline.reviewing import sweep_quietly
 
