@@ -15,9 +15,9 @@ import ahocorasick
 from .views import RUN_ON, View, views
 
 _SHORTEST_RUN_ON = 4
-_SHORTEST_SWAPPED = 5
+_SHORTEST_SWAPPED = 4
 _RUN = re.compile(r"(.)\1+")
-_WORD = re.compile(r"\w{5,}")
+_WORD = re.compile(r"\w{4,}")
 _STRETCHED = re.compile(r"\w*(\w)\1\1\w*")
 
 
