@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,13 +110,10 @@ def test_a_released_asset_is_explained_from_the_prompt_to_the_joules(either: Hou
     done = either.ask()
     assert isinstance(done, Release)
     said = either.explained(done.asset_id)
-    assert (
-        said["summary"]
-        == (
-            f"Allowed by {NAMED}: nothing scored above its threshold; nearest was gore by clip, 0.250 of 0.850 (NR-022)."
-        )
-        or "nearest was gore by clip, 0.250 of 0." in said["summary"]
-    )
+    read = [r for r in PACK.rules if r.score and (r.score.guard, r.hazard) == ("clip", "gore")]
+    limit, rule = min((r.score.at_least, r.id) for r in read)
+    near = f"nearest was gore by clip, 0.250 of {limit:.3f} ({rule})"
+    assert said["summary"] == f"Allowed by {NAMED}: nothing scored above its threshold; {near}."
     asked = said["asked"]
     assert asked["texts"]["prompt"] == {"kept": True, "text": PLAIN}
     assert asked["commitments"]["prompt"].startswith("hmac-sha256")
@@ -299,20 +296,17 @@ def test_a_file_without_its_credentials_is_found_by_its_mark(house: House, tmp_p
     done = house.engine.generate(GenerateRequest(PLAIN, seed=7))
     bare = tmp_path / "bare.png"
     with Image.open(done.file) as picture:
-        Image.fromarray(__import__("numpy").asarray(picture.convert("RGB"))).save(bare)
+        Image.frombytes("RGB", picture.size, picture.convert("RGB").tobytes()).save(bare)
     said = json.loads(house.command(str(bare), "--json"))
     assert said["asset_id"] == str(done.asset_id)
     assert said["file"]["finding"] == "recovered"
 
 
 def test_what_is_unknown_exits_with_an_error(house: House, tmp_path: Path) -> None:
-    def fails(call: Callable[[], Any]) -> None:
-        call()
-
     house.ask()
     foreign = tmp_path / "foreign.png"
     foreign.write_bytes(b"no picture")
     for what in ("0" * 12, str(uuid4()), str(foreign), "no such thing"):
-        fails(lambda what=what: house.command(what, code=1))
+        house.command(what, code=1)
     with session(house.opened.log.engine) as rows:
         assert Catalog(rows).count() == 1
