@@ -75,11 +75,13 @@ class ClipGuard:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 (hex) of the weights and the phrasings: what a calibration belongs to."""
+        """sha256 (hex) of all that a score hangs on, the weights, configuration, tokenizer and phrasings: what a
+        calibration belongs to."""
         digest = hashlib.sha256()
         try:
-            for name in (WEIGHTS, LABELS):
-                digest.update((self._folder / name).read_bytes())
+            for path in (self._folder / WEIGHTS, *sorted(self._folder.glob("*.json"))):
+                if path.name != CALIBRATION:
+                    digest.update(f"{path.name}\n{path.stat().st_size}\n".encode() + path.read_bytes())
         except OSError as error:
             raise SafetyError("the CLIP guard's weights are missing", code="safety.missing") from error
         return digest.hexdigest()
