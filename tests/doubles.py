@@ -21,7 +21,7 @@ from filigrana.provenance.media import Frame, Kind, SoundBlock
 from filigrana.provenance.watermark.base import RGB, Detection
 from filigrana.provenance.watermark.dft import Dft
 from filigrana.provenance.watermark.registry import sound_codec
-from filigrana.safety.decision import ModelRef
+from filigrana.safety.decision import HAZARDS, ModelRef
 
 
 def scene(seed: int = 0, width: int = 512, height: int = 512) -> RGB:
@@ -96,6 +96,11 @@ class FakeGuard:
             answer: Any = self.fault()
             return {"sxc": answer} if isinstance(answer, float) else answer
         return dict(self.scores)
+
+
+def quiet_classifier() -> FakeGuard:
+    """A prompt classifier that finds nothing, for tests of what comes after it."""
+    return FakeGuard("classifier", dict.fromkeys(HAZARDS, 0.01))
 
 
 def put(codec: Any, picture: RGB, asset_id: AssetId) -> RGB:

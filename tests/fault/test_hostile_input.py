@@ -228,9 +228,9 @@ def do(path):
 SEAL = """
 from filigrana.pipeline.engine import Engine, Parts
 from filigrana.pipeline.request import SealRequest
-from filigrana.tests.doubles import FakeGuard
+from filigrana.tests.doubles import FakeGuard, quiet_classifier
 house = Installation(load_settings(data_dir=Path(sys.argv[2])))
-engine = Engine(Parts(ledger=house.ledger, pack=house.pack, generator=None, text_guards=(),
+engine = Engine(Parts(ledger=house.ledger, pack=house.pack, generator=None, text_guards=(quiet_classifier(),),
     frame_guards=lambda _: [FakeGuard("nsfw")], finisher=house.finisher, staging=house.staging, store=house.store,
     clock=house.clock))
 def do(path):
@@ -635,14 +635,14 @@ from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import GenerateRequest
 from filigrana.pipeline.settings import load_settings
 from filigrana.provenance.media import Frame
-from filigrana.tests.doubles import FakeGenerator, FakeGuard, scene
+from filigrana.tests.doubles import FakeGenerator, FakeGuard, quiet_classifier, scene
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 house = Installation(load_settings(data_dir=Path(sys.argv[1])))
 for limit in json.loads(sys.argv[2]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
         engine = Engine(Parts(ledger=house.ledger, pack=house.pack,
-            generator=FakeGenerator(fault=lambda *_: (Frame(scene(7, 320, 320)),)), text_guards=(),
+            generator=FakeGenerator(fault=lambda *_: (Frame(scene(7, 320, 320)),)), text_guards=(quiet_classifier(),),
             frame_guards=lambda _: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})],
             finisher=house.finisher, staging=house.staging, store=house.store, clock=house.clock))
         engine.recover()

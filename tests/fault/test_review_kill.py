@@ -49,7 +49,7 @@ from filigrana.pipeline.parts import Parts
 from filigrana.pipeline.request import GenerateRequest
 from filigrana.pipeline.settings import load_settings
 from filigrana.provenance.media import Frame
-from filigrana.tests.doubles import FakeGenerator, FakeGuard, scene
+from filigrana.tests.doubles import FakeGenerator, FakeGuard, quiet_classifier, scene
 
 scene(7, 320, 320)
 count = 0
@@ -74,7 +74,7 @@ def work(job):
     gore = 0.97 if job.get("bloody") else 0.01
     engine = Engine(Parts(
         ledger=house.ledger, pack=house.pack,
-        generator=FakeGenerator(fault=lambda *_: (Frame(scene(7, 320, 320)),)), text_guards=(),
+        generator=FakeGenerator(fault=lambda *_: (Frame(scene(7, 320, 320)),)), text_guards=(quiet_classifier(),),
         frame_guards=lambda _: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": gore, "sub": 0.01})],
         finisher=house.finisher, staging=house.staging, store=house.store, clock=house.clock,
     ))
