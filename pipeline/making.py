@@ -15,8 +15,11 @@ from ..errors import GenerationError, MediaError, PromptError
 from ..provenance.manifest import Model
 from ..provenance.media import Frame, Kind, MediaFile
 from ..safety.decision import Decision, Verdict
-from ..safety.judge import OutputJudge, judge_sound, judge_text
+from ..safety.judge import judge_text
+from ..safety.output import OutputJudge
+from ..safety.sound import judge_sound
 from ..safety.vision.frames import sample
+from ..safety.vision.ocr import CLIP_SIDE
 from .generators.base import Generated, Generator, Sampling
 from .ledger import OpenIntent
 from .parts import Parts
@@ -112,9 +115,19 @@ def judge_frames(
             list(parts.frame_guards(generated)),
             origin="generated" if generated else "sealed",
             timeout=parts.guard_timeout,
+            text_guards=parts.text_guards,
+            # A clip shows its text for longer than one frame, and there are many of them.
+            side=CLIP_SIDE if kind == "video" else None,
         )
-        for count, frame in enumerate(sample((view, float(f.time)) for f in frames for view in _views(f)), 1):
-            judged.look(frame)
+
+        def every() -> Iterator[tuple[Any, float]]:
+            for frame in frames:
+                judged.watch(frame.rgb if frame.alpha is None else frame.shown, float(frame.time))
+                for view in _views(frame):
+                    yield view, float(frame.time)
+
+        for count, view in enumerate(sample(every()), 1):
+            judged.look(view)
             if kind == "video":
                 run.progress("judge output", count, 0)
         return judged.decision()

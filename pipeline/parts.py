@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..safety.judge import FrameGuard, TextGuard
+from ..safety.judge import TextGuard
+from ..safety.output import OutputGuard
 from ..safety.policy import Pack
 from .finish import Finisher
 from .generators.base import Generator
@@ -32,7 +33,7 @@ class Parts:
     pack: Pack
     generator: Generator | None
     text_guards: Iterable[TextGuard]
-    frame_guards: Callable[[bool], Iterable[FrameGuard]]
+    frame_guards: Callable[[bool], Iterable[OutputGuard]]
     finisher: Callable[[], Finisher]
     staging: Staging
     store: AssetStore
