@@ -44,6 +44,7 @@ from .making import (
     taken,
 )
 from .parts import Parts, version
+from .previews import Early
 from .releasing import Ready, maybe_released, release, ticking
 from .replay import pixel_digest
 from .request import (
@@ -113,10 +114,10 @@ class Engine:
                 sampling = Sampling(
                     prompt, seed, request.steps, request.guidance, request.size, request.negative_prompt
                 )
-                made, chosen = generate_best(parts, run, sampling, request.best_of)
+                made, chosen = generate_best(parts, run, intent, sampling, request.best_of)
                 decision = judge_frames(parts, run, intent, made.frames, made.kind, generated=True)
             except Stopped as stopped:
-                return self._stop(run, intent, stopped.decision)
+                return self._stop(run, intent, stopped.decision, stopped.early)
             digest = run.stage("digest", lambda: pixel_digest(made.frames))
             energy = meter.spent()
             replayable = {**chosen, "pixel_digest": digest, "model": asked["model"]}
@@ -269,8 +270,8 @@ class Engine:
             told = second.code if isinstance(second, FiligranaError) else type(second).__name__
             error.add_note(f"and the end of the request could not be recorded: {told}")
 
-    def _stop(self, run: Run, intent: OpenIntent, decision: Decision) -> Refusal:
-        """A refusal, an offered rewrite, or work held for a human."""
+    def _stop(self, run: Run, intent: OpenIntent, decision: Decision, early: Early | None = None) -> Refusal:
+        """A refusal, an offered rewrite, or work held for a human. ``early``: refused before it was finished."""
         held = decision.verdict is Verdict.REVIEW
         self.parts.ledger.close(
             intent.id,
@@ -278,7 +279,10 @@ class Engine:
             code=decision.code,
             verdict=decision.verdict.word,
             rewrite_offered=decision.rewrite is not None,
+            **({} if early is None else {"preview": early.record()}),
         )
+        if early is not None:
+            return Refusal(decision, str(intent.id), run.stages, early=early)
         return (Held if held else Refusal)(decision, str(intent.id), run.stages)
 
     def _finish(

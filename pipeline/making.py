@@ -20,16 +20,17 @@ from ..safety.output import OutputJudge
 from ..safety.sound import judge_sound
 from ..safety.vision.frames import sample
 from ..safety.vision.ocr import CLIP_SIDE
-from .generators.base import Generated, Generator, Sampling
+from .generators.base import Generated, Generator, Previews, Sampling, StepProgress, StoppedEarly
 from .ledger import OpenIntent
 from .parts import Parts
+from .previews import Early, PreviewJudge
 from .request import GenerateRequest
 from .run import Run
 
 
 class Stopped(Exception):  # noqa: N818  not an error: the request ended with a decision
-    def __init__(self, decision: Decision) -> None:
-        self.decision = decision
+    def __init__(self, decision: Decision, early: Early | None = None) -> None:
+        self.decision, self.early = decision, early
 
 
 def judge_prompt(
@@ -70,10 +71,35 @@ def _decided(parts: Parts, run: Run, intent: OpenIntent, record: dict[str, Any])
     run.decisions.append(record)
 
 
-def generate_best(parts: Parts, run: Run, sampling: Sampling, best_of: int) -> tuple[Generated, dict[str, Any]]:
-    """The best of ``best_of`` samples with seeds counted up, by the guard's agreement with the prompt."""
-    generator, agreement = parts.generator, parts.agreement
-    assert generator is not None  # noqa: S101  checked by the caller
+def _sampled(parts: Parts, run: Run, intent: OpenIntent, sampling: Sampling, step: StepProgress) -> Generated:
+    """One sampling, its previews judged on the way. Raises Stopped where one of them is surely refused."""
+    generator: Any = parts.generator
+    judge = PreviewJudge(parts.pack, list(parts.frame_guards(True)), parts.guard_timeout, parts.cpu_watts)
+    asked = parts.pack.document.previews
+    if asked is None or not judge.useful or not getattr(generator, "gives_previews", False):
+        return run.stage("generate", lambda: parts.generator.generate(sampling, step))  # type: ignore[union-attr]
+
+    def sample_() -> Generated | None:
+        try:
+            made: Generated = generator.generate(sampling, step, Previews(tuple(asked.at), judge.look))
+            return made
+        except StoppedEarly:
+            return None
+
+    made = run.stage("generate", sample_)
+    if made is not None:
+        return made
+    assert judge.decision is not None and judge.early is not None  # noqa: S101, PT018  set before it stops
+    _decided(parts, run, intent, judge.decision.record() | {"preview": judge.early.record()})
+    raise Stopped(judge.decision, judge.early)
+
+
+def generate_best(
+    parts: Parts, run: Run, intent: OpenIntent, sampling: Sampling, best_of: int
+) -> tuple[Generated, dict[str, Any]]:
+    """The best of ``best_of`` samples with seeds counted up, by the guard's agreement with the prompt. One whose
+    preview is refused ends them all."""
+    agreement = parts.agreement
     if best_of > 1 and agreement is None:
         raise GenerationError(
             "best-of needs the CLIP model, which is not installed",
@@ -87,7 +113,7 @@ def generate_best(parts: Parts, run: Run, sampling: Sampling, best_of: int) -> t
         def step(done: int, steps: int, number: int = number) -> None:
             run.progress("generate", number * steps + done, best_of * steps)
 
-        made = run.stage("generate", lambda each=each, step=step: generator.generate(each, step))  # type: ignore[misc]
+        made = _sampled(parts, run, intent, each, step)
         _check_frames(made)
         score = 0.0
         if agreement is not None and best_of > 1:

@@ -103,6 +103,13 @@ class Requires(_Strict):
     sealed: Annotated[list[str], Field(min_length=1)]
 
 
+class Previews(_Strict):
+    """Judging during generation: after which shares of the steps, and how far over its threshold a score must be."""
+
+    at: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1, max_length=8)]
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
 class _Document(_Strict):
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,40}$")]
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
@@ -111,6 +118,7 @@ class _Document(_Strict):
     max_prompt_chars: Annotated[int, Field(ge=1, le=20_000)] = 4_000
     requires: Requires
     unjudged_sound: Literal["allow", "review", "block"] = "review"
+    previews: Previews | None = None
     timestamps: Literal["refuse", "hold"] = "refuse"
     retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     lists: dict[str, list[str]] = {}
