@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from ..safety.output import OutputGuard
@@ -37,7 +38,20 @@ def _ocr() -> OutputGuard | None:
     return OcrGuard()
 
 
-_KNOWN: dict[str, Callable[[], OutputGuard | None]] = {"nsfw": _nsfw, "clip": _clip, "ocr": _ocr}
+def _flashes() -> OutputGuard | None:
+    from ..safety.vision.flashes import FlashGuard
+
+    return FlashGuard()
+
+
+def _copies(folder: Path) -> OutputGuard:
+    from ..safety.vision.copies import CopyGuard
+    from .register import FILE, Register
+
+    return CopyGuard(Register(folder / FILE).index)
+
+
+_KNOWN: dict[str, Callable[[], OutputGuard | None]] = {"nsfw": _nsfw, "clip": _clip, "ocr": _ocr, "flashes": _flashes}
 
 
 @cache
@@ -46,9 +60,21 @@ def _guard(name: str) -> OutputGuard | None:
     return make() if make is not None else None
 
 
-def frame_guards(names: Iterable[str]) -> list[OutputGuard]:
-    """The installed guards among ``names``. One that is missing is left out: the judge then refuses to allow."""
-    return [guard for name in names if (guard := _guard(name)) is not None]
+@cache
+def _guard_of(name: str, folder: Path) -> OutputGuard:
+    """A guard that reads what an installation keeps in its data folder."""
+    return {"copies": _copies}[name](folder)
+
+
+def frame_guards(names: Iterable[str], folder: Path | None = None) -> list[OutputGuard]:
+    """The installed guards among ``names``. One that is missing is left out: the judge then refuses to allow.
+    ``folder``: the installation's data folder."""
+    found = []
+    for name in names:
+        guard = _guard_of(name, folder) if name == "copies" and folder is not None else _guard(name)
+        if guard is not None:
+            found.append(guard)
+    return found
 
 
 def agreement() -> Callable[[str, Any], float] | None:

@@ -343,7 +343,7 @@ class Installation:
         """The guards that the pack asks for; one that is not installed is left out, and judging then fails closed."""
         from .guards import frame_guards
 
-        return frame_guards(self.pack.requires.generated if generated else self.pack.requires.sealed)
+        return frame_guards(self.pack.requires.generated if generated else self.pack.requires.sealed, self.folder)
 
     def agreement(self) -> Callable[[str, Any], float] | None:
         """How well a frame shows its prompt, for best-of-N; None where the CLIP model is not installed."""

@@ -76,13 +76,11 @@ class OutputJudge:
             for name in self._names
             if name not in self._guards
         }
-        self._watches: dict[str, Watch] = {}
+        self._watches: dict[str, Watch | None] = {}
         self._texts: dict[str, TextJudge] = {}
         for name, guard in self._guards.items():
             if hasattr(guard, "watch"):
-                watch = self._try(name, guard.watch)
-                if watch is not None:
-                    self._watches[name] = watch
+                self._watches[name] = self._try(name, guard.watch)
             elif hasattr(guard, "read"):
                 self._texts[name] = TextJudge(pack, list(text_guards), name, timeout=timeout)
 
@@ -100,7 +98,7 @@ class OutputJudge:
         """For guards of the sequence: every frame, in order, also those that ``look`` gets."""
         for name, watch in self._watches.items():
             self._seen[name] += 1
-            self._try(name, partial(watch.see, frame, seconds))
+            self._try(name, partial(self._see, watch, frame, seconds))
 
     def look(self, frame: NDArray[np.uint8]) -> None:
         for name, guard in self._guards.items():
@@ -110,20 +108,23 @@ class OutputJudge:
             if name in self._texts:
                 self._try(name, partial(self._read, name, guard, frame))
             else:
-                self._try(name, partial(self._score, name, guard.score, frame))
+                self._try(name, partial(self._score, name, lambda guard=guard: guard.score(frame)))
 
     def _read(self, name: str, guard: FrameReader, frame: NDArray[np.uint8]) -> None:
         lines = guard.read(frame) if self._side is None else guard.read(frame, self._side)
         self._texts[name].see(checked_lines(name, lines))
 
-    def _score(self, name: str, score: Callable[..., Mapping[str, float]], *arguments: Any) -> None:
-        for hazard, value in checked_scores(name, dict(score(*arguments))):
+    def _see(self, watch: Any, frame: NDArray[np.uint8], seconds: float) -> None:
+        watch.see(frame, seconds)
+
+    def _score(self, name: str, score: Callable[[], Mapping[str, float]]) -> None:
+        for hazard, value in checked_scores(name, dict(score())):
             self._scores[name][hazard] = max(self._scores[name].get(hazard, 0.0), value)
 
     def decision(self) -> Decision:
         for name, watch in self._watches.items():
             if self._seen[name]:
-                self._try(name, partial(self._score, name, watch.scores))
+                self._try(name, partial(self._score, name, lambda watch=watch: watch.scores()))
         runs: list[GuardRun] = []
         hits: list[RuleHit] = []
         for name in self._names:

@@ -1,0 +1,108 @@
+"""`filigrana safety`: the register of protected works, and what judges pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from .state import settings
+
+if TYPE_CHECKING:
+    from ..register import Register
+
+app = typer.Typer(no_args_is_help=True, help="The register of protected works, and calibrating what judges pictures.")
+register = typer.Typer(no_args_is_help=True, help="Protected works: what is like one of them is not released.")
+app.add_typer(register, name="register")
+JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
+EXIT_FOUND = 5
+LIKE = 0.5
+"""From this likeness on, `check` says that a file shows a registered work."""
+
+
+def _opened() -> Register:
+    from ..register import FILE, Register
+
+    return Register(settings().data_dir / FILE)
+
+
+@register.command()
+def add(
+    files: Annotated[list[Path], typer.Argument(help="Pictures or clips; of a clip, its sampled frames.")],
+    title: Annotated[str, typer.Option(help="What the work is called; default: the file's name.")] = "",
+    owner: Annotated[str, typer.Option(help="Whose it is.")] = "",
+    reference: Annotated[str, typer.Option(help="Where its right is documented: a contract, a case, a URL.")] = "",
+    json_: JSON = False,
+) -> None:
+    """Registers works. Only fingerprints and a thumbnail of 96 px are kept, never the works."""
+    from .output import emit_json, out, plain
+
+    opened, added = _opened(), []
+    for file in files:
+        entry = opened.add(file, title=title, owner=owner, reference=reference)
+        added.append(vars(entry))
+        if not json_:
+            out.print(f"{entry.number:>5}  {plain(entry.title)}  [dim]{entry.frames} fingerprints[/dim]")
+    if json_:
+        emit_json(added)
+
+
+@register.command("list")
+def list_(json_: JSON = False) -> None:
+    """Every registered work."""
+    from .output import emit_json, out, plain
+
+    entries = _opened().entries()
+    if json_:
+        emit_json([vars(entry) for entry in entries])
+        return
+    table = Table("number", "title", "owner", "reference", "fingerprints")
+    for each in entries:
+        table.add_row(str(each.number), plain(each.title), plain(each.owner), plain(each.reference), str(each.frames))
+    out.print(table)
+
+
+@register.command()
+def remove(
+    numbers: Annotated[list[int], typer.Argument(help="The works' numbers, as `list` shows them.")], json_: JSON = False
+) -> None:
+    """Takes works out of the register."""
+    from .output import emit_json, out
+
+    opened = _opened()
+    for number in numbers:
+        opened.remove(number)
+    if json_:
+        emit_json({"removed": numbers})
+    else:
+        out.print(f"removed {', '.join(map(str, numbers))}")
+
+
+@register.command()
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Pictures or clips to hold against the register.")],
+    json_: JSON = False,
+) -> None:
+    """Is this a registered work, or a part of one?
+
+    Exit codes: 0 none is, 5 one is, 1 error.
+    """
+    from .output import emit_json, out, plain
+
+    opened, found = _opened(), []
+    for file in files:
+        likeness, work = opened.nearest(file)
+        same: dict[str, Any] | None = None
+        if work is not None and likeness >= LIKE:
+            same = {"number": work.number, "title": work.title, "owner": work.owner, "reference": work.reference}
+        found.append({"file": str(file), "likeness": round(likeness, 4), "work": same})
+        if not json_:
+            told = "no registered work"
+            if same is not None:
+                told = f"like [bold]{plain(same['title'])}[/bold] ({same['number']})"
+            out.print(f"{likeness:.2f}  {plain(file)}: {told}")
+    if json_:
+        emit_json(found)
+    raise typer.Exit(EXIT_FOUND if any(each["work"] for each in found) else 0)
