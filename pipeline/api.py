@@ -104,6 +104,7 @@ class Pipeline:
             cpu_watts=house.settings.cpu_watts,
             publish_prompt=house.settings.publish_prompt,
             agreement=house.agreement(),
+            sound_guard=house.sound_guard(),
         )
 
     def generate(self, prompt: str, *, progress: Progress = no_progress, **options: Any) -> Outcome:

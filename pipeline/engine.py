@@ -38,8 +38,8 @@ from .making import (
     file_digest,
     generate_best,
     judge_frames,
-    judge_only_sound,
     judge_prompt,
+    judge_track,
     model_of,
     taken,
 )
@@ -188,7 +188,7 @@ class Engine:
             ]
             try:
                 if media.info.kind == "audio":
-                    decision = judge_only_sound(parts, run, intent)
+                    decision = judge_track(parts, run, intent, media)
                 else:
                     decision = judge_frames(parts, run, intent, Frames(media), media.info.kind, generated=False)
             except Stopped as stopped:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..safety.output import OutputGuard
+from ..safety.sound import SoundGuard
 
 
 def _nsfw() -> OutputGuard | None:
@@ -60,21 +61,45 @@ def _guard(name: str) -> OutputGuard | None:
     return make() if make is not None else None
 
 
+def _general_clip(source: str, folder: Path) -> OutputGuard | None:
+    if find_spec("open_clip") is None or find_spec("torch") is None:
+        return None
+    from .torch_compat import ready
+
+    ready()
+    from ..safety.vision.clip_general import CALIBRATION_FILE, GeneralClipGuard
+
+    return GeneralClipGuard(source, folder / CALIBRATION_FILE)
+
+
 @cache
-def _guard_of(name: str, folder: Path) -> OutputGuard:
-    """A guard that reads what an installation keeps in its data folder."""
-    return {"copies": _copies}[name](folder)
+def _guard_of(name: str, folder: Path | None, clip_model: str | None) -> OutputGuard | None:
+    """A guard that reads what an installation keeps in its data folder; else the one for everybody."""
+    if folder is not None and name == "copies":
+        return _copies(folder)
+    if folder is not None and name == "clip" and clip_model is not None:
+        return _general_clip(clip_model, folder)
+    return _guard(name)
 
 
-def frame_guards(names: Iterable[str], folder: Path | None = None) -> list[OutputGuard]:
+def frame_guards(names: Iterable[str], folder: Path | None = None, clip_model: str | None = None) -> list[OutputGuard]:
     """The installed guards among ``names``. One that is missing is left out: the judge then refuses to allow.
-    ``folder``: the installation's data folder."""
-    found = []
-    for name in names:
-        guard = _guard_of(name, folder) if name == "copies" and folder is not None else _guard(name)
-        if guard is not None:
-            found.append(guard)
-    return found
+    ``folder``: the installation's data folder; ``clip_model``: as the setting says."""
+    return [guard for name in names if (guard := _guard_of(name, folder, clip_model)) is not None]
+
+
+@cache
+def sound_guard(folder: Path | None) -> SoundGuard | None:
+    """The recogniser in ``folder``. One that is named and cannot run fails when it is asked, and is never left out."""
+    if folder is None:
+        return None
+    if find_spec("torch") is not None:
+        from .torch_compat import ready
+
+        ready()
+    from ..safety.speech import WhisperGuard
+
+    return WhisperGuard(folder)
 
 
 def agreement() -> Callable[[str, Any], float] | None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..safety.judge import TextGuard
     from ..safety.output import OutputGuard
     from ..safety.policy import Pack
+    from ..safety.sound import SoundGuard
     from .finish import Finisher
     from .inspection import Inspector
     from .ledger import Ledger
@@ -343,7 +344,14 @@ class Installation:
         """The guards that the pack asks for; one that is not installed is left out, and judging then fails closed."""
         from .guards import frame_guards
 
-        return frame_guards(self.pack.requires.generated if generated else self.pack.requires.sealed, self.folder)
+        names = self.pack.requires.generated if generated else self.pack.requires.sealed
+        return frame_guards(names, self.folder, self.settings.clip_model)
+
+    def sound_guard(self) -> SoundGuard | None:
+        """The recogniser that the setting names; None: the pack says what becomes of sound that nobody hears."""
+        from .guards import sound_guard
+
+        return sound_guard(self.settings.speech_model)
 
     def agreement(self) -> Callable[[str, Any], float] | None:
         """How well a frame shows its prompt, for best-of-N; None where the CLIP model is not installed."""

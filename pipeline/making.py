@@ -26,6 +26,7 @@ from .parts import Parts
 from .previews import Early, PreviewJudge
 from .request import GenerateRequest
 from .run import Run
+from .soundtrack import speech_of
 
 
 class Stopped(Exception):  # noqa: N818  not an error: the request ended with a decision
@@ -162,12 +163,24 @@ def judge_frames(
     _decided(parts, run, intent, decision.record())
     if decision.verdict is not Verdict.ALLOW:
         raise Stopped(decision)
+    if parts.sound_guard is not None and isinstance(frames, Frames) and frames.media.info.sound is not None:
+        judge_track(parts, run, intent, frames.media)
     return decision
 
 
-def judge_only_sound(parts: Parts, run: Run, intent: OpenIntent) -> Decision:
-    """Sound without pictures, which no guard hears: what the pack says of that."""
-    decision = run.stage("judge output", lambda: judge_sound(parts.pack))
+def judge_track(parts: Parts, run: Run, intent: OpenIntent, media: MediaFile) -> Decision:
+    """A file's sound: what is said in it, or, where no recogniser is installed, what the pack says of that."""
+
+    def judge() -> Decision:
+        return judge_sound(
+            parts.pack,
+            parts.sound_guard,
+            lambda: speech_of(media),
+            timeout=parts.guard_timeout,
+            text_guards=list(parts.text_guards),
+        )
+
+    decision = run.stage("judge output", judge)
     _decided(parts, run, intent, decision.record())
     if decision.verdict is not Verdict.ALLOW:
         raise Stopped(decision)

@@ -11,6 +11,7 @@ from typing import Any
 from ..safety.judge import TextGuard
 from ..safety.output import OutputGuard
 from ..safety.policy import Pack
+from ..safety.sound import SoundGuard
 from .finish import Finisher
 from .generators.base import Generator
 from .ledger import Ledger
@@ -43,3 +44,4 @@ class Parts:
     cpu_watts: float = 10.0
     publish_prompt: bool = False
     agreement: BestOf | None = None
+    sound_guard: SoundGuard | None = None

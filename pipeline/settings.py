@@ -42,6 +42,12 @@ class Settings(BaseSettings):
     database: str | None = Field(None, description="sqlite:///FILE or postgresql://…; default: audit.db in data_dir")
     policy: str = Field("newsroom", description="a built-in policy pack's name, or a path to one")
     model: str = Field("embedded", description="`embedded`, a folder in diffusers' layout, or a hub id")
+    clip_model: str | None = Field(
+        None, description="an open_clip `ARCHITECTURE:TAG`, or a folder, instead of the embedded CLIP as guard `clip`"
+    )
+    speech_model: Path | None = Field(
+        None, description="a folder with a Whisper model (transformers): what is said in sound is judged as text"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     dtype: str = Field("auto", pattern="^(auto|float32|float16|bfloat16)$", description="the weights' type")
     organisation: str = Field("Filigrana", min_length=1, max_length=80, description="the provider named in metadata")

@@ -108,7 +108,7 @@ class OutputJudge:
             if name in self._texts:
                 self._try(name, partial(self._read, name, guard, frame))
             else:
-                self._try(name, partial(self._score, name, lambda guard=guard: guard.score(frame)))
+                self._try(name, partial(self._score, name, guard, "score", frame))
 
     def _read(self, name: str, guard: FrameReader, frame: NDArray[np.uint8]) -> None:
         lines = guard.read(frame) if self._side is None else guard.read(frame, self._side)
@@ -117,14 +117,14 @@ class OutputJudge:
     def _see(self, watch: Any, frame: NDArray[np.uint8], seconds: float) -> None:
         watch.see(frame, seconds)
 
-    def _score(self, name: str, score: Callable[[], Mapping[str, float]]) -> None:
-        for hazard, value in checked_scores(name, dict(score())):
+    def _score(self, name: str, asked: Any, how: str, *given: Any) -> None:
+        for hazard, value in checked_scores(name, dict(getattr(asked, how)(*given))):
             self._scores[name][hazard] = max(self._scores[name].get(hazard, 0.0), value)
 
     def decision(self) -> Decision:
         for name, watch in self._watches.items():
             if self._seen[name]:
-                self._try(name, partial(self._score, name, lambda watch=watch: watch.scores()))
+                self._try(name, partial(self._score, name, watch, "scores"))
         runs: list[GuardRun] = []
         hits: list[RuleHit] = []
         for name in self._names:

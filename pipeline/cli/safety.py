@@ -106,3 +106,44 @@ def check(
     if json_:
         emit_json(found)
     raise typer.Exit(EXIT_FOUND if any(each["work"] for each in found) else 0)
+
+
+@app.command()
+def calibrate(
+    source: Annotated[Path, typer.Argument(help="A folder HAZARD/harmful and HAZARD/harmless, or a CSV.")],
+    json_: JSON = False,
+) -> None:
+    """Fits the configured `clip_model` on your own labelled pictures; without that it answers nothing.
+
+    Exit codes: 0 fitted, 1 error.
+    """
+    from dataclasses import asdict
+
+    from ...errors import SettingsError
+    from ...safety.vision.clip_general import CALIBRATION_FILE, GeneralClipGuard
+    from ..calibration import calibrate as fitted
+    from ..calibration import labelled
+    from ..torch_compat import ready
+    from .output import checking, emit_json, err, out
+
+    used = settings()
+    if used.clip_model is None:
+        raise SettingsError(
+            "the model that ships is calibrated already", hint="Set clip_model to a tag of open_clip, or a folder."
+        )
+    ready()
+    file = used.data_dir / CALIBRATION_FILE
+    guard, found = GeneralClipGuard(used.clip_model, file), labelled(source)
+    with checking(len(found), json_) as tell:
+        curves, left_out = fitted(guard, found, file, tell)
+    if json_:
+        told = {hazard: asdict(each) for hazard, each in curves.items()}
+        emit_json({"file": str(file), "digest": guard.digest, "hazards": told, "left_out": left_out})
+        return
+    table = Table("hazard", "AUC", "caught at .5", "harmless flagged at .5")
+    for hazard, each in curves.items():
+        shares = [f"{s.count} of {s.total} ({s.low:.0%} to {s.high:.0%})" for s in (each.caught, each.flagged)]
+        table.add_row(hazard, f"{each.auc:.3f}", *shares)
+    out.print(table)
+    for text in left_out:
+        err.print(f"[yellow]left out[/yellow] {text}")

@@ -71,10 +71,10 @@ def fingerprint(frame: NDArray[np.uint8]) -> Print:
     """``frame``: uint8 (h, w, 3), 16 px a side at least. Raises SafetyError for anything else."""
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or min(frame.shape[:2]) < 16:
         raise SafetyError("a picture is uint8 (h, w, 3), 16 px a side at least", code="safety.shape")
-    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    grey = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), np.uint8)
     large = _fitted(grey, _SIDE)
-    thumb = _fitted(cv2.GaussianBlur(large, (0, 0), 2.0), _THUMB)
-    scale = np.float32([large.shape[1] / thumb.shape[1]])
+    thumb = _fitted(np.asarray(cv2.GaussianBlur(large, (0, 0), 2.0), np.uint8), _THUMB)
+    scale = np.array([large.shape[1] / thumb.shape[1]], np.float32)
     hashes = np.stack([_bits_of(_dct(_centre(large, share))) for share in _CROPS])
     points, bits = _orb(large)
     mirrored_points, mirrored_bits = _orb(np.ascontiguousarray(large[:, ::-1]))
@@ -132,7 +132,7 @@ def _by_points(asked: Print, known: Print, *, mirrored: bool) -> float:
     if not 0.2 <= size <= 5.0:
         return 0.0
     kept = target[inside.ravel() == 1]
-    return _ramp(float(len(kept)), 7, 14) * _laid_over(asked, known, matrix, mirrored=mirrored)
+    return _ramp(float(len(kept)), 7, 14) * _laid_over(asked, known, np.asarray(matrix, np.float64), mirrored=mirrored)
 
 
 def _laid_over(asked: Print, known: Print, matrix: NDArray[np.float64], *, mirrored: bool) -> float:
@@ -208,7 +208,8 @@ def _views(square: NDArray[Any]) -> list[NDArray[Any]]:
 
 def _orb(grey: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """The strongest points of each part of a grid, so that a caption does not take them all."""
-    detector = cv2.ORB_create(nfeatures=4 * _POINTS, scaleFactor=1.25, nlevels=7, fastThreshold=8, edgeThreshold=16)
+    create: Any = getattr(cv2, "ORB_create")  # noqa: B009  OpenCV's own stubs lack it
+    detector = create(nfeatures=4 * _POINTS, scaleFactor=1.25, nlevels=7, fastThreshold=8, edgeThreshold=16)
     height, width = grey.shape
     parts: dict[tuple[int, int], list[Any]] = {}
     for point in sorted(detector.detect(grey, None), key=lambda each: -each.response):
