@@ -40,7 +40,7 @@ from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import GenerateRequest
 from filigrana.pipeline.settings import load_settings
 from filigrana.provenance.media import Frame
-from filigrana.tests.doubles import FakeGenerator, FakeGuard, quiet_classifier, scene
+from filigrana.tests.doubles import FakeGenerator, calm, quiet_classifier, scene
 
 scene(7, 320, 320)
 count = 0
@@ -70,7 +70,7 @@ def work(job):
 
     engine = Engine(Parts(
         ledger=house.ledger, pack=house.pack, generator=FakeGenerator(fault=draw), text_guards=(quiet_classifier(),),
-        frame_guards=lambda _: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})],
+        frame_guards=lambda _: calm(),
         finisher=house.finisher, staging=house.staging, store=house.store, clock=house.clock,
     ))
     if job.get("publish_first"):

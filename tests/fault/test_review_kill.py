@@ -178,7 +178,9 @@ class Bench:
                 if state == "held":
                     assert intent in reviews, "it is held, and nobody is asked"
                     if reviews[intent].kept is not None:
-                        assert (folder / "review" / intent / "pending.json").is_file(), "it is held, and its file is lost"
+                        assert (folder / "review" / intent / "pending.json").is_file(), (
+                            "it is held, and its file is lost"
+                        )
         return Counter(entry["type"] for _, entry in entries), states
 
     def finish(self, folder: Path, intent: str, **job: Any) -> Counter[str]:
@@ -363,9 +365,7 @@ def test_a_full_disk_leaves_what_is_approved_approved(installation: Installation
 
 
 @pytest.mark.parametrize("act", ["hold", "approve", "reject", "sweep"])
-def test_a_database_that_refuses_changes_nothing(
-    installation: Installation, make_engine: MakeEngine, act: str
-) -> None:
+def test_a_database_that_refuses_changes_nothing(installation: Installation, make_engine: MakeEngine, act: str) -> None:
     engine = engine_of(make_engine)
     desk = Desk(installation.ledger, installation.pack)
 
