@@ -8,6 +8,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from threading import Thread
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -109,14 +110,21 @@ class OutputJudge:
 
     def look(self, frame: NDArray[np.uint8]) -> None:
         self._input.update(repr(frame.shape).encode() + np.ascontiguousarray(frame).tobytes())
+        calls: dict[str, Callable[[], None]] = {}
         for name, guard in self._guards.items():
             if name in self._watches or name in self._failures:
                 continue
             self._seen[name] += 1
             if name in self._texts:
-                self._try(name, partial(self._read, name, guard, frame))
+                calls[name] = partial(self._read, name, guard, frame)
             else:
-                self._try(name, partial(self._score, name, guard, "score", frame))
+                calls[name] = partial(self._score, name, guard, "score", frame)
+        # All at once: each holds a core for a part of its time only.
+        threads = [Thread(target=self._try, args=call, daemon=True) for call in calls.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()  # ends by its own time-out
 
     def _read(self, name: str, guard: FrameReader, frame: NDArray[np.uint8]) -> None:
         lines = guard.read(frame) if self._side is None else guard.read(frame, self._side)

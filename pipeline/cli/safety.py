@@ -14,7 +14,7 @@ from .state import settings
 if TYPE_CHECKING:
     from ..register import Register
 
-app = typer.Typer(no_args_is_help=True, help="How well prompts and pictures are judged; the register of protected works.")
+app = typer.Typer(no_args_is_help=True, help="How well things are judged, and the register of protected works.")
 register = typer.Typer(no_args_is_help=True, help="Protected works: what is like one of them is not released.")
 app.add_typer(register, name="register")
 app.command("bench")(bench)

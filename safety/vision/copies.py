@@ -83,9 +83,12 @@ class CopyIndex:
         votes = np.zeros(len(self._owners))
         for (keys, owners), piece in zip(self._tables, np.ascontiguousarray(bits).view(np.uint16).T, strict=True):
             low, high = np.searchsorted(keys, piece, "left"), np.searchsorted(keys, piece, "right")
-            for a, b in zip(low, high, strict=True):
-                if 0 < b - a <= 64:
-                    np.add.at(votes, owners[a:b], 1.0 / (b - a))
+            counts = np.where(high - low <= 64, high - low, 0)
+            # Of each asked point, all places from its low to its high, one after the other.
+            firsts = np.repeat(low - np.concatenate(([0], np.cumsum(counts)[:-1])), counts)
+            met = owners[firsts + np.arange(len(firsts))]
+            weights = np.repeat(1.0 / np.maximum(1, counts), counts)
+            votes += np.bincount(met, weights, minlength=len(votes))
         return votes
 
 

