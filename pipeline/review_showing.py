@@ -11,7 +11,7 @@ from .appeals import entries_of
 from .review import Desk
 from .review_case import Case
 
-_ACTS = ("held", "review.renewed", "review.reopened", "review.assigned",
+ACTS = ("held", "review.renewed", "review.reopened", "review.assigned",
          "review.approved", "review.rejected", "review.expired",
          "appeal.filed", "appeal.upheld", "appeal.overturned", "refused", "failed", "release")  # fmt: skip
 
@@ -44,7 +44,7 @@ def shown(desk: Desk, case: Case) -> dict[str, Any]:
     reasons = {act.log_index: act for act in case.acts}
     history = []
     for index, entry in entries:
-        if entry["type"] in _ACTS:
+        if entry["type"] in ACTS:
             act = reasons.get(index)
             history.append({
                 "index": index, "time": entry["time"], "act": entry["type"], "round": entry.get("round"),

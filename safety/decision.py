@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal
@@ -116,7 +117,8 @@ class Rewrite:
 @dataclass(frozen=True, slots=True)
 class Decision:
     """One judgement of one side. ``thresholds``: what each guard's score was held against. ``input``: what was judged,
-    as `sha256:…` of the frames or as the keyed commitment to the prompt."""
+    as `sha256:…` of the frames or as the keyed commitment to the prompt. ``reads``: (rule, guard, hazard), what
+    each rule with a threshold reads, so that a score can be held against it without the pack."""
 
     side: Side
     verdict: Verdict
@@ -126,6 +128,7 @@ class Decision:
     rewrite: Rewrite | None = None
     thresholds: tuple[tuple[str, float], ...] = ()
     input: str | None = None
+    reads: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def code(self) -> str:
@@ -173,13 +176,14 @@ class Decision:
                 for run in self.guards
             ],
             "thresholds": {name: f"{value:.6f}" for name, value in self.thresholds},
+            "reads": {rule: [guard, hazard] for rule, guard, hazard in self.reads},
         }
 
 
 def checked_scores(guard: str, scores: object) -> tuple[tuple[str, float], ...]:
     """The scores of a guard as pairs, or SafetyError: an empty answer, NaN, or a number outside [0, 1] is a failed
-    guard, never a low score."""
-    if not isinstance(scores, dict) or not scores:
+    guard, never a low score. So are pairs, of which a later one could hide an earlier."""
+    if not isinstance(scores, Mapping) or not scores:
         raise SafetyError(f"the guard {guard} gave no score", code="safety.empty")
     pairs = []
     for hazard, score in scores.items():

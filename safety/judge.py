@@ -133,18 +133,15 @@ def judge_text(
                 raise SafetyError(f"the guard {name} is not installed", code="safety.missing")
             guard = by_name[name]
             given = text if getattr(guard, "raw", False) else cleaned
-            scores = checked_scores(name, dict(_within(timeout, partial(guard.score, given))))
-            runs.append(_ran(name, guard, 1, scores, time.perf_counter() - started))
+            scores = _within(timeout, partial(_answer, guard, given))
+            runs.append(_within(timeout, partial(_ran, name, guard, 1, scores, time.perf_counter() - started)))
         except Exception as error:  # noqa: BLE001  every failure of a guard ends in review
             run, hit = _failed("prompt", name, error)
             runs.append(run)
             hits.append(hit)
     hits += _incomplete("prompt", pack, runs)
     hits += _language(text, pack, timeout)
-    thresholds: dict[str, float] = {}
     for rule in (r for r in pack.rules if r.side == "prompt" and r.status != "deprecated"):
-        if rule.score is not None:
-            thresholds[rule.id] = rule.score.at_least
         if _fires(rule, text, matches, runs):
             hits.append(_hit(rule))
     verdict = max((hit.verdict for hit in hits), default=Verdict.ALLOW)
@@ -152,7 +149,21 @@ def judge_text(
     if offer_rewrite and _mendable(hits):
         rewrite = _rewrite(cleaned, pack, {hit.rule for hit in hits}, matches, guards, timeout)
         verdict = Verdict.REVIEW if rewrite is None else Verdict.REWRITE
-    return Decision("prompt", verdict, pack.ref, tuple(hits), tuple(runs), rewrite, tuple(sorted(thresholds.items())))
+    return Decision("prompt", verdict, pack.ref, tuple(hits), tuple(runs), rewrite, **_limits("prompt", pack))
+
+
+def _answer(guard: Any, given: Any) -> tuple[tuple[str, float], ...]:
+    """Asked, read and checked in one go, so that an answer that never ends is cut off, too."""
+    return checked_scores(guard.name, guard.score(given))
+
+
+def _limits(side: Side, pack: Pack) -> dict[str, Any]:
+    """What the rules of one side hold scores against, and which: a Decision quotes both."""
+    scored = [(r, r.score) for r in pack.rules if r.side == side and r.status != "deprecated" and r.score is not None]
+    return {
+        "thresholds": tuple(sorted((rule.id, score.at_least) for rule, score in scored)),
+        "reads": tuple(sorted((rule.id, score.guard, rule.hazard) for rule, score in scored)),
+    }
 
 
 def _ran(name: str, guard: Any, inputs: int, scores: tuple[tuple[str, float], ...], seconds: float) -> GuardRun:
@@ -195,13 +206,17 @@ def _terms_fire(terms: Terms, matches: list[Match]) -> bool:
 def _incomplete(side: Side, pack: Pack, runs: Iterable[GuardRun]) -> Iterable[RuleHit]:
     """A guard that answered, but not on a hazard that a rule reads from it, has not answered."""
     for run in runs:
-        asked = {
-            rule.hazard
-            for rule in pack.rules
-            if rule.side == side and rule.status != "deprecated" and rule.score and rule.score.guard == run.guard
-        }
-        if run.error is None and not asked <= dict(run.scores).keys():
+        if run.error is None and not _asked(side, pack, run.guard) <= dict(run.scores).keys():
             yield _failed(side, run.guard, SafetyError("a hazard without a score", code="safety.incomplete"))[1]
+
+
+def _asked(side: Side, pack: Pack, guard: str) -> set[str]:
+    """The hazards that rules read from this guard."""
+    return {
+        rule.hazard
+        for rule in pack.rules
+        if rule.side == side and rule.status != "deprecated" and rule.score and rule.score.guard == guard
+    }
 
 
 def _score_fires(rule: Rule, runs: Iterable[GuardRun]) -> bool:

@@ -16,7 +16,19 @@ from numpy.typing import NDArray
 
 from ..errors import SafetyError
 from .decision import Decision, GuardRun, ModelRef, RuleHit, Verdict, checked_scores
-from .judge import DEFAULT_TIMEOUT, FrameGuard, TextGuard, _failed, _hit, _incomplete, _ran, _score_fires, _within
+from .judge import (
+    DEFAULT_TIMEOUT,
+    FrameGuard,
+    TextGuard,
+    _asked,
+    _failed,
+    _hit,
+    _incomplete,
+    _limits,
+    _ran,
+    _score_fires,
+    _within,
+)
 from .policy import Pack
 from .reading import Line, TextJudge
 
@@ -134,7 +146,11 @@ class OutputJudge:
         watch.see(frame, seconds)
 
     def _score(self, name: str, asked: Any, how: str, *given: Any) -> None:
-        for hazard, value in checked_scores(name, dict(getattr(asked, how)(*given))):
+        scores = checked_scores(name, getattr(asked, how)(*given))
+        # Of each frame: what another one scored says nothing about this one.
+        if not _asked("output", self._pack, name) <= dict(scores).keys():
+            raise SafetyError("a hazard without a score", code="safety.incomplete")
+        for hazard, value in scores:
             self._scores[name][hazard] = max(self._scores[name].get(hazard, 0.0), value)
 
     def decision(self) -> Decision:
@@ -159,10 +175,7 @@ class OutputJudge:
             else:
                 runs.append(ran)
         hits += _incomplete("output", self._pack, runs)
-        thresholds: dict[str, float] = {}
         for rule in (r for r in self._pack.rules if r.side == "output" and r.status != "deprecated"):
-            assert rule.score is not None  # noqa: S101  an output rule has a score, checked when the pack was parsed
-            thresholds[rule.id] = rule.score.at_least
             if _score_fires(rule, runs):
                 hits.append(_hit(rule))
         verdict = max((hit.verdict for hit in hits), default=Verdict.ALLOW)
@@ -173,8 +186,8 @@ class OutputJudge:
             tuple(hits),
             tuple(runs),
             None,
-            tuple(sorted(thresholds.items())),
-            f"sha256:{self._input.hexdigest()}" if any(self._seen.values()) else None,
+            input=f"sha256:{self._input.hexdigest()}" if any(self._seen.values()) else None,
+            **_limits("output", self._pack),
         )
 
     def _run(self, name: str) -> GuardRun:

@@ -85,8 +85,8 @@ class Rule(_Strict):
             raise ValueError("a rule has exactly one of: terms, score, mixed_scripts")
         if (self.verdict == "rewrite") != (self.replace_with is not None):
             raise ValueError("replace_with belongs to verdict rewrite, and rewrite needs it")
-        if self.side == "output" and self.terms is not None:
-            raise ValueError("terms judge prompts; an output rule needs a score")
+        if self.side == "output" and self.score is None:
+            raise ValueError("terms and scripts are of prompts; an output rule needs a score")
         if self.side == "prompt" and self.terms is not None and not (self.tests.match and self.tests.no_match):
             raise ValueError("a rule of terms needs tests: at least one match and one no_match")
         return self

@@ -56,7 +56,7 @@ def run_tests(pack: Pack, guards: Sequence[TextGuard] = (), *, timeout: float = 
 def _tried(rule: Rule, text: str, expected: bool, guard: TextGuard, timeout: float) -> Failure | None:
     assert rule.score is not None  # noqa: S101  checked by the caller
     try:
-        scores = dict(checked_scores(guard.name, dict(_within(timeout, partial(guard.score, clean(text))))))
+        scores = dict(checked_scores(guard.name, _within(timeout, partial(guard.score, clean(text)))))
         score = scores[rule.hazard]
     except FiligranaError as error:
         return Failure(rule.id, text, expected, error=error.code)

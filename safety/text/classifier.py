@@ -76,8 +76,12 @@ class PromptClassifier:
             raise SafetyError(
                 "the prompt classifier's calibration is for other weights", code="safety.stale_calibration"
             )
-        if not all(math.isfinite(v) for curve in curves.values() for v in curve):
-            raise SafetyError("the prompt classifier's calibration is not a number", code="safety.uncalibrated")
+        # A curve that falls, or is flat, calls what is worse harmless.
+        if (
+            not all(math.isfinite(v) for curve in curves.values() for v in curve)
+            or min(c[0] for c in curves.values()) <= 0
+        ):
+            raise SafetyError("the prompt classifier's calibration is no rising curve", code="safety.uncalibrated")
         return curves, hashlib.sha256(raw).hexdigest()
 
     @property

@@ -12,6 +12,7 @@ from collections.abc import Collection
 from functools import cache
 from typing import Any
 
+from ...errors import SafetyError
 from .views import clean, views
 from .wordpieces import WordPieces
 
@@ -60,7 +61,8 @@ def _foreign(text: str, languages: Collection[str]) -> str | None:
 
 
 def unsupported(text: str, languages: Collection[str]) -> str | None:
-    """The language or script that ``text`` is in, where it is clearly none of ``languages`` (ISO 639-1); else None."""
+    """The language or script that ``text`` is in, where it is clearly none of ``languages`` (ISO 639-1); else None.
+    Raises SafetyError for an answer of the detector that is none: no name, or no probability."""
     text = unicodedata.normalize("NFKC", clean(text))
     script = _foreign(text, languages)
     # Greek letters and the like also stand for Latin ones: then another view of the prompt is language.
@@ -69,6 +71,9 @@ def unsupported(text: str, languages: Collection[str]) -> str | None:
     if len(text.split()) < WORDS:
         return script.lower() if script is not None else None
     found = _detector().FindLanguage(text=text.lower() if text.isupper() else text)
+    # Not a number is below every bar: unchecked, it would pass for "not certain".
+    if not isinstance(found.language, str) or not found.language or not 0 <= found.probability <= 1:
+        raise SafetyError("the language of the prompt could not be told", code="safety.language")
     language = found.language.split("-")[0]
     language = _RELATIVES.get(language, language)
     if found.is_reliable and found.probability >= CERTAIN and language not in languages:

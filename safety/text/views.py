@@ -2,7 +2,7 @@
 
 Sources: Unicode UAX 15 (NFKC), UTS 39 (confusables, of which the table below holds the letters that look like Latin
 ones), Unicode tag characters (U+E0000 block, used to smuggle text that no one sees). Pure and bounded: at most 25
-views, none longer than twice the prompt.
+views, none longer than twice the prompt as NFKC and case folding write it out. None is cut off: words could hide there.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _INVISIBLE = re.compile(
     "\ufeff\uffa0\ufff0-\uffff\U000e0100-\U000e01ef]"
 )
 _TAGS = re.compile("[\U000e0020-\U000e007e]+")
+_SENTENCES = dict.fromkeys((0xFDFA, 0xFDFB), "\ufdfd")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 _LOOKALIKES = dict(
@@ -60,7 +61,9 @@ _LEET = str.maketrans(
 )
 # Two signs stand for two letters each, and people mix them.
 _LEET_L: tuple[Mapping[int, str], ...] = ({ord("1"): "l", ord("!"): "l"}, {ord("1"): "l"}, {ord("!"): "l"})
-_LEET_TOKEN = re.compile(r"\S*[a-z]\S*[0-9@$!+€£(]\S*|\S*[0-9@$!+€£(]\S*[a-z]\S*")
+_TOKEN = re.compile(r"\S+")
+_LEET_SIGN = re.compile("[0-9@$!+€£(]")
+_LATIN = re.compile("[a-z]")
 _SPACED = re.compile(r"(?<!\w)\w([\s._\-*·•/\\,~]{1,3})\w(?:\1\w)+(?!\w)")
 _INSIDE = re.compile(r"(?<=\w)[._\-*·•~'`^](?=\w)")
 _STRETCH = re.compile(r"(\w)\1{2,}")
@@ -93,24 +96,41 @@ def clean(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", kept).split())
 
 
+def written_out(text: str) -> str:
+    """NFKC and case folding: what one character stands for, such as U+33C2, may be several. Two Arabic signs that
+    stand for whole sentences stay signs, since a prompt of nothing else would be 18 times as long."""
+    return _compatible(text).casefold()
+
+
+def _compatible(text: str) -> str:
+    return unicodedata.normalize("NFKC", text.translate(_SENTENCES))
+
+
 def _fold(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", _CONTROL.sub(" ", text)).casefold()
+    folded = written_out(_CONTROL.sub(" ", text))
     stripped = "".join(c for c in unicodedata.normalize("NFD", folded) if unicodedata.category(c) != "Mn")
     # NFC again: scripts such as Korean are only searchable composed.
     return " ".join(unicodedata.normalize("NFC", stripped).split())
 
 
-def _decoded(text: str) -> str:
-    """What stands in the text as base64, hexadecimal, percent or HTML encoding, where it is readable."""
+def _decoded(text: str) -> list[str]:
+    """What stands in the text as hexadecimal, as percent or HTML encoding, and as base64, where it is readable."""
+    unwrapped = html.unescape(urllib.parse.unquote(text)) if "%" in text or "&" in text else text
+    return [_from_hex(text), "" if unwrapped == text else unwrapped, _from_base64(text)]
+
+
+def _from_hex(text: str) -> str:
     found = []
     for match in list(_HEX.finditer(text))[:16]:
         digits = re.sub(r"[^0-9A-Fa-f]", "", match.group())
         plain = bytes.fromhex(digits[: len(digits) // 2 * 2]).decode("utf-8", "replace")
         if plain.isprintable() and "\ufffd" not in plain:
             found.append(plain)
-    unwrapped = html.unescape(urllib.parse.unquote(text)) if "%" in text or "&" in text else text
-    if unwrapped != text:
-        found.append(unwrapped[: 2 * len(text)])
+    return " ".join(found)
+
+
+def _from_base64(text: str) -> str:
+    found = []
     for match in list(_BASE64.finditer(text))[:16]:
         token = match.group().replace("-", "+").replace("_", "/").rstrip("=")
         try:
@@ -139,8 +159,15 @@ def _join_after_short_word(match: re.Match[str]) -> str:
 
 
 def _unleeted(text: str, first: Mapping[int, str]) -> str:
-    """``first``: signs that are replaced before the others."""
-    return _LEET_TOKEN.sub(lambda m: m.group().translate(first).translate(_LEET), text)
+    """``first``: signs that are replaced before the others, where a letter stands in the same word."""
+
+    def mended(match: re.Match[str]) -> str:
+        # Two searches: one pattern for both would try every pair of places in a word without either.
+        word = match.group()
+        leet = _LATIN.search(word) and _LEET_SIGN.search(word)
+        return word.translate(first).translate(_LEET) if leet else word
+
+    return _TOKEN.sub(mended, text)
 
 
 def views(text: str) -> tuple[View, ...]:
@@ -171,10 +198,10 @@ def views(text: str) -> tuple[View, ...]:
         View("punctuated", " ".join(_SIGN.sub(" ", plain).split())),
         View("stretched", _STRETCH.sub(r"\1", tight)),
         View("stretched", _STRETCH.sub(r"\1\1", tight)),
-        View("spaced", _fold(_spaced_out(unicodedata.normalize("NFKC", bare)))),
+        View("spaced", _fold(_spaced_out(_compatible(bare)))),
         View("separated", _fold(_JOINER.sub(" ", bare))),
         View("separated", _fold(_CAMEL.sub(" ", bare))),
-        View("encoded", _fold(_decoded(bare))),
+        *(View("encoded", _fold(each)) for each in _decoded(bare)),
         View("rot13", codecs.encode(plain, "rot13")),
         View("reversed", plain[::-1]),
         View("reversed", " ".join(word[::-1] for word in plain.split())),

@@ -144,9 +144,13 @@ class WordPieces:
         return path[::-1], best[size], size
 
     def rows(self, name: str, wanted: NDArray[np.int64], width: int) -> NDArray[np.float32]:
-        """Rows of a 4-bit table, float32 (len(wanted), width)."""
+        """Rows of a 4-bit table, float32 (len(wanted), width). Raises SafetyError for rows beyond the file's end."""
         blocks = width // _BLOCK
-        packed = np.frombuffer(self._data, np.uint8, offset=self._tensors[name][1])
+        _, offset, size = self._tensors[name]
+        packed = np.frombuffer(self._data, np.uint8, offset=offset)[:size]
+        # Strides know no bounds: past the end they would read whatever lies there.
+        if (int(wanted.max(initial=0)) + 1) * blocks * 18 > len(packed) or wanted.min(initial=0) < 0:
+            raise SafetyError("the word pieces of the prompt classifier end too early", code="safety.missing")
         every = np.lib.stride_tricks.as_strided(
             packed, (int(wanted.max(initial=0)) + 1, blocks * 18), (blocks * 18, 1), writeable=False
         )[wanted].reshape(len(wanted), blocks, 18)
