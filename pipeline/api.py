@@ -125,6 +125,7 @@ class Pipeline:
             cpu_watts=house.settings.cpu_watts,
             publish_prompt=house.settings.publish_prompt,
             agreement=house.agreement(),
+            sound_guard=house.sound_guard(),
             **self._judging(house.pack),
         )
 

@@ -40,12 +40,13 @@ from .making import (
     file_digest,
     generate_best,
     judge_frames,
-    judge_only_sound,
     judge_prompt,
+    judge_track,
     model_of,
     taken,
 )
 from .parts import Parts, version
+from .previews import Early
 from .releasing import Ready, maybe_released, release, ticking
 from .replay import pixel_digest
 from .request import (
@@ -135,10 +136,10 @@ class Engine:
             prompt, request.seed, request.steps, request.guidance, request.size, request.negative_prompt
         )
         try:
-            made, chosen = generate_best(parts, run, sampling, request.best_of)
+            made, chosen = generate_best(parts, run, intent, sampling, request.best_of)
             decision = judge_frames(parts, run, intent, made.frames, made.kind, generated=True)
         except Stopped as stopped:
-            return self.stop(run, intent.id, stopped.decision, request.subject)
+            return self.stop(run, intent.id, stopped.decision, request.subject, stopped.early)
         digest = run.stage("digest", lambda: pixel_digest(made.frames))
         energy = meter.spent()
         named = {"name": model.name, "version": model.version, "digest": model.digest}
@@ -208,7 +209,7 @@ class Engine:
             ]
             try:
                 if media.info.kind == "audio":
-                    decision = judge_only_sound(parts, run, intent)
+                    decision = judge_track(parts, run, intent, media)
                 else:
                     decision = judge_frames(parts, run, intent, Frames(media), media.info.kind, generated=False)
             except Stopped as stopped:
@@ -290,8 +291,9 @@ class Engine:
             told = second.code if isinstance(second, FiligranaError) else type(second).__name__
             error.add_note(f"and the end of the request could not be recorded: {told}")
 
-    def stop(self, run: Run, intent: UUID, decision: Decision, subject: str) -> Refusal:
-        """A refusal, an offered rewrite, or a prompt that is held for a human."""
+    def stop(self, run: Run, intent: UUID, decision: Decision, subject: str, early: Early | None = None) -> Refusal:
+        """A refusal, an offered rewrite, or a prompt that is held for a human. ``early``: refused before it was
+        finished."""
         if decision.verdict is Verdict.REVIEW:
             return hold_prompt(self.parts, run, intent, decision, subject)
         parts = self.parts
@@ -301,8 +303,9 @@ class Engine:
             **told(decision, parts.pack),
             rewrite_offered=decision.rewrite is not None,
             **({} if decision.verdict is Verdict.REWRITE else {"appeal_until": appealable(parts.pack, parts.clock())}),
+            **({} if early is None else {"preview": early.record()}),
         )
-        return Refusal(decision, str(intent), run.stages)
+        return Refusal(decision, str(intent), run.stages, early=early)
 
     def _finish(self, run: Run, work: Path, material: Material, ready: Ready, subject: str) -> Release | Held:
         """``ready``: but for the encoded file and its marks. What a person must see first is held as it would be

@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from ..provenance.signing import Signer
     from ..provenance.verify import Verifier
     from ..provenance.watermark.registry import Layer
-    from ..safety.judge import FrameGuard, TextGuard
+    from ..safety.judge import TextGuard
+    from ..safety.output import OutputGuard
     from ..safety.policy import Pack
+    from ..safety.sound import SoundGuard
     from .finish import Finisher
     from .inspection import Inspector
     from .ledger import Ledger
@@ -352,12 +354,19 @@ class Installation:
         """Guards beside the lexicon. The trained prompt classifier and the guard models come in through here."""
         return self._text_guards.of((pack or self.pack).requires.prompt)
 
-    def frame_guards(self, generated: bool, pack: Pack | None = None) -> list[FrameGuard]:
+    def frame_guards(self, generated: bool, pack: Pack | None = None) -> list[OutputGuard]:
         """The guards that the pack asks for; one that is not installed is left out, and judging then fails closed."""
         from .guards import frame_guards
 
         pack = pack or self.pack
-        return frame_guards(pack.requires.generated if generated else pack.requires.sealed)
+        names = pack.requires.generated if generated else pack.requires.sealed
+        return frame_guards(names, self.folder, self.settings.clip_model)
+
+    def sound_guard(self) -> SoundGuard | None:
+        """The recogniser that the setting names; None: the pack says what becomes of sound that nobody hears."""
+        from .guards import sound_guard
+
+        return sound_guard(self.settings.speech_model)
 
     def agreement(self) -> Callable[[str, Any], float] | None:
         """How well a frame shows its prompt, for best-of-N; None where the CLIP model is not installed."""

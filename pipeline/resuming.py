@@ -20,7 +20,7 @@ from ..safety.decision import Decision, Verdict
 from ..safety.judge import check_text
 from .appeals import entries_of
 from .ledger import OpenIntent
-from .making import Frames, Stopped, judge_again, judge_frames, judge_only_sound, model_of
+from .making import Frames, Stopped, judge_again, judge_frames, judge_track, model_of
 from .parts import Parts
 from .pending import PendingError, forget
 from .releasing import Ready, maybe_released
@@ -214,7 +214,7 @@ def _frames(parts: Parts, run: Run, ready: Ready) -> Decision:
     media = open_media(ready.encoded, parts.finisher().limits)
     try:
         if media.info.kind == "audio":
-            return judge_only_sound(parts, run, ready.intent)
+            return judge_track(parts, run, ready.intent, media)
         generated = ready.statement.source_type == "generated"
         return judge_frames(parts, run, ready.intent, Frames(media), media.info.kind, generated=generated)
     except Stopped as stopped:

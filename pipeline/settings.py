@@ -48,6 +48,12 @@ class Settings(BaseSettings):
     moderation_model: str = Field("omni-moderation-latest", min_length=1, description="the model asked for there")
     moderation_key: SecretStr | None = Field(None, description="the moderation endpoint's key")
     model: str = Field("embedded", description="`embedded`, a folder in diffusers' layout, or a hub id")
+    clip_model: str | None = Field(
+        None, description="an open_clip `ARCHITECTURE:TAG`, or a folder, instead of the embedded CLIP as guard `clip`"
+    )
+    speech_model: Path | None = Field(
+        None, description="a folder with a Whisper model (transformers): what is said in sound is judged as text"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     dtype: str = Field("auto", pattern="^(auto|float32|float16|bfloat16)$", description="the weights' type")
     organisation: str = Field("Filigrana", min_length=1, max_length=80, description="the provider named in metadata")

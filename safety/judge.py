@@ -166,9 +166,7 @@ def _limits(side: Side, pack: Pack) -> dict[str, Any]:
     }
 
 
-def _ran(
-    name: str, guard: TextGuard | FrameGuard, inputs: int, scores: tuple[tuple[str, float], ...], seconds: float
-) -> GuardRun:
+def _ran(name: str, guard: Any, inputs: int, scores: tuple[tuple[str, float], ...], seconds: float) -> GuardRun:
     return GuardRun(
         name, guard.model, inputs, scores, calibration=getattr(guard, "calibration_digest", None), seconds=seconds
     )
@@ -275,99 +273,3 @@ def run_cases(pack: Pack) -> list[tuple[str, str, bool]]:
         if rule.score is None and _fires(rule, text, matches, []) != expected:
             failed.append((rule.id, text, expected))
     return failed
-
-
-# ── output ───────────────────────────────────────────────────────────────────────────────────────────────────────
-class OutputJudge:
-    """Judges a stream of frames: feed each sampled frame to ``look``, then ask for the ``decision``.
-
-    The worst frame counts. A guard that fails on one frame has failed: a frame is never skipped."""
-
-    def __init__(
-        self, pack: Pack, guards: Sequence[FrameGuard], *, origin: str, timeout: float = DEFAULT_TIMEOUT
-    ) -> None:
-        self._pack, self._timeout = pack, timeout
-        needed = pack.requires.generated if origin == "generated" else pack.requires.sealed
-        self._guards = {guard.name: guard for guard in guards}
-        self._names = list(dict.fromkeys([*needed, *self._guards]))
-        self._scores: dict[str, dict[str, float]] = {name: {} for name in self._names}
-        self._failures: dict[str, BaseException] = {
-            name: SafetyError(f"the guard {name} is not installed", code="safety.missing")
-            for name in self._names
-            if name not in self._guards
-        }
-        self._frames = 0
-        self._seconds = dict.fromkeys(self._names, 0.0)
-        self._seen = hashlib.sha256()
-
-    def look(self, frame: NDArray[np.uint8]) -> None:
-        self._frames += 1
-        self._seen.update(repr(frame.shape).encode() + np.ascontiguousarray(frame).tobytes())
-        for name in self._names:
-            if name in self._failures:
-                continue
-            guard = self._guards[name]
-            started = time.perf_counter()
-            try:
-                scores = _within(self._timeout, partial(_answer, guard, frame))
-                # Of each frame: what another one scored says nothing about this one.
-                if not _asked("output", self._pack, name) <= dict(scores).keys():
-                    raise SafetyError("a hazard without a score", code="safety.incomplete")
-            except Exception as error:  # noqa: BLE001  every failure of a guard ends in review
-                self._failures[name] = error
-                continue
-            self._seconds[name] += time.perf_counter() - started
-            for hazard, score in scores:
-                self._scores[name][hazard] = max(self._scores[name].get(hazard, 0.0), score)
-
-    def decision(self) -> Decision:
-        runs: list[GuardRun] = []
-        hits: list[RuleHit] = []
-        for name in self._names:
-            error = self._failures.get(name)
-            if error is None and self._frames == 0:
-                error = SafetyError("there was no frame to judge", code="safety.empty")
-            if error is None:
-                try:
-                    runs.append(_within(self._timeout, partial(self._run, name)))
-                except Exception as failure:  # noqa: BLE001  what cannot say what it is, has not answered
-                    error = failure
-            if error is not None:
-                run, hit = _failed("output", name, error)
-                runs.append(run)
-                hits.append(hit)
-        hits += _incomplete("output", self._pack, runs)
-        for rule in (r for r in self._pack.rules if r.side == "output" and r.status != "deprecated"):
-            if _score_fires(rule, runs):
-                hits.append(_hit(rule))
-        verdict = max((hit.verdict for hit in hits), default=Verdict.ALLOW)
-        return Decision(
-            "output",
-            verdict,
-            self._pack.ref,
-            tuple(hits),
-            tuple(runs),
-            None,
-            input=f"sha256:{self._seen.hexdigest()}" if self._frames else None,
-            **_limits("output", self._pack),
-        )
-
-    def _run(self, name: str) -> GuardRun:
-        worst = tuple(sorted(self._scores[name].items()))
-        return _ran(name, self._guards[name], self._frames, worst, self._seconds[name])
-
-
-def judge_sound(pack: Pack) -> Decision:
-    """The decision on a sound without pictures, which no guard examines: what the pack says of that."""
-    verdict = Verdict.parse(pack.document.unjudged_sound)
-    if verdict is Verdict.ALLOW:
-        return Decision("output", verdict, pack.ref)
-    hit = RuleHit(
-        "ENGINE",
-        "sound is not examined",
-        "",
-        verdict,
-        "output.sound_unjudged",
-        "No guard listens to sound, and the policy does not let it pass unexamined.",
-    )
-    return Decision("output", verdict, pack.ref, (hit,))

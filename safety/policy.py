@@ -114,6 +114,13 @@ class Review(_Strict):
     appeal_days: Annotated[int, Field(ge=1, le=3_650)] = 184
 
 
+class Previews(_Strict):
+    """Judging during generation: after which shares of the steps, and how far over its threshold a score must be."""
+
+    at: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1, max_length=8)]
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
 class _Document(_Strict):
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,40}$")]
     version: Annotated[str, Field(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$")]
@@ -123,6 +130,7 @@ class _Document(_Strict):
     requires: Requires
     languages: Annotated[list[Annotated[str, Field(pattern=r"^[a-z]{2}$")]], Field(min_length=1)] | None = None
     unjudged_sound: Literal["allow", "review", "block"] = "review"
+    previews: Previews | None = None
     timestamps: Literal["refuse", "hold"] = "refuse"
     retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
     review: Review = Review()

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from . import audit, generate, keys, models, policy, review, serve, tools, trust, verify, watermark
+from . import audit, generate, keys, models, policy, review, safety, serve, tools, trust, verify, watermark
 from .state import state
 
 app = typer.Typer(
@@ -53,6 +53,7 @@ app.command("demo")(tools.demo)
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(review.app, name="review")
+app.add_typer(safety.app, name="safety")
 app.add_typer(keys.app, name="keys")
 app.add_typer(trust.app, name="trust")
 app.add_typer(models.app, name="models")

@@ -166,6 +166,11 @@ def report(outcome: Outcome, json_: bool) -> int:
         err.print(f"[red]{word[verdict]}[/red] [dim]({outcome.code})[/dim]")
         for reason in outcome.reasons:
             err.print(f"  {escape(reason)}")
+        if (early := outcome.early) is not None:
+            err.print(
+                f"  stopped at step {early.step} of {early.steps}: {early.spent.joules:.1f} J spent, "
+                f"about {early.saved.joules:.1f} J saved"
+            )
         if outcome.decision.rewrite is not None:
             rewrite = outcome.decision.rewrite
             err.print(f"  offered: {escape(rewrite.prompt)}\n  accept it with --accept-rewrite {rewrite.digest}")

@@ -49,7 +49,7 @@ from filigrana.pipeline.parts import Parts
 from filigrana.pipeline.request import GenerateRequest
 from filigrana.pipeline.settings import load_settings
 from filigrana.provenance.media import Frame
-from filigrana.tests.doubles import FakeGenerator, FakeGuard, scene
+from filigrana.tests.doubles import FakeGenerator, FakeGuard, quiet_classifier, scene
 
 scene(7, 320, 320)
 count = 0
@@ -74,7 +74,7 @@ def work(job):
     gore = 0.97 if job.get("bloody") else 0.01
     engine = Engine(Parts(
         ledger=house.ledger, pack=house.pack,
-        generator=FakeGenerator(fault=lambda *_: (Frame(scene(7, 320, 320)),)), text_guards=(),
+        generator=FakeGenerator(fault=lambda *_: (Frame(scene(7, 320, 320)),)), text_guards=(quiet_classifier(),),
         frame_guards=lambda _: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": gore, "sub": 0.01})],
         finisher=house.finisher, staging=house.staging, store=house.store, clock=house.clock,
     ))
@@ -178,7 +178,9 @@ class Bench:
                 if state == "held":
                     assert intent in reviews, "it is held, and nobody is asked"
                     if reviews[intent].kept is not None:
-                        assert (folder / "review" / intent / "pending.json").is_file(), "it is held, and its file is lost"
+                        assert (folder / "review" / intent / "pending.json").is_file(), (
+                            "it is held, and its file is lost"
+                        )
         return Counter(entry["type"] for _, entry in entries), states
 
     def finish(self, folder: Path, intent: str, **job: Any) -> Counter[str]:
@@ -363,9 +365,7 @@ def test_a_full_disk_leaves_what_is_approved_approved(installation: Installation
 
 
 @pytest.mark.parametrize("act", ["hold", "approve", "reject", "sweep"])
-def test_a_database_that_refuses_changes_nothing(
-    installation: Installation, make_engine: MakeEngine, act: str
-) -> None:
+def test_a_database_that_refuses_changes_nothing(installation: Installation, make_engine: MakeEngine, act: str) -> None:
     engine = engine_of(make_engine)
     desk = Desk(installation.ledger, installation.pack)
 

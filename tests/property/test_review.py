@@ -35,7 +35,9 @@ ACTS = st.lists(
 )  # fmt: skip
 
 
-def decision(rule: str, hazard: str, *, override: bool = True, verdict: Verdict = Verdict.REVIEW, pack: Pack = PACK) -> Decision:
+def decision(
+    rule: str, hazard: str, *, override: bool = True, verdict: Verdict = Verdict.REVIEW, pack: Pack = PACK
+) -> Decision:
     hit = RuleHit(rule, "title", hazard, verdict, f"prompt.{hazard}", "a reason of some length", override)
     return Decision("prompt", verdict, pack.ref, (hit,))
 
@@ -72,7 +74,9 @@ def held(house: Installation, desk: Desk, what: Decision, subject: str) -> UUID:
 
 @settings(max_examples=40)
 @given(acts=ACTS, two=st.booleans(), override=st.booleans())
-def test_no_order_of_acts_approves_too_early(opened: Installation, acts: list[tuple[str, str]], two: bool, override: bool) -> None:
+def test_no_order_of_acts_approves_too_early(
+    opened: Installation, acts: list[tuple[str, str]], two: bool, override: bool
+) -> None:
     clock: Any = opened.clock
     desk = Desk(opened.ledger, PACK)
     # Each example has people of its own: an erasure is for good.
@@ -145,9 +149,7 @@ def _step(model: Model, act: str, name: str, done: bool, after: Any, before: Any
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
-def test_many_reviewers_at_once(
-    furnished: Path, tmp_path: Path, backend: str, request: pytest.FixtureRequest
-) -> None:
+def test_many_reviewers_at_once(furnished: Path, tmp_path: Path, backend: str, request: pytest.FixtureRequest) -> None:
     """Threads, each with connections of its own: exactly one end, and the approvals that count are distinct people's."""
     folder = Path(shutil.copytree(furnished, tmp_path / "data"))
     more = {}
@@ -171,8 +173,16 @@ def test_many_reviewers_at_once(
                 except FiligranaError as error:
                     said.append(error.code)
 
-            whats = [("ruth", "approve"), ("ruth", "approve"), ("rahel", "approve"), ("lea", "reject"), ("mara", "reject")]
-            threads = [threading.Thread(target=act, args=one) for one in (whats if number % 2 else whats[:3] + whats[3:][::-1])]
+            whats = [
+                ("ruth", "approve"),
+                ("ruth", "approve"),
+                ("rahel", "approve"),
+                ("lea", "reject"),
+                ("mara", "reject"),
+            ]
+            threads = [
+                threading.Thread(target=act, args=one) for one in (whats if number % 2 else whats[:3] + whats[3:][::-1])
+            ]
             for thread in threads:
                 thread.start()
             for thread in threads:

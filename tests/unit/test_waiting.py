@@ -34,7 +34,7 @@ from filigrana.provenance.stamping import DOWN
 from filigrana.provenance.tables import Intent
 from filigrana.safety.policy import load_pack, parse_pack
 from filigrana.tests.conftest import MakeEngine
-from filigrana.tests.doubles import FakeGenerator, FakeGuard, scene
+from filigrana.tests.doubles import FakeGenerator, FakeGuard, calm, scene
 from filigrana.tests.signing_kit import Kit
 from filigrana.tests.stamp_kit import Authority
 
@@ -486,7 +486,7 @@ def test_trouble_that_says_nothing_against_it_lets_it_wait(
 def test_what_is_held_for_a_human_is_not_released_this_way(either: House, authority: Authority) -> None:
     from filigrana.pipeline.ledger import Ledger
 
-    engine = either.engine(frame_guards=lambda _generated: [FakeGuard("nsfw")])
+    engine = either.engine(frame_guards=lambda _generated: calm())
     outcome = engine.generate(REQUEST)
     assert isinstance(outcome, Held)
     assert outcome.code == "output.guard_failed"
@@ -636,11 +636,9 @@ def test_a_request_that_somebody_works_on_keeps_its_folder(tmp_path: Path) -> No
 @pytest.fixture
 def doubles(monkeypatch: pytest.MonkeyPatch, authority: Authority) -> None:
     small = FakeGenerator(fault=lambda sampling, _progress: (Frame(scene(sampling.seed, 320, 320)),))
-    guards = [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})]
+    guards = calm()
     monkeypatch.setattr(Pipeline, "generator", property(lambda _self: small))
-    monkeypatch.setattr(
-        Installation, "frame_guards", lambda _self, generated, _pack=None: guards if generated else guards[:1]
-    )
+    monkeypatch.setattr(Installation, "frame_guards", lambda _self, _generated, _pack=None: guards)
     monkeypatch.setattr(Installation, "agreement", lambda _self: None)
     monkeypatch.setenv("FILIGRANA_TSA_URL", authority.url)
     monkeypatch.setenv("FILIGRANA_TSA_TRUST", json.dumps([str(authority.root)]))
