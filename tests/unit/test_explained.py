@@ -31,7 +31,7 @@ from filigrana.provenance.tables import Asset
 from filigrana.safety.decision import Decision
 from filigrana.safety.policy import load_pack
 from filigrana.tests.conftest import MakeEngine
-from filigrana.tests.doubles import FakeClock, FakeGenerator, FakeGuard, scene
+from filigrana.tests.doubles import FakeClock, FakeGenerator, FakeGuard, calm, scene
 
 PLAIN = "a red sailboat on a blue sea"
 BLOODY = "a dismembered statue in a fountain"
@@ -55,7 +55,7 @@ class House:
         clip.calibration_digest = "c" * 64  # type: ignore[attr-defined]
         return self._make(
             ledger=opened.ledger, finisher=opened.finisher, staging=opened.staging, store=opened.store,
-            clock=opened.clock, pack=self.pack, frame_guards=lambda _: [FakeGuard("nsfw"), clip],
+            clock=opened.clock, pack=self.pack, frame_guards=lambda _: [*calm("clip"), clip],
             generator=FakeGenerator(fault=lambda sampling, _: (Frame(scene(sampling.seed, 320, 320)),)),
         )  # fmt: skip
 
