@@ -25,7 +25,7 @@ from filigrana.safety.guards.models import GUARDS
 from filigrana.safety.guards.moderation import ModerationGuard
 from filigrana.safety.judge import judge_text
 from filigrana.safety.text import language
-from filigrana.safety.text.classifier import CALIBRATION, NETWORK, PromptClassifier
+from filigrana.safety.text.classifier import CALIBRATION, NETWORK, OUTPUTS, PromptClassifier
 from filigrana.safety.text.wordpieces import WordPieces
 from filigrana.tests.doubles import FakeGuard
 from filigrana.tests.fault.test_engine_stages import House, house, installation
@@ -184,6 +184,11 @@ def in_its_place(folder: Path) -> None:
     (folder / NETWORK).mkdir()
 
 
+def bent(folder: Path, **curve: float) -> None:
+    """A network that finds everything, and curves that would call it harmless."""
+    classifier_in(folder, network(5.0), curves=dict.fromkeys(OUTPUTS, curve))
+
+
 FOLDER: dict[str, Callable[[Path], Any]] = {
     "network missing": lambda f: (f / NETWORK).unlink(),
     "network truncated": lambda f: cut(f / NETWORK),
@@ -211,8 +216,8 @@ FOLDER: dict[str, Callable[[Path], Any]] = {
     "calibration with an unknown hazard": lambda f: recalibrated(f, lambda d: d["curves"].update(weather=d["curves"]["sxc"])),
     "calibration not a number": lambda f: recalibrated(f, lambda d: d["curves"]["sxc"].update(slope=float("nan"))),
     "calibration infinite": lambda f: recalibrated(f, lambda d: d["curves"]["sxc"].update(offset=float("-inf"))),
-    "calibration flat": lambda f: recalibrated(f, lambda d: d["curves"]["sxc"].update(slope=0)),
-    "calibration falling": lambda f: recalibrated(f, lambda d: d["curves"]["sxc"].update(slope=-1)),
+    "calibration flat": lambda f: bent(f, slope=0.0, offset=-9.0),
+    "calibration falling": lambda f: bent(f, slope=-1.0, offset=0.0),
     "calibration of words": lambda f: recalibrated(f, lambda d: d["curves"]["sxc"].update(slope="steep")),
     "calibration of nothing": lambda f: recalibrated(f, lambda d: d["curves"]["sxc"].update(slope=None)),
 }  # fmt: skip
