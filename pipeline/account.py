@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 from ..provenance.log.canonical import time_text
@@ -24,8 +25,10 @@ def facts(
     inputs: dict[str, str],
     sampling: dict[str, Any],
     time: dt.datetime,
+    approved_by: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """What is known before signing. ``inputs``: digests of what the guards saw."""
+    """What is known before signing. ``inputs``: digests of what the guards saw. ``approved_by``: people, where a rule
+    asked for them; a machine's verdict is in the decisions."""
     return {
         "asset_id": str(intent.asset_id),
         "intent": str(intent.id),
@@ -36,7 +39,7 @@ def facts(
         "policy": policy,
         "commitments": intent.commitments | run.commitments,
         "decisions": list(run.decisions),
-        "approved_by": [],  # of people: none had to; a machine's verdict is in the decisions
+        "approved_by": list(approved_by),
         "inputs": inputs,
         "sampling": sampling,
         "energy": energy.as_dict(),

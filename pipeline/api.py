@@ -5,8 +5,10 @@ from __future__ import annotations
 import atexit
 import datetime as dt
 import threading
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from uuid import UUID
 
 from ..errors import InputError
 from ..provenance.asked import Asked
@@ -16,14 +18,21 @@ from ..provenance.manifest import SourceType
 from ..provenance.media import MIME_BY_SUFFIX, Frame
 from ..provenance.watermark.base import RGB, Detection
 from ..provenance.watermark.registry import codec
+from ..safety.policy import Pack
 from .engine import Engine
 from .installation import Installation
 from .parts import Parts
 from .publishing import published_if_due
 from .request import GenerateRequest, Outcome, Progress, SealRequest, no_progress
+from .resuming import approve, go_on
+from .review import Desk
+from .review_case import Case
+from .reviewing import sweep_quietly
 from .settings import Settings, load_settings
 from .staging import Recovered
 from .waiting import Stamped, stamp, stamp_quietly, stamping_parts
+
+T = TypeVar("T")
 
 
 def mime_for(path: Path | str) -> str:
@@ -58,6 +67,7 @@ class Pipeline:
         self.installation = Installation(settings)
         self._generator: Any = None
         self._engine: Engine | None = None
+        self._making = threading.RLock()
         self.recovered: Recovered | None = None
 
     def __enter__(self) -> Pipeline:
@@ -81,20 +91,31 @@ class Pipeline:
 
     @property
     def engine(self) -> Engine:
-        if self._engine is None:
-            self._engine = Engine(self.parts())
-            self.recovered = self._engine.recover()
-        return self._engine
+        """The engine under the policy that is in force now. A request keeps the engine, and so the pack, that it began
+        with. Raises PolicyError while no policy is in force."""
+        with self._making:
+            if self._engine is None:
+                self._engine = Engine(self.parts())
+                self.recovered = self._engine.recover()
+            elif (pack := self.installation.pack).ref != self._engine.parts.pack.ref:
+                self._engine = Engine(replace(self._engine.parts, **self._judging(pack)))
+            return self._engine
+
+    def _judging(self, pack: Pack) -> dict[str, Any]:
+        """The parts that hang on the policy."""
+        house = self.installation
+        return {
+            "pack": pack,
+            "text_guards": house.text_guards(pack),
+            "frame_guards": lambda generated: house.frame_guards(generated, pack),
+        }
 
     def parts(self) -> Parts:
         """The engine's parts as the settings ask for them."""
         house = self.installation
         return Parts(
             ledger=house.ledger,
-            pack=house.pack,
             generator=self.generator,
-            text_guards=house.text_guards(),
-            frame_guards=house.frame_guards,
             finisher=house.finisher,
             staging=house.staging,
             store=house.store,
@@ -104,12 +125,16 @@ class Pipeline:
             cpu_watts=house.settings.cpu_watts,
             publish_prompt=house.settings.publish_prompt,
             agreement=house.agreement(),
+            sound_guard=house.sound_guard(),
+            **self._judging(house.pack),
         )
 
     def generate(self, prompt: str, *, progress: Progress = no_progress, **options: Any) -> Outcome:
         """From a prompt to a Release, a Refusal or a Held. ``options``: the fields of GenerateRequest."""
-        stamp_quietly(self.engine.parts)
-        outcome = self.engine.generate(_request(GenerateRequest, prompt=prompt, **options), progress)
+        engine = self.engine
+        _before(engine)
+        options.setdefault("subject", self.installation.settings.user)
+        outcome = engine.generate(_request(GenerateRequest, prompt=prompt, **options), progress)
         published_if_due(self.installation)
         return outcome
 
@@ -117,11 +142,30 @@ class Pipeline:
         self, path: Path | str, *, source_type: SourceType, progress: Progress = no_progress, **options: Any
     ) -> Outcome:
         """Seals a finished file: judged, marked, signed, recorded, released. It is never called AI unless it is."""
+        options.setdefault("subject", self.installation.settings.user)
         request = _request(SealRequest, path=Path(path), source_type=source_type, **options)
-        stamp_quietly(self.engine.parts)
-        outcome = self.engine.seal(request, progress)
+        engine = self.engine
+        _before(engine)
+        outcome = engine.seal(request, progress)
         published_if_due(self.installation)
         return outcome
+
+    @property
+    def desk(self) -> Desk:
+        """Held work and appeals: what waits for people, and what they say. `review_approve` goes on with it."""
+        return Desk(self.installation.ledger, self.installation.pack)
+
+    def review_approve(self, intent: UUID, by: str, reason: str, progress: Progress = no_progress) -> Outcome | Case:
+        """One person's approval. With the last that is needed the request goes on: an Outcome then, else the Case."""
+        return self._reviewed(approve(self.engine, intent, by, reason, progress))
+
+    def review_resume(self, intent: UUID, progress: Progress = no_progress) -> Outcome:
+        """Goes on with what was approved, and was interrupted."""
+        return self._reviewed(go_on(self.engine, intent, progress))
+
+    def _reviewed(self, found: T) -> T:
+        published_if_due(self.installation)
+        return found
 
     def stamp_pending(self) -> list[Stamped]:
         """Finishes what waits for a time-stamp, and says what came of each: see :func:`.waiting.stamp`."""
@@ -132,6 +176,12 @@ class Pipeline:
     def verify(self, source: Path | str | bytes, *, at: dt.datetime | None = None) -> Finding:
         """The finding for a file or its bytes, with this installation's trust and catalog. ``at``: as of that time."""
         return self.installation.inspector.verify(source, Asked(at))
+
+
+def _before(engine: Engine) -> None:
+    """What other requests left to do: nothing of it delays or fails this one."""
+    stamp_quietly(engine.parts)
+    sweep_quietly(engine.parts)
 
 
 def _request(kind: Any, **options: Any) -> Any:

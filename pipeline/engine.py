@@ -4,16 +4,18 @@
 
     open intent ─ judge prompt ─ generate ─ judge output ─ encode (label, mark) ─ `releasing`
                        │                        │                                    │
-                       └─> Refusal / Held       └─> Refusal / Held                   └─> Held (`waiting`)
+                       └─> Refusal / Held       └─> Refusal                          ├─> Held (`reviewing`)
+                                                                                     └─> Held (`waiting`)
 
 An exception, a time-out or a refusal at any stage ends the request in the log and releases nothing. A file appears
 under its public name only after the commit of its release; a process that dies in between is finished by `recover`.
+What is held for a human goes on in `resuming`, through the same code.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +30,8 @@ from ..provenance.stamping import DOWN
 from ..safety.decision import Decision, Verdict
 from ..safety.judge import check_text
 from .account import facts
-from .energy import Energy, EnergyMeter
-from .finish import Material
+from .energy import EnergyMeter
+from .finish import Finisher, Material
 from .generators.base import Sampling
 from .ledger import OpenIntent, new_intent_id
 from .making import (
@@ -38,12 +40,13 @@ from .making import (
     file_digest,
     generate_best,
     judge_frames,
-    judge_only_sound,
     judge_prompt,
+    judge_track,
     model_of,
     taken,
 )
 from .parts import Parts, version
+from .previews import Early
 from .releasing import Ready, maybe_released, release, ticking
 from .replay import pixel_digest
 from .request import (
@@ -56,8 +59,10 @@ from .request import (
     SealRequest,
     no_progress,
 )
+from .reviewing import hold_output, hold_prompt
 from .run import Run, StageError
 from .staging import Recovered
+from .terms import appealable, told
 from .waiting import hold
 
 
@@ -86,7 +91,7 @@ class Engine:
                 code="generate.media",
                 hint="Give an -o file name that ends in .png, .jpg, .webp or .avif.",
             )
-        run, meter = Run(progress, parts.stage_timeout), EnergyMeter(parts.cpu_watts)
+        run = Run(progress, parts.stage_timeout)
         model = run.stage("load", lambda: model_of(generator))
         seed = secrets.randbits(32) if request.seed is None else request.seed
         asked: dict[str, Any] = {
@@ -97,11 +102,7 @@ class Engine:
             "best_of": request.best_of,
             "mime": request.mime,
             "model": {"name": model.name, "version": model.version, "digest": model.digest},
-            "policy": {
-                "id": parts.pack.ref.id,
-                "version": parts.pack.ref.version,
-                "digest": parts.pack.ref.digest,
-            },
+            "policy": _policy(parts),
         }
         # The prompt as it was written: what cleaning removes is what a guard must see.
         texts = {"prompt": request.prompt}
@@ -110,46 +111,71 @@ class Engine:
         with self._request(run, "generate", asked, texts, request.subject) as (intent, work):
             try:
                 judged, prompt = judge_prompt(parts, run, intent, request, prompt)
-                sampling = Sampling(
-                    prompt, seed, request.steps, request.guidance, request.size, request.negative_prompt
-                )
-                made, chosen = generate_best(parts, run, sampling, request.best_of)
-                decision = judge_frames(parts, run, intent, made.frames, made.kind, generated=True)
             except Stopped as stopped:
-                return self._stop(run, intent, stopped.decision)
-            digest = run.stage("digest", lambda: pixel_digest(made.frames))
-            energy = meter.spent()
-            replayable = {**chosen, "pixel_digest": digest, "model": asked["model"]}
-            known = facts(
-                run,
-                intent,
-                kind="generate",
-                source_type="generated",
-                policy=asked["policy"],
-                energy=energy,
-                inputs={"pixels": digest},
-                sampling=replayable,
-                time=parts.clock(),
-            )
-            statement = Statement(
-                asset_id=intent.asset_id,
-                title=f"{intent.asset_id}",
-                mime=request.mime,
-                source_type="generated",
-                made_at=parts.clock(),
-                version=version(),
-                model=model,
-                prompt=prompt if parts.publish_prompt else None,
-                record={
-                    "promptCommitment": intent.prompt_commitment,
-                    "policy": asked["policy"],
-                    "verdict": max(judged.verdict, decision.verdict).word,
-                    "energy": energy.as_dict(),
-                    **redacted(known),
-                },
-            )
-            material = Material(made.kind, made.frames, made.rate, made.sound)
-            return self._finish(run, intent, work, material, statement, judged, decision, energy, replayable, known)
+                return self.stop(run, intent.id, stopped.decision, request.subject)
+            made = replace(request, seed=seed)
+            return self.make(run, intent, work, made, prompt, judged, parts.publish_prompt, ())
+
+    def make(
+        self,
+        run: Run,
+        intent: OpenIntent,
+        work: Path,
+        request: GenerateRequest,
+        prompt: str,
+        judged: Decision,
+        publish_prompt: bool,
+        approved_by: Sequence[dict[str, Any]],
+    ) -> Outcome:
+        """Everything after the prompt was allowed, or approved. ``prompt``: as the generator gets it."""
+        parts, generator, meter = self.parts, self.parts.generator, EnergyMeter(self.parts.cpu_watts)
+        if generator is None or request.seed is None:
+            raise GenerationError("no generator is configured")
+        model, policy = model_of(generator), _policy(parts)
+        sampling = Sampling(
+            prompt, request.seed, request.steps, request.guidance, request.size, request.negative_prompt
+        )
+        try:
+            made, chosen = generate_best(parts, run, intent, sampling, request.best_of)
+            decision = judge_frames(parts, run, intent, made.frames, made.kind, generated=True)
+        except Stopped as stopped:
+            return self.stop(run, intent.id, stopped.decision, request.subject, stopped.early)
+        digest = run.stage("digest", lambda: pixel_digest(made.frames))
+        energy = meter.spent()
+        named = {"name": model.name, "version": model.version, "digest": model.digest}
+        replayable = {**chosen, "pixel_digest": digest, "model": named}
+        known = facts(
+            run,
+            intent,
+            kind="generate",
+            source_type="generated",
+            policy=policy,
+            energy=energy,
+            inputs={"pixels": digest},
+            sampling=replayable,
+            time=parts.clock(),
+            approved_by=approved_by,
+        )
+        statement = Statement(
+            asset_id=intent.asset_id,
+            title=f"{intent.asset_id}",
+            mime=request.mime,
+            source_type="generated",
+            made_at=parts.clock(),
+            version=version(),
+            model=model,
+            prompt=prompt if publish_prompt else None,
+            record={
+                "promptCommitment": intent.prompt_commitment,
+                "policy": policy,
+                "verdict": max(judged.verdict, decision.verdict).word,
+                "energy": energy.as_dict(),
+                **redacted(known),
+            },
+        )
+        material = Material(made.kind, made.frames, made.rate, made.sound)
+        ready = Ready(intent, statement, work, None, (), judged, decision, energy, replayable, known)
+        return self._finish(run, work, material, ready, request.subject)
 
     # ── seal ─────────────────────────────────────────────────────────────────────────────────────────────────
     def seal(self, request: SealRequest, progress: Progress = no_progress) -> Outcome:
@@ -173,11 +199,7 @@ class Engine:
             **({"edits": [edit.action for edit in request.edits]} if request.edits else {}),
             **({"components": digests} if digests else {}),
             "mime": mime,
-            "policy": {
-                "id": parts.pack.ref.id,
-                "version": parts.pack.ref.version,
-                "digest": parts.pack.ref.digest,
-            },
+            "policy": _policy(parts),
         }
         with self._request(run, "seal", asked, {}, request.subject) as (intent, work):
             media = run.stage("take", lambda: taken(given, work, source))
@@ -187,11 +209,11 @@ class Engine:
             ]
             try:
                 if media.info.kind == "audio":
-                    decision = judge_only_sound(parts, run, intent)
+                    decision = judge_track(parts, run, intent, media)
                 else:
                     decision = judge_frames(parts, run, intent, Frames(media), media.info.kind, generated=False)
             except Stopped as stopped:
-                return self._stop(run, intent, stopped.decision)
+                return self.stop(run, intent.id, stopped.decision, request.subject)
             keep: dict[str, Any] = {}
             frames: Iterable[Frame] = Frames(media)
             if media.info.kind == "image":
@@ -227,9 +249,9 @@ class Engine:
                 },
             )
             material = Material(media.info.kind, frames, media.info.rate, media, keep, media, tuple(components))
-            return self._finish(
-                run, intent, work, material, statement, None, decision, energy, {"source_sha256": source}, known
-            )
+            replayable = {"source_sha256": source}
+            ready = Ready(intent, statement, work, media, tuple(components), None, decision, energy, replayable, known)
+            return self._finish(run, work, material, ready, request.subject)
 
     # ── what both share ──────────────────────────────────────────────────────────────────────────────────────
     @contextmanager
@@ -269,41 +291,44 @@ class Engine:
             told = second.code if isinstance(second, FiligranaError) else type(second).__name__
             error.add_note(f"and the end of the request could not be recorded: {told}")
 
-    def _stop(self, run: Run, intent: OpenIntent, decision: Decision) -> Refusal:
-        """A refusal, an offered rewrite, or work held for a human."""
-        held = decision.verdict is Verdict.REVIEW
-        self.parts.ledger.close(
-            intent.id,
-            "held" if held else "refused",
-            code=decision.code,
-            verdict=decision.verdict.word,
-            rewrite_offered=decision.rewrite is not None,
-        )
-        return (Held if held else Refusal)(decision, str(intent.id), run.stages)
-
-    def _finish(
-        self,
-        run: Run,
-        intent: OpenIntent,
-        work: Path,
-        material: Material,
-        statement: Statement,
-        prompt_decision: Decision | None,
-        decision: Decision,
-        energy: Energy,
-        replayable: dict[str, Any],
-        known: dict[str, Any],
-    ) -> Release | Held:
+    def stop(self, run: Run, intent: UUID, decision: Decision, subject: str, early: Early | None = None) -> Refusal:
+        """A refusal, an offered rewrite, or a prompt that is held for a human. ``early``: refused before it was
+        finished."""
+        if decision.verdict is Verdict.REVIEW:
+            return hold_prompt(self.parts, run, intent, decision, subject)
         parts = self.parts
-        finisher = parts.finisher()
+        parts.ledger.close(
+            intent,
+            "refused",
+            **told(decision, parts.pack),
+            rewrite_offered=decision.rewrite is not None,
+            **({} if decision.verdict is Verdict.REWRITE else {"appeal_until": appealable(parts.pack, parts.clock())}),
+            **({} if early is None else {"preview": early.record()}),
+        )
+        return Refusal(decision, str(intent), run.stages, early=early)
+
+    def _finish(self, run: Run, work: Path, material: Material, ready: Ready, subject: str) -> Release | Held:
+        """``ready``: but for the encoded file and its marks. What a person must see first is held as it would be
+        released."""
+        finisher = self.parts.finisher()
+        statement = ready.statement
         encoded = run.stage("encode", lambda: finisher.encode(material, statement, work, ticking(run, "encode")))
-        ready = Ready(
-            intent, replace(statement, bindings=encoded.bindings), encoded.path, material.source, material.components,
-            prompt_decision, decision, energy, replayable, known,
-        )  # fmt: skip
+        ready = replace(ready, statement=replace(statement, bindings=encoded.bindings), encoded=encoded.path)
+        if ready.decision.verdict is not Verdict.ALLOW:
+            return hold_output(self.parts, run, ready, subject)
+        return self.release(run, finisher, ready, work)
+
+    def release(self, run: Run, finisher: Finisher, ready: Ready, work: Path) -> Release | Held:
+        """Releases, or lets it wait for a time-stamp where the policy does."""
+        parts = self.parts
         try:
             return release(parts, run, finisher, ready, work)
         except TimestampError as error:
             if error.code != DOWN or not parts.pack.holds_for_timestamps:
                 raise
             return hold(parts, run, ready)
+
+
+def _policy(parts: Parts) -> dict[str, str]:
+    ref = parts.pack.ref
+    return {"id": ref.id, "version": ref.version, "digest": ref.digest}

@@ -31,13 +31,17 @@ if TYPE_CHECKING:
     from ..provenance.signing import Signer
     from ..provenance.verify import Verifier
     from ..provenance.watermark.registry import Layer
-    from ..safety.judge import FrameGuard, TextGuard
+    from ..safety.judge import TextGuard
+    from ..safety.output import OutputGuard
     from ..safety.policy import Pack
+    from ..safety.sound import SoundGuard
     from .finish import Finisher
     from .inspection import Inspector
     from .ledger import Ledger
+    from .policies import PolicyInForce
     from .staging import Staging
     from .store import FolderStore
+    from .text_guards import TextGuards
     from .who_signs import WhoSigns
 
 
@@ -329,20 +333,40 @@ class Installation:
         return Staging(self._make_folder() / "staging")
 
     @cached_property
+    def policy(self) -> PolicyInForce:
+        from .policies import PolicyInForce
+        from .policy_memory import PolicyMemory
+
+        return PolicyInForce(self.settings.policy, self.settings.policy_signers, PolicyMemory(self.folder))
+
+    @property
     def pack(self) -> Pack:
-        from .policies import load_tested_pack
+        """The policy that is in force now. Raises PolicyError while there is none: see :mod:`.policies`."""
+        return self.policy.current()
 
-        return load_tested_pack(self.settings.policy)
+    @cached_property
+    def _text_guards(self) -> TextGuards:
+        from .text_guards import TextGuards
 
-    def text_guards(self) -> list[TextGuard]:
+        return TextGuards(self.settings)
+
+    def text_guards(self, pack: Pack | None = None) -> list[TextGuard]:
         """Guards beside the lexicon. The trained prompt classifier and the guard models come in through here."""
-        return []
+        return self._text_guards.of((pack or self.pack).requires.prompt)
 
-    def frame_guards(self, generated: bool) -> list[FrameGuard]:
+    def frame_guards(self, generated: bool, pack: Pack | None = None) -> list[OutputGuard]:
         """The guards that the pack asks for; one that is not installed is left out, and judging then fails closed."""
         from .guards import frame_guards
 
-        return frame_guards(self.pack.requires.generated if generated else self.pack.requires.sealed)
+        pack = pack or self.pack
+        names = pack.requires.generated if generated else pack.requires.sealed
+        return frame_guards(names, self.folder, self.settings.clip_model)
+
+    def sound_guard(self) -> SoundGuard | None:
+        """The recogniser that the setting names; None: the pack says what becomes of sound that nobody hears."""
+        from .guards import sound_guard
+
+        return sound_guard(self.settings.speech_model)
 
     def agreement(self) -> Callable[[str, Any], float] | None:
         """How well a frame shows its prompt, for best-of-N; None where the CLIP model is not installed."""

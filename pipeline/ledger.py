@@ -2,8 +2,9 @@
 
 A request's state only moves forward: open -> result -> released, or from open or result to refused, held, failed or
 abandoned. `_advance` refuses any other move, so that a stage that comes back after its time-out, or a second process,
-can release nothing. What is held for a time-stamp, and for nothing else, may go on from there: to result (again, if a
-process died in between), and so to released, or to failed.
+can release nothing. What is held for a time-stamp may go on from there: to result (again, if a process died in
+between), and so to released, or to failed. What is held for a human may do so once enough people have approved it, and
+not before: see `review`, which alone may end it otherwise.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from ..errors import KeyStoreError, LogError, ReleaseError
 from ..provenance.catalog import AssetRecord, Catalog, PreviewImage
@@ -25,7 +27,7 @@ from ..provenance.identity import AssetId
 from ..provenance.log.canonical import time_text
 from ..provenance.log.sequencer import AuditLog, LogTransaction
 from ..provenance.record import note_digest, signed_record
-from ..provenance.tables import Intent
+from ..provenance.tables import Intent, Review
 from ..provenance.vault import Vault
 from .request import WAITING
 
@@ -39,6 +41,17 @@ _FROM = {
 }
 _FROM_WAITING = ("result", "failed")
 """What may become of a request that waits for a time-stamp, besides its release from `result`."""
+
+_FROM_APPROVED = {
+    "result": ("held", "result"),
+    "released": ("result",),
+    "refused": ("held", "result"),
+    "held": ("held", "result"),
+    "failed": ("held", "result"),
+}
+"""What may become of a request that was held for a human and approved. Interrupted, it stays what it is."""
+_BY_PEOPLE = {"refused": ("held", "result"), "held": ("refused",)}
+"""What people's decision makes of a request: rejected, or an appeal that was overturned."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,10 @@ def _waiting(row: Intent | None) -> Waiting | None:
     if not isinstance(index, int) or not isinstance(pending, str):
         return None
     return Waiting(row.id, AssetId(row.asset_id), index, pending)
+
+
+def waits_for_stamp(row: Intent) -> bool:
+    return _waiting(row) is not None
 
 
 class Ledger:
@@ -205,11 +222,18 @@ class Ledger:
 
     def unfinished(self) -> list[UUID]:
         """Requests of this installation that neither ended nor were released, nor wait for a time-stamp."""
-        return [row.id for row in self._mine("open", "result") if _waiting(row) is None]
+        rows = [row for row in self._mine("open", "result") if _waiting(row) is None]
+        return [row.id for row in rows if not self._reviewed(row.id)]
 
     def is_unfinished(self, intent: UUID) -> bool:
         row = self.row(intent)
-        return row is not None and row.state in ("open", "result") and _waiting(row) is None
+        waits = row is None or row.state not in ("open", "result") or _waiting(row) is not None
+        return not waits and not self._reviewed(intent)
+
+    def _reviewed(self, intent: UUID) -> bool:
+        """Whether people had it before them: such a request can always go on where it was."""
+        with _reported("log.read"), session(self.log.engine) as opened:
+            return opened.get(Review, intent) is not None
 
     def waiting(self) -> list[Waiting]:
         """Requests of this installation that wait for a time-stamp, the oldest first."""
@@ -229,12 +253,28 @@ class Ledger:
             rows = opened.scalars(select(Intent).where(Intent.state.in_(states)).order_by(Intent.created_at))
             return [row for row in rows if row.request.get("node") == self.node]
 
-    def _advance(self, transaction: LogTransaction, intent: UUID, state: str, result: dict[str, Any] | None) -> Intent:
+    def _advance(
+        self,
+        transaction: LogTransaction,
+        intent: UUID,
+        state: str,
+        result: dict[str, Any] | None,
+        *,
+        by_people: bool = False,
+    ) -> Intent:
         row = transaction.session.get(Intent, intent, with_for_update=True)
         if row is None:
             raise ReleaseError("there is no such request", code="release.unknown")
+        review = transaction.session.get(Review, intent, with_for_update=True)
         waits = _waiting(row) is not None
-        allowed = state in _FROM_WAITING if waits and state != "released" else row.state in _FROM[state]
+        if by_people:
+            allowed = row.state in _BY_PEOPLE.get(state, ())
+        elif review is not None and review.status != "approved":
+            allowed = False
+        elif waits and state != "released":
+            allowed = state in _FROM_WAITING
+        else:
+            allowed = row.state in (_FROM if review is None else _FROM_APPROVED).get(state, ())
         if not allowed:
             raise ReleaseError(f"a request that is {row.state} cannot become {state}", code="release.state")
         if result is not None:
@@ -242,6 +282,26 @@ class Ledger:
         row.state = state
         row.updated_at = self._clock()
         return row
+
+    @property
+    def clock(self) -> Callable[[], dt.datetime]:
+        return self._clock
+
+    def advance(self, transaction: LogTransaction, intent: UUID, state: str, *, by_people: bool = False) -> Intent:
+        """Moves a request on within the caller's transaction, which must append the entry that says so. ``by_people``:
+        a person's decision does. Raises ReleaseError (``release.state``) for a move that is not allowed."""
+        return self._advance(transaction, intent, state, None, by_people=by_people)
+
+    @contextmanager
+    def change(self) -> Iterator[LogTransaction]:
+        """A transaction of the caller's. What the database says against it comes as LogError."""
+        with _no_duplicates(), self._writing() as transaction:
+            yield transaction
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        with _reported("log.read"), session(self.log.engine) as opened:
+            yield opened
 
     def _entry(self, type_: str, intent: UUID, **fields: Any) -> dict[str, Any]:
         return {"type": type_, "time": self._time(), "intent": str(intent), **fields}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 
@@ -15,18 +16,23 @@ from ..errors import GenerationError, MediaError, PromptError
 from ..provenance.manifest import Model
 from ..provenance.media import Frame, Kind, MediaFile
 from ..safety.decision import Decision, Verdict
-from ..safety.judge import OutputJudge, judge_sound, judge_text
+from ..safety.judge import judge_text
+from ..safety.output import OutputJudge
+from ..safety.sound import judge_sound
 from ..safety.vision.frames import sample
-from .generators.base import Generated, Generator, Sampling
+from ..safety.vision.ocr import CLIP_SIDE
+from .generators.base import Generated, Generator, Previews, Sampling, StepProgress, StoppedEarly
 from .ledger import OpenIntent
 from .parts import Parts
+from .previews import Early, PreviewJudge
 from .request import GenerateRequest
 from .run import Run
+from .soundtrack import speech_of
 
 
 class Stopped(Exception):  # noqa: N818  not an error: the request ended with a decision
-    def __init__(self, decision: Decision) -> None:
-        self.decision = decision
+    def __init__(self, decision: Decision, early: Early | None = None) -> None:
+        self.decision, self.early = decision, early
 
 
 def judge_prompt(
@@ -34,10 +40,11 @@ def judge_prompt(
 ) -> tuple[Decision, str]:
     guards = list(parts.text_guards)
 
-    def judge(text: str) -> Decision:
-        return judge_text(text, parts.pack, guards, timeout=parts.guard_timeout)
+    def judge(text: str, kind: str) -> Decision:
+        decision = judge_text(text, parts.pack, guards, timeout=parts.guard_timeout)
+        return replace(decision, input=run.commitments.get(kind, intent.commitments.get(kind)))
 
-    decision = run.stage("judge prompt", lambda: judge(request.prompt))
+    decision = run.stage("judge prompt", lambda: judge(request.prompt, "prompt"))
     if decision.verdict is Verdict.REWRITE and request.accept_rewrite is not None:
         rewrite = decision.rewrite
         if rewrite is None or rewrite.digest != request.accept_rewrite:
@@ -51,9 +58,9 @@ def judge_prompt(
         # The short digest is for the dialogue: in the log, it would let anybody test a guess.
         _decided(parts, run, intent, decision.record() | {"accepted": commitment})
         run.commitments["rewritten_prompt"] = commitment
-        decision = run.stage("judge prompt", lambda: judge(rewrite.prompt))
+        decision = run.stage("judge prompt", lambda: judge(rewrite.prompt, "rewritten_prompt"))
     if request.negative_prompt:
-        negative = run.stage("judge prompt", lambda: judge(request.negative_prompt or ""))
+        negative = run.stage("judge prompt", lambda: judge(request.negative_prompt or "", "negative_prompt"))
         if negative.verdict > decision.verdict:
             decision = negative
     _decided(parts, run, intent, decision.record())
@@ -62,15 +69,55 @@ def judge_prompt(
     return decision, prompt
 
 
+def judge_again(parts: Parts, run: Run, intent: UUID, *texts: str) -> Decision:
+    """The strictest decision on these texts by the policy in force, which goes into the log."""
+    guards, found = list(parts.text_guards), []
+    for text in texts:
+
+        def judge(text: str = text) -> Decision:
+            return judge_text(text, parts.pack, guards, timeout=parts.guard_timeout)
+
+        found.append(run.stage("judge prompt", judge))
+    decision = max(found, key=lambda each: each.verdict)
+    parts.ledger.decided(intent, decision.record())
+    run.decisions.append(decision.record())
+    return decision
+
+
 def _decided(parts: Parts, run: Run, intent: OpenIntent, record: dict[str, Any]) -> None:
     parts.ledger.decided(intent.id, record)
     run.decisions.append(record)
 
 
-def generate_best(parts: Parts, run: Run, sampling: Sampling, best_of: int) -> tuple[Generated, dict[str, Any]]:
-    """The best of ``best_of`` samples with seeds counted up, by the guard's agreement with the prompt."""
-    generator, agreement = parts.generator, parts.agreement
-    assert generator is not None  # noqa: S101  checked by the caller
+def _sampled(parts: Parts, run: Run, intent: OpenIntent, sampling: Sampling, step: StepProgress) -> Generated:
+    """One sampling, its previews judged on the way. Raises Stopped where one of them is surely refused."""
+    generator: Any = parts.generator
+    judge = PreviewJudge(parts.pack, list(parts.frame_guards(True)), parts.guard_timeout, parts.cpu_watts)
+    asked = parts.pack.document.previews
+    if asked is None or not judge.useful or not getattr(generator, "gives_previews", False):
+        return run.stage("generate", lambda: parts.generator.generate(sampling, step))  # type: ignore[union-attr]
+
+    def sample_() -> Generated | None:
+        try:
+            made: Generated = generator.generate(sampling, step, Previews(tuple(asked.at), judge.look))
+            return made
+        except StoppedEarly:
+            return None
+
+    made = run.stage("generate", sample_)
+    if made is not None:
+        return made
+    assert judge.decision is not None and judge.early is not None  # noqa: S101, PT018  set before it stops
+    _decided(parts, run, intent, judge.decision.record() | {"preview": judge.early.record()})
+    raise Stopped(judge.decision, judge.early)
+
+
+def generate_best(
+    parts: Parts, run: Run, intent: OpenIntent, sampling: Sampling, best_of: int
+) -> tuple[Generated, dict[str, Any]]:
+    """The best of ``best_of`` samples with seeds counted up, by the guard's agreement with the prompt. One whose
+    preview is refused ends them all."""
+    agreement = parts.agreement
     if best_of > 1 and agreement is None:
         raise GenerationError(
             "best-of needs the CLIP model, which is not installed",
@@ -84,7 +131,7 @@ def generate_best(parts: Parts, run: Run, sampling: Sampling, best_of: int) -> t
         def step(done: int, steps: int, number: int = number) -> None:
             run.progress("generate", number * steps + done, best_of * steps)
 
-        made = run.stage("generate", lambda each=each, step=step: generator.generate(each, step))  # type: ignore[misc]
+        made = _sampled(parts, run, intent, each, step)
         _check_frames(made)
         score = 0.0
         if agreement is not None and best_of > 1:
@@ -106,31 +153,56 @@ def _views(frame: Frame) -> list[Any]:
 def judge_frames(
     parts: Parts, run: Run, intent: OpenIntent, frames: Iterable[Frame], kind: Kind, *, generated: bool
 ) -> Decision:
+    """Allowed, or for a person to see: whoever calls must not release the latter. Raises Stopped for anything else."""
+
     def judge() -> Decision:
         judged = OutputJudge(
             parts.pack,
             list(parts.frame_guards(generated)),
             origin="generated" if generated else "sealed",
             timeout=parts.guard_timeout,
+            text_guards=parts.text_guards,
+            # A clip shows its text for longer than one frame, and there are many of them.
+            side=CLIP_SIDE if kind == "video" else None,
         )
-        for count, frame in enumerate(sample((view, float(f.time)) for f in frames for view in _views(f)), 1):
-            judged.look(frame)
+
+        def every() -> Iterator[tuple[Any, float]]:
+            for frame in frames:
+                judged.watch(frame.rgb if frame.alpha is None else frame.shown, float(frame.time))
+                for view in _views(frame):
+                    yield view, float(frame.time)
+
+        for count, view in enumerate(sample(every()), 1):
+            judged.look(view)
             if kind == "video":
                 run.progress("judge output", count, 0)
         return judged.decision()
 
     decision = run.stage("judge output", judge)
     _decided(parts, run, intent, decision.record())
-    if decision.verdict is not Verdict.ALLOW:
+    if decision.verdict not in (Verdict.ALLOW, Verdict.REVIEW):
         raise Stopped(decision)
+    if parts.sound_guard is not None and isinstance(frames, Frames) and frames.media.info.sound is not None:
+        # The stricter of both: a person sees what either would have seen.
+        decision = max(decision, judge_track(parts, run, intent, frames.media), key=lambda each: each.verdict)
     return decision
 
 
-def judge_only_sound(parts: Parts, run: Run, intent: OpenIntent) -> Decision:
-    """Sound without pictures, which no guard hears: what the pack says of that."""
-    decision = run.stage("judge output", lambda: judge_sound(parts.pack))
+def judge_track(parts: Parts, run: Run, intent: OpenIntent, media: MediaFile) -> Decision:
+    """A file's sound: what is said in it, or, where no recogniser is installed, what the pack says of that."""
+
+    def judge() -> Decision:
+        return judge_sound(
+            parts.pack,
+            parts.sound_guard,
+            lambda: speech_of(media),
+            timeout=parts.guard_timeout,
+            text_guards=list(parts.text_guards),
+        )
+
+    decision = run.stage("judge output", judge)
     _decided(parts, run, intent, decision.record())
-    if decision.verdict is not Verdict.ALLOW:
+    if decision.verdict not in (Verdict.ALLOW, Verdict.REVIEW):
         raise Stopped(decision)
     return decision
 

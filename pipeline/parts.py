@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..safety.judge import FrameGuard, TextGuard
+from ..safety.judge import TextGuard
+from ..safety.output import OutputGuard
 from ..safety.policy import Pack
+from ..safety.sound import SoundGuard
 from .finish import Finisher
 from .generators.base import Generator
 from .ledger import Ledger
@@ -32,7 +34,7 @@ class Parts:
     pack: Pack
     generator: Generator | None
     text_guards: Iterable[TextGuard]
-    frame_guards: Callable[[bool], Iterable[FrameGuard]]
+    frame_guards: Callable[[bool], Iterable[OutputGuard]]
     finisher: Callable[[], Finisher]
     staging: Staging
     store: AssetStore
@@ -42,3 +44,4 @@ class Parts:
     cpu_watts: float = 10.0
     publish_prompt: bool = False
     agreement: BestOf | None = None
+    sound_guard: SoundGuard | None = None

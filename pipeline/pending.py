@@ -1,4 +1,5 @@
-"""What is kept of work that is finished but for its time-stamp: ``data/pending/<request>/``, for its owner alone.
+"""What is kept of work that is finished but for its time-stamp (``data/pending/<request>/``), or for a person's word
+(``data/review/<request>/``), for its owner alone.
 
 The encoded file, the files that become ingredients, and ``pending.json``, which says all else that finishing needs,
 with the SHA-256 of each file. Its own SHA-256 stands in the log. No prompt is in it that is not in the file already.
@@ -29,7 +30,7 @@ from .staging import MAKING
 from .store import sync_folder
 
 DESCRIPTION = "pending.json"
-_ENCODED = "encoded"
+ENCODED = "encoded"
 _MAX = 4 << 20
 
 
@@ -41,7 +42,7 @@ class PendingError(ReleaseError):
 
 
 @dataclass(frozen=True)
-class _Described:
+class Described:
     """``files``: SHA-256 in hex by path in the folder; ``source`` and ``components``: which of them are what."""
 
     intent: UUID
@@ -59,8 +60,8 @@ class _Described:
 
 
 @cache
-def _adapter() -> TypeAdapter[_Described]:
-    return TypeAdapter(_Described)
+def _adapter() -> TypeAdapter[Described]:
+    return TypeAdapter(Described)
 
 
 def keep(folder: Path, ready: Ready) -> str:
@@ -71,14 +72,14 @@ def keep(folder: Path, ready: Ready) -> str:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         making.mkdir(mode=0o700)
-        files = {_ENCODED: _taken(ready.encoded, making / _ENCODED)}
+        files = {ENCODED: _taken(ready.encoded, making / ENCODED)}
         ingredients = [*([ready.source] if ready.source else []), *ready.components]
         names = [f"{one.path.parent.name}/{one.path.name}" for one in ingredients]
         for one, path in zip(ingredients, names, strict=True):
             (making / path).parent.mkdir(mode=0o700)
             files[path] = _taken(one.path, making / path)
             sync_folder((making / path).parent)
-        described = _Described(
+        described = Described(
             intent=ready.intent.id,
             actor=ready.intent.actor,
             commitments=ready.intent.commitments,
@@ -106,7 +107,7 @@ def keep(folder: Path, ready: Ready) -> str:
         if not isinstance(error, OSError):
             raise
         raise ReleaseError(
-            f"the finished work could not be kept until a time-stamp can be had: {error.strerror}",
+            f"the finished work could not be kept while it waits: {error.strerror}",
             code="release.pending",
             hint="Check free space and permissions of the data folder.",
         ) from error
@@ -119,7 +120,7 @@ def forget(folder: Path, intent: UUID) -> None:
     shutil.rmtree(folder / str(intent), ignore_errors=True)
 
 
-def described(folder: Path, item: Waiting) -> _Described:
+def described(folder: Path, item: Waiting) -> Described:
     """The description, which must be the one that the log names. Raises PendingError."""
     path = folder / str(item.intent) / DESCRIPTION
     _plain(path)
@@ -136,7 +137,7 @@ def described(folder: Path, item: Waiting) -> _Described:
     return said
 
 
-def taken_back(folder: Path, said: _Described, work: Path, limits: Limits) -> Ready:
+def taken_back(folder: Path, said: Described, work: Path, limits: Limits) -> Ready:
     """What was kept, as private copies in ``work``: what is checked here is what will be signed. Raises PendingError
     for a file that is missing or is not what it was."""
     kept = folder / str(said.intent)
@@ -153,7 +154,7 @@ def taken_back(folder: Path, said: _Described, work: Path, limits: Limits) -> Re
     return Ready(
         intent=OpenIntent(said.intent, said.statement.asset_id, said.actor, said.commitments),
         statement=said.statement,
-        encoded=work / _ENCODED,
+        encoded=work / ENCODED,
         source=None if said.source is None else opened(said.source),
         components=tuple(opened(name) for name in said.components),
         prompt_decision=said.prompt_decision,
@@ -162,6 +163,13 @@ def taken_back(folder: Path, said: _Described, work: Path, limits: Limits) -> Re
         sampling=said.sampling,
         known=said.known,
     )
+
+
+def checked(path: Path, digest: str) -> None:
+    """Raises PendingError unless the file is there, and is what it was."""
+    _plain(path)
+    if file_digest(path) != digest:
+        raise PendingError("a file that was kept has changed")
 
 
 def _plain(path: Path) -> None:

@@ -4,7 +4,8 @@
 
     sign ─ read back ─ record result ─ release ─ checkpoint ─ publish
 
-The engine goes through it right after encoding, and `waiting` with what was held for a time-stamp.
+The engine goes through it right after encoding, `resuming` with what people approved, and `waiting` with what was held
+for a time-stamp.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from ..errors import ReleaseError
 from ..provenance.catalog import AssetRecord, PreviewImage
 from ..provenance.identity import AssetId
 from ..provenance.manifest import Statement
 from ..provenance.media import MediaFile, kind_of_mime
 from ..provenance.preview import Preview
-from ..safety.decision import Decision
+from ..safety.decision import Decision, Verdict
 from .account import outcome
 from .energy import Energy
 from .finish import Finished, Finisher, Material
@@ -67,6 +69,7 @@ def maybe_released(parts: Parts, intent: UUID) -> bool:
 def release(parts: Parts, run: Run, finisher: Finisher, ready: Ready, work: Path) -> Release:
     """Signs into ``work``, reads back, records, releases, publishes. Whatever fails raises; once the release stands in
     the log, `Staging.recover` finishes from ``work`` what is left."""
+    _may_be_released(ready)
     intent, statement, encoded = ready.intent, ready.statement, ready.encoded
     material = Material(kind_of_mime(statement.mime), (), source=ready.source, components=ready.components)
     store = run.stage("sign", lambda: finisher.sign(encoded, statement, material, work / FINISHED))
@@ -136,6 +139,14 @@ def release(parts: Parts, run: Run, finisher: Finisher, ready: Ready, work: Path
         sidecar=None if done.sidecar is None else parts.store.path(beside(name)),
         details={key: value for key, value in ready.sampling.items() if key in ("seed", "steps", "width", "height")},
     )
+
+
+def _may_be_released(ready: Ready) -> None:
+    """Whatever led here: allowed, or approved by people on the side where it was not."""
+    approved = {str(one.get("side")) for one in ready.known.get("approved_by", ())}
+    for decision in (ready.prompt_decision, ready.decision):
+        if decision is not None and decision.verdict is not Verdict.ALLOW and decision.side not in approved:
+            raise ReleaseError("this was neither allowed nor approved", code="release.verdict")
 
 
 def _record(intent: OpenIntent, done: Finished, statement: Statement, index: int, name: str) -> AssetRecord:

@@ -13,6 +13,7 @@ from ..provenance.manifest import Edit, SourceType
 from ..provenance.media import Kind
 from ..safety.decision import Decision
 from .energy import Energy
+from .previews import Early
 
 Progress = Callable[[str, int, int], None]
 """Called as (stage, done, total) from the thread that works; total 0 means: not known."""
@@ -128,11 +129,13 @@ class Release:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Not released. ``code`` is stable; ``decision`` has the rules and the reasons, and a rewrite if one is offered."""
+    """Not released. ``code`` is stable; ``decision`` has the rules and the reasons, and a rewrite if one is offered.
+    ``early``: at which step generating was stopped, and what that saved."""
 
     decision: Decision
     intent: str
     stages: dict[str, float]
+    early: Early | None = field(default=None, kw_only=True)
 
     released = False
 
@@ -154,6 +157,7 @@ class Refusal:
             "rewrite": None if rewrite is None else {"prompt": rewrite.prompt, "digest": rewrite.digest},
             "policy": _policy(self.decision),
             "request": self.intent,
+            **({} if self.early is None else {"early": self.early.as_dict()}),
         }
 
 

@@ -41,10 +41,23 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=default_data_dir, description="keys, database, released assets")
     database: str | None = Field(None, description="sqlite:///FILE or postgresql://…; default: audit.db in data_dir")
     policy: str = Field("newsroom", description="a built-in policy pack's name, or a path to one")
+    policy_signers: list[str] = Field([], description="verifier keys: only packs that one of them signed are in force")
+    guards: list[str] = Field([], description="guard models: NAME=FOLDER, NAME=OWNER/MODEL, or moderation=URL")
+    guard_device: str = Field("auto", description="where guard models run: auto, cpu, cuda or cuda:N")
+    guard_dtype: str = Field("auto", pattern="^(auto|float32|bfloat16)$", description="their weights' type")
+    moderation_model: str = Field("omni-moderation-latest", min_length=1, description="the model asked for there")
+    moderation_key: SecretStr | None = Field(None, description="the moderation endpoint's key")
     model: str = Field("embedded", description="`embedded`, a folder in diffusers' layout, or a hub id")
+    clip_model: str | None = Field(
+        None, description="an open_clip `ARCHITECTURE:TAG`, or a folder, instead of the embedded CLIP as guard `clip`"
+    )
+    speech_model: Path | None = Field(
+        None, description="a folder with a Whisper model (transformers): what is said in sound is judged as text"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     dtype: str = Field("auto", pattern="^(auto|float32|float16|bfloat16)$", description="the weights' type")
     organisation: str = Field("Filigrana", min_length=1, max_length=80, description="the provider named in metadata")
+    user: str = Field("local", min_length=1, max_length=128, description="who asks, reviews and appeals here")
     signer: str = Field("file", description="who signs: file, pkcs11:…, awskms:…, gcpkms:…, azurekms://…, hv:…")
     claim_chain: Path | None = Field(None, description="PEM chain, leaf first, of a signer that is not `file`")
     key_passphrase: SecretStr | None = Field(None, description="of an encrypted key file, or a token's PIN")
@@ -124,6 +137,27 @@ class Settings(BaseSettings):
         if len(token.get_secret_value()) < 16:
             raise ValueError("a token has at least 16 characters")
         return token
+
+    @field_validator("guards")
+    @classmethod
+    def _known_guards(cls, guards: list[str]) -> list[str]:
+        from .text_guards import parse
+
+        parse(guards)
+        return guards
+
+    @field_validator("policy_signers")
+    @classmethod
+    def _verifier_keys(cls, keys: list[str]) -> list[str]:
+        from .policy_signatures import parse_signers
+
+        parse_signers(keys)
+        return keys
+
+    @field_validator("moderation_key")
+    @classmethod
+    def _given(cls, key: SecretStr | None) -> SecretStr | None:
+        return key if key is not None and key.get_secret_value() else None
 
     @field_validator("trusted_proxies")
     @classmethod

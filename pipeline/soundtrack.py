@@ -6,12 +6,15 @@ import math
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+import av
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ReadBackError
 from ..provenance.identity import AssetId
 from ..provenance.media import MediaFile, SoundBlock, read_sound
 from ..provenance.watermark.base import Detection, SoundCodec
+from ..safety.speech import RATE
 
 _LEAST_SECONDS = 1.0
 """Shorter sounds cannot carry a mark: they go through as they came, and nothing is claimed of them."""
@@ -84,3 +87,17 @@ def sound_binding(
             hint="A pure tone or a hum leaves the mark no room.",
         )
     return ()
+
+
+def speech_of(media: MediaFile) -> Iterator[NDArray[np.float32]]:
+    """The sound as a recogniser hears it: mono at 16 kHz, block by block. Where the channels cancel each other out, the
+    first is taken: a voice must not hide in the difference."""
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+    for block in read_sound(media):
+        mixed, first = block.samples.mean(axis=1), block.samples[:, 0]
+        if float((mixed**2).sum()) < 0.25 * float((first**2).sum()):
+            mixed = first
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(mixed, np.float32)[None], "flt", "mono")
+        frame.sample_rate = block.rate
+        yield from (np.asarray(each.to_ndarray()[0], np.float32) for each in resampler.resample(frame))
+    yield from (np.asarray(each.to_ndarray()[0], np.float32) for each in resampler.resample(None))

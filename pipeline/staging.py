@@ -2,7 +2,8 @@
 
 The lock goes with the process, however it dies; a folder whose lock is free belongs to nobody any more, and
 `recover` ends its request: a released file whose publishing was cut short is published, everything else is removed.
-What waits for a time-stamp lies in a second folder, ``pending``, and stays there for as long as its request waits.
+What waits for a time-stamp lies in a second folder, ``pending``, and stays there for as long as its request waits; what
+waits for people in a third, ``review`` (see `reviewing`).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Staging:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.pending = folder.parent / "pending"
+        self.review = folder.parent / "review"
 
     @contextmanager
     def open(self, intent: UUID, *, keep: Callable[[], bool] = lambda: False) -> Iterator[Path]:

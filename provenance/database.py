@@ -29,9 +29,10 @@ from .tables import Base
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest schema revision; a test compares it with the migrations."""
 BUSY_SECONDS = 30
+_WITH_NAMES = ("subject_keys", "sealed_texts", "reviews", "review_acts")
 _MIGRATION_LOCK = 0x66696C69_6D696772  # "filimigr"
 _BEGIN = "filigrana_begin"
 _ALEMBIC = threading.Lock()
@@ -151,7 +152,7 @@ def reclaim(engine: Engine) -> bool:
 
         driver.add_notice_handler(listen)
         try:
-            connection.exec_driver_sql("VACUUM (VERBOSE, INDEX_CLEANUP ON) subject_keys, sealed_texts")
+            connection.exec_driver_sql(f"VACUUM (VERBOSE, INDEX_CLEANUP ON) {', '.join(_WITH_NAMES)}")
         finally:
             driver.remove_notice_handler(listen)
     left = [int(count) for text in said for count in re.findall(r"(\d+) are dead but not yet removable", text)]

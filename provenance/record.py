@@ -92,7 +92,9 @@ def redacted(before: Mapping[str, Any]) -> dict[str, Any]:
         }
         for decision in decisions
     ]
-    return {"decisions": shown, "facts": facts_digest(before)}
+    # Who it was is nobody's business outside: that people approved, in which role and on which side, is.
+    people = [{"role": one["role"], "side": one["side"]} for one in before.get("approved_by", ())]
+    return {"decisions": shown, "facts": facts_digest(before), **({"approvedBy": people} if people else {})}
 
 
 def check_against_file(record: Mapping[str, Any], assertion: Mapping[str, Any], file_sha256: str | None) -> None:

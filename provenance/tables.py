@@ -37,6 +37,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 APPEND_ONLY = ("log_entries", "log_tiles", "log_checkpoints")
 INTENT_KINDS = ("generate", "seal")
 INTENT_STATES = ("open", "result", "released", "abandoned", "refused", "held", "failed")
+REVIEW_KINDS = ("hold", "appeal")
+REVIEW_SIDES = ("prompt", "output")
+REVIEW_STATES = ("open", "approved", "rejected", "expired")
 
 
 def now() -> datetime:
@@ -280,6 +283,57 @@ class Resigning(Base):
     label: Mapped[str] = mapped_column(String(256))
     sha256: Mapped[bytes] = mapped_column(LargeBinary(32))
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
+class Review(Base):
+    """A request that people decide on, or did: held work, or the appeal of somebody who was refused.
+
+    ``round`` counts how often it was put before people. ``log_index``: of the entry that did so last, which has all
+    the terms; ``approvals`` and ``deadline`` repeat them. ``subject`` asked for the work and ``assignee`` looks at it:
+    names that go with their keys. ``kept``: the digest of the description of what is kept of finished work.
+    """
+
+    __tablename__ = "reviews"
+    __table_args__ = (
+        CheckConstraint(f"kind IN {REVIEW_KINDS!r}", name="kind"),
+        CheckConstraint(f"side IN {REVIEW_SIDES!r}", name="side"),
+        CheckConstraint(f"status IN {REVIEW_STATES!r}", name="status"),
+    )
+
+    intent_id: Mapped[UUID] = mapped_column(ForeignKey("intents.id"), primary_key=True)
+    round: Mapped[int] = mapped_column(Integer)
+    kind: Mapped[str] = mapped_column(String(16))
+    side: Mapped[str] = mapped_column(String(16))
+    status: Mapped[str] = mapped_column(String(16), index=True)
+    actor: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str | None] = mapped_column(ForeignKey("subject_keys.subject", ondelete="SET NULL"))
+    assignee: Mapped[str | None] = mapped_column(ForeignKey("subject_keys.subject", ondelete="SET NULL"))
+    policy_digest: Mapped[str] = mapped_column(String(64))
+    approvals: Mapped[int] = mapped_column(Integer)
+    deadline: Mapped[datetime] = mapped_column(UtcTime)
+    appeal_until: Mapped[datetime | None] = mapped_column(UtcTime)
+    kept: Mapped[str | None] = mapped_column(String(80))
+    log_index: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcTime)
+
+
+class ReviewAct(Base):
+    """What one person said in one round: once a round. ``reason``: the sealed text; ``log_index``: of its entry.
+    An act whose ``subject`` was erased counts no more, since nobody can tell any longer whose it was."""
+
+    __tablename__ = "review_acts"
+    __table_args__ = (UniqueConstraint("intent_id", "round", "actor"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    intent_id: Mapped[UUID] = mapped_column(ForeignKey("reviews.intent_id"))
+    round: Mapped[int] = mapped_column(Integer)
+    act: Mapped[str] = mapped_column(String(16))
+    actor: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str | None] = mapped_column(ForeignKey("subject_keys.subject", ondelete="SET NULL"))
+    reason: Mapped[UUID | None] = mapped_column(ForeignKey("sealed_texts.id", ondelete="SET NULL"))
+    log_index: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(UtcTime)
 
 
 class TenantKey(Base):

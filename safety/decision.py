@@ -64,13 +64,16 @@ class ModelRef:
 @dataclass(frozen=True, slots=True)
 class GuardRun:
     """Proof that a guard ran: which, on how many inputs, with which scores in [0, 1] by hazard (the worst frame
-    counts). ``error`` is set where it did not answer; then ``scores`` is empty."""
+    counts). ``error`` is set where it did not answer; then ``scores`` is empty. ``calibration``: sha256 (hex) of the
+    curves that made its scores probabilities; ``seconds``: how long it took."""
 
     guard: str
     model: ModelRef | None
     inputs: int
     scores: tuple[tuple[str, float], ...]
     error: str | None = None
+    calibration: str | None = None
+    seconds: float = 0.0
 
     def score(self, hazard: str) -> float | None:
         return dict(self.scores).get(hazard)
@@ -91,9 +94,16 @@ class RuleHit:
 
 @dataclass(frozen=True, slots=True)
 class PolicyRef:
+    """``approved_by``: whose signatures on the pack were checked, as verifier keys; empty where none were asked for."""
+
     id: str
     version: str
     digest: str
+    approved_by: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        said: dict[str, Any] = {"id": self.id, "version": self.version, "digest": self.digest}
+        return said | ({"approved_by": list(self.approved_by)} if self.approved_by else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,9 @@ class Rewrite:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One judgement of one side. ``thresholds``: what each guard's score was held against."""
+    """One judgement of one side. ``thresholds``: what each guard's score was held against. ``input``: what was judged,
+    as `sha256:…` of the frames or as the keyed commitment to the prompt. ``reads``: (rule, guard, hazard), what
+    each rule with a threshold reads, so that a score can be held against it without the pack."""
 
     side: Side
     verdict: Verdict
@@ -115,6 +127,8 @@ class Decision:
     guards: tuple[GuardRun, ...] = ()
     rewrite: Rewrite | None = None
     thresholds: tuple[tuple[str, float], ...] = ()
+    input: str | None = None
+    reads: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def code(self) -> str:
@@ -142,9 +156,10 @@ class Decision:
         canonical form never depends on how a float is printed."""
         return {
             "side": self.side,
+            "input": self.input,
             "verdict": self.verdict.word,
             "code": self.code,
-            "policy": {"id": self.policy.id, "version": self.policy.version, "digest": self.policy.digest},
+            "policy": self.policy.record(),
             "rules": [{"id": hit.rule, "verdict": hit.verdict.word, "code": hit.code} for hit in self.hits],
             "guards": [
                 {
@@ -152,13 +167,16 @@ class Decision:
                     "model": None
                     if run.model is None
                     else {"name": run.model.name, "version": run.model.version, "digest": run.model.digest},
+                    "calibration": run.calibration,
                     "inputs": run.inputs,
+                    "milliseconds": str(round(run.seconds * 1e3)),
                     "scores": {hazard: f"{score:.6f}" for hazard, score in run.scores},
                     "error": run.error,
                 }
                 for run in self.guards
             ],
             "thresholds": {name: f"{value:.6f}" for name, value in self.thresholds},
+            "reads": {rule: [guard, hazard] for rule, guard, hazard in self.reads},
         }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import FiligranaError, PromptError, SafetyError
 from .decision import Decision, GuardRun, ModelRef, Rewrite, RuleHit, Side, Verdict, checked_scores
 from .policy import Pack, Rule, Terms, cases
+from .text.language import unsupported
 from .text.lexicon import Match, near
 from .text.views import clean, mixed_scripts
 
@@ -23,7 +25,8 @@ T = TypeVar("T")
 
 
 class TextGuard(Protocol):
-    """Scores a prompt: probabilities by hazard id."""
+    """Scores a prompt: probabilities by hazard id. One with a true ``raw`` gets it as typed, others cleaned; one with
+    a ``calibration_digest`` is quoted with it."""
 
     @property
     def name(self) -> str: ...
@@ -118,35 +121,72 @@ def judge_text(
     matches: list[Match] = []
     by_name = {guard.name: guard for guard in guards}
     for name in dict.fromkeys([*pack.requires.prompt, *by_name]):
+        started = time.perf_counter()
         try:
             if name == "lexicon":
                 # The raw text, too: what cleaning removed is where hidden words stand.
                 matches = _within(timeout, lambda: pack.lexicon.search(text))
-                runs.append(GuardRun("lexicon", ModelRef("lexicon", pack.ref.version, pack.ref.digest), 1, ()))
+                model = ModelRef("lexicon", pack.ref.version, pack.ref.digest)
+                runs.append(GuardRun("lexicon", model, 1, (), seconds=time.perf_counter() - started))
                 continue
             if name not in by_name:
                 raise SafetyError(f"the guard {name} is not installed", code="safety.missing")
             guard = by_name[name]
-            scores = _within(timeout, partial(_answer, guard, cleaned))
-            runs.append(GuardRun(name, guard.model, 1, scores))
+            given = text if getattr(guard, "raw", False) else cleaned
+            scores = _within(timeout, partial(_answer, guard, given))
+            runs.append(_within(timeout, partial(_ran, name, guard, 1, scores, time.perf_counter() - started)))
         except Exception as error:  # noqa: BLE001  every failure of a guard ends in review
             run, hit = _failed("prompt", name, error)
             runs.append(run)
             hits.append(hit)
     hits += _incomplete("prompt", pack, runs)
-    thresholds: dict[str, float] = {}
+    hits += _language(text, pack, timeout)
     for rule in (r for r in pack.rules if r.side == "prompt" and r.status != "deprecated"):
-        if rule.score is not None:
-            thresholds[rule.id] = rule.score.at_least
         if _fires(rule, text, matches, runs):
             hits.append(_hit(rule))
     verdict = max((hit.verdict for hit in hits), default=Verdict.ALLOW)
     rewrite = None
-    if verdict is Verdict.REWRITE and offer_rewrite:
+    if offer_rewrite and _mendable(hits):
         rewrite = _rewrite(cleaned, pack, {hit.rule for hit in hits}, matches, guards, timeout)
-        if rewrite is None:
-            verdict = Verdict.REVIEW
-    return Decision("prompt", verdict, pack.ref, tuple(hits), tuple(runs), rewrite, tuple(sorted(thresholds.items())))
+        verdict = Verdict.REVIEW if rewrite is None else Verdict.REWRITE
+    return Decision("prompt", verdict, pack.ref, tuple(hits), tuple(runs), rewrite, **_limits("prompt", pack))
+
+
+def _answer(guard: Any, given: Any) -> tuple[tuple[str, float], ...]:
+    """Asked, read and checked in one go, so that an answer that never ends is cut off, too."""
+    return checked_scores(guard.name, guard.score(given))
+
+
+def _limits(side: Side, pack: Pack) -> dict[str, Any]:
+    """What the rules of one side hold scores against, and which: a Decision quotes both."""
+    scored = [(r, r.score) for r in pack.rules if r.side == side and r.status != "deprecated" and r.score is not None]
+    return {
+        "thresholds": tuple(sorted((rule.id, score.at_least) for rule, score in scored)),
+        "reads": tuple(sorted((rule.id, score.guard, rule.hazard) for rule, score in scored)),
+    }
+
+
+def _ran(name: str, guard: Any, inputs: int, scores: tuple[tuple[str, float], ...], seconds: float) -> GuardRun:
+    return GuardRun(
+        name, guard.model, inputs, scores, calibration=getattr(guard, "calibration_digest", None), seconds=seconds
+    )
+
+
+def _language(text: str, pack: Pack, timeout: float) -> Iterable[RuleHit]:
+    """What was measured in some languages says nothing about others."""
+    languages = pack.document.languages
+    if languages is None:
+        return
+    try:
+        found = _within(timeout, lambda: unsupported(text, languages))
+    except Exception as error:  # noqa: BLE001  as for every guard
+        yield _failed("prompt", "language", error)[1]
+        return
+    if found is not None:
+        yield RuleHit(
+            "ENGINE", "a language that nobody measured", "", Verdict.REVIEW, "prompt.language",
+            f"The prompt seems to be in a language or script ({found}) in which the guards were not measured.",
+        )  # fmt: skip
 
 
 def _fires(rule: Rule, text: str, matches: list[Match], runs: list[GuardRun]) -> bool:
@@ -161,11 +201,6 @@ def _terms_fire(terms: Terms, matches: list[Match]) -> bool:
     if any(match.list in terms.unless for match in matches):
         return False
     return near(matches, terms.all_of, terms.within) is not None
-
-
-def _answer(guard: Any, given: Any) -> tuple[tuple[str, float], ...]:
-    """Asked, read and checked in one go, so that an answer that never ends is cut off, too."""
-    return checked_scores(guard.name, guard.score(given))
 
 
 def _asked(side: Side, pack: Pack, guard: str) -> set[str]:
@@ -191,6 +226,13 @@ def _score_fires(rule: Rule, runs: Iterable[GuardRun]) -> bool:
             score = run.score(rule.hazard)
             return score is not None and score >= rule.score.at_least
     return False
+
+
+def _mendable(hits: Iterable[RuleHit]) -> bool:
+    """Whether other words would do: a rule offers some, and nothing else fired but what would have a person look at
+    the same hazard, which the new words are judged for again."""
+    offered = {hit.hazard for hit in hits if hit.verdict is Verdict.REWRITE}
+    return bool(offered) and all(hit.verdict <= Verdict.REVIEW and hit.hazard in offered for hit in hits)
 
 
 def _hit(rule: Rule) -> RuleHit:
@@ -231,96 +273,3 @@ def run_cases(pack: Pack) -> list[tuple[str, str, bool]]:
         if rule.score is None and _fires(rule, text, matches, []) != expected:
             failed.append((rule.id, text, expected))
     return failed
-
-
-# ── output ───────────────────────────────────────────────────────────────────────────────────────────────────────
-class OutputJudge:
-    """Judges a stream of frames: feed each sampled frame to ``look``, then ask for the ``decision``.
-
-    The worst frame counts. A guard that fails on one frame has failed: a frame is never skipped."""
-
-    def __init__(
-        self, pack: Pack, guards: Sequence[FrameGuard], *, origin: str, timeout: float = DEFAULT_TIMEOUT
-    ) -> None:
-        self._pack, self._timeout = pack, timeout
-        needed = pack.requires.generated if origin == "generated" else pack.requires.sealed
-        self._guards = {guard.name: guard for guard in guards}
-        self._names = list(dict.fromkeys([*needed, *self._guards]))
-        self._scores: dict[str, dict[str, float]] = {name: {} for name in self._names}
-        self._failures: dict[str, BaseException] = {
-            name: SafetyError(f"the guard {name} is not installed", code="safety.missing")
-            for name in self._names
-            if name not in self._guards
-        }
-        self._frames = 0
-
-    def look(self, frame: NDArray[np.uint8]) -> None:
-        self._frames += 1
-        for name in self._names:
-            if name in self._failures:
-                continue
-            guard = self._guards[name]
-            try:
-                scores = _within(self._timeout, partial(_answer, guard, frame))
-                # Of each frame: what another one scored says nothing about this one.
-                if not _asked("output", self._pack, name) <= dict(scores).keys():
-                    raise SafetyError("a hazard without a score", code="safety.incomplete")
-            except Exception as error:  # noqa: BLE001  every failure of a guard ends in review
-                self._failures[name] = error
-                continue
-            for hazard, score in scores:
-                self._scores[name][hazard] = max(self._scores[name].get(hazard, 0.0), score)
-
-    def decision(self) -> Decision:
-        runs: list[GuardRun] = []
-        hits: list[RuleHit] = []
-        for name in self._names:
-            error = self._failures.get(name)
-            if error is None and self._frames == 0:
-                error = SafetyError("there was no frame to judge", code="safety.empty")
-            if error is not None:
-                run, hit = _failed("output", name, error)
-                runs.append(run)
-                hits.append(hit)
-            else:
-                runs.append(
-                    GuardRun(
-                        name,
-                        self._guards[name].model,
-                        self._frames,
-                        tuple(sorted(self._scores[name].items())),
-                    )
-                )
-        hits += _incomplete("output", self._pack, runs)
-        thresholds: dict[str, float] = {}
-        for rule in (r for r in self._pack.rules if r.side == "output" and r.status != "deprecated"):
-            assert rule.score is not None  # noqa: S101  an output rule has a score, checked when the pack was parsed
-            thresholds[rule.id] = rule.score.at_least
-            if _score_fires(rule, runs):
-                hits.append(_hit(rule))
-        verdict = max((hit.verdict for hit in hits), default=Verdict.ALLOW)
-        return Decision(
-            "output",
-            verdict,
-            self._pack.ref,
-            tuple(hits),
-            tuple(runs),
-            None,
-            tuple(sorted(thresholds.items())),
-        )
-
-
-def judge_sound(pack: Pack) -> Decision:
-    """The decision on a sound without pictures, which no guard examines: what the pack says of that."""
-    verdict = Verdict.parse(pack.document.unjudged_sound)
-    if verdict is Verdict.ALLOW:
-        return Decision("output", verdict, pack.ref)
-    hit = RuleHit(
-        "ENGINE",
-        "sound is not examined",
-        "",
-        verdict,
-        "output.sound_unjudged",
-        "No guard listens to sound, and the policy does not let it pass unexamined.",
-    )
-    return Decision("output", verdict, pack.ref, (hit,))

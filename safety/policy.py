@@ -21,7 +21,7 @@ from ..errors import PolicyError
 from .decision import HAZARDS, PolicyRef, Verdict
 from .text.lexicon import Lexicon
 
-_MAX_BYTES = 256 << 10
+MAX_BYTES = 256 << 10
 _MAX_DEPTH = 16
 _EVENTS = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 VerdictWord = Literal["allow", "rewrite", "review", "block"]
@@ -64,6 +64,7 @@ class Rule(_Strict):
     mixed_scripts: bool = False
     replace_with: str | None = None
     override: bool = True
+    approvals: Literal[1, 2] | None = None
     status: Literal["stable", "experimental", "deprecated"] = "stable"
     version: str = "1"
     references: list[str] = []
@@ -84,8 +85,8 @@ class Rule(_Strict):
             raise ValueError("a rule has exactly one of: terms, score, mixed_scripts")
         if (self.verdict == "rewrite") != (self.replace_with is not None):
             raise ValueError("replace_with belongs to verdict rewrite, and rewrite needs it")
-        if self.side == "output" and self.terms is not None:
-            raise ValueError("terms judge prompts; an output rule needs a score")
+        if self.side == "output" and self.score is None:
+            raise ValueError("terms and scripts are of prompts; an output rule needs a score")
         if self.side == "prompt" and self.terms is not None and not (self.tests.match and self.tests.no_match):
             raise ValueError("a rule of terms needs tests: at least one match and one no_match")
         return self
@@ -103,16 +104,36 @@ class Requires(_Strict):
     sealed: Annotated[list[str], Field(min_length=1)]
 
 
+class Review(_Strict):
+    """How people decide on held work: how many must approve, within how many hours, and for how many days whoever was
+    refused may appeal. Without an answer in time it is refused, and there is no other choice."""
+
+    approvals: Literal[1, 2] = 1
+    hours: Annotated[int, Field(ge=1, le=8_760)] = 72
+    expired: Literal["refuse"] = "refuse"
+    appeal_days: Annotated[int, Field(ge=1, le=3_650)] = 184
+
+
+class Previews(_Strict):
+    """Judging during generation: after which shares of the steps, and how far over its threshold a score must be."""
+
+    at: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], Field(min_length=1, max_length=8)]
+    margin: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
 class _Document(_Strict):
     id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{1,40}$")]
-    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    version: Annotated[str, Field(pattern=r"^[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}$")]
     title: str
     description: str
     max_prompt_chars: Annotated[int, Field(ge=1, le=20_000)] = 4_000
     requires: Requires
+    languages: Annotated[list[Annotated[str, Field(pattern=r"^[a-z]{2}$")]], Field(min_length=1)] | None = None
     unjudged_sound: Literal["allow", "review", "block"] = "review"
+    previews: Previews | None = None
     timestamps: Literal["refuse", "hold"] = "refuse"
     retention_days: Annotated[int, Field(ge=1, le=36_500)] | None = None
+    review: Review = Review()
     lists: dict[str, list[str]] = {}
     rules: Annotated[list[Rule], Field(min_length=1)]
 
@@ -176,8 +197,8 @@ def _check_shape(data: bytes) -> None:
 
 def parse_pack(data: bytes) -> Pack:
     """Raises PolicyError, which names the place, for anything that is not a valid pack."""
-    if len(data) > _MAX_BYTES:
-        raise PolicyError(f"a policy pack has at most {_MAX_BYTES} bytes")
+    if len(data) > MAX_BYTES:
+        raise PolicyError(f"a policy pack has at most {MAX_BYTES} bytes")
     try:
         _check_shape(data)
         loaded: Any = yaml.safe_load(data)
@@ -203,20 +224,27 @@ def builtin_names() -> list[str]:
     return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
 
 
+def is_path(name_or_path: str) -> bool:
+    """Anything with a slash or `.yaml`."""
+    return Path(name_or_path).suffix in (".yaml", ".yml") or "/" in name_or_path
+
+
+def unknown_pack(name: str) -> PolicyError:
+    return PolicyError(
+        f"there is no policy pack {name!r}", hint=f"Built in: {', '.join(builtin_names())}; or give a path."
+    )
+
+
 def load_pack(name_or_path: str) -> Pack:
-    """A built-in pack by name, or a pack by path (anything with a slash or `.yaml`)."""
+    """A built-in pack by name, or a pack by path."""
     if name_or_path in builtin_names():
         return parse_pack((resources.files(__package__) / "packs" / f"{name_or_path}.yaml").read_bytes())
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml") or "/" in name_or_path:
-        try:
-            return parse_pack(path.read_bytes())
-        except OSError as error:
-            raise PolicyError(f"the policy pack cannot be read: {error.strerror}") from error
-    raise PolicyError(
-        f"there is no policy pack {name_or_path!r}",
-        hint=f"Built in: {', '.join(builtin_names())}; or give a path.",
-    )
+    if not is_path(name_or_path):
+        raise unknown_pack(name_or_path)
+    try:
+        return parse_pack(Path(name_or_path).read_bytes())
+    except OSError as error:
+        raise PolicyError(f"the policy pack cannot be read: {error.strerror}") from error
 
 
 def cases(pack: Pack) -> Iterator[tuple[Rule, str, bool]]:

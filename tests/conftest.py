@@ -18,7 +18,7 @@ from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.parts import Parts
 from filigrana.pipeline.settings import load_settings
 from filigrana.tests.databases import database_url, postgres_server, postgres_url, sqlite_url
-from filigrana.tests.doubles import FakeGenerator, FakeGuard
+from filigrana.tests.doubles import FakeGenerator, calm, quiet_classifier
 
 __all__ = ["database_url", "postgres_server", "postgres_url", "sqlite_url"]
 
@@ -70,8 +70,8 @@ def make_engine(installation: Installation) -> MakeEngine:
             ledger=installation.ledger,
             pack=installation.pack,
             generator=FakeGenerator(),
-            text_guards=(),
-            frame_guards=lambda _generated: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})],
+            text_guards=(quiet_classifier(),),
+            frame_guards=lambda _generated: calm(),
             finisher=installation.finisher,
             staging=installation.staging,
             store=installation.store,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -21,7 +21,7 @@ from filigrana.provenance.media import Frame, Kind, SoundBlock
 from filigrana.provenance.watermark.base import RGB, Detection
 from filigrana.provenance.watermark.dft import Dft
 from filigrana.provenance.watermark.registry import sound_codec
-from filigrana.safety.decision import ModelRef
+from filigrana.safety.decision import HAZARDS, ModelRef
 
 
 def scene(seed: int = 0, width: int = 512, height: int = 512) -> RGB:
@@ -98,6 +98,38 @@ class FakeGuard:
         return dict(self.scores)
 
 
+def quiet_classifier() -> FakeGuard:
+    """A prompt classifier that finds nothing, for tests of what comes after it."""
+    return FakeGuard("classifier", dict.fromkeys(HAZARDS, 0.01))
+
+
+@dataclass
+class FakeReader:
+    """A guard that reads text in frames: the same lines in each, or what ``fault`` answers."""
+
+    name: str = "ocr"
+    lines: Sequence[tuple[str, ...]] = ()
+    fault: Callable[..., Any] | None = None
+    model: ModelRef | None = field(default_factory=lambda: ModelRef("double", "1", "0" * 64))
+    seen: int = 0
+
+    def read(self, _frame: Any, _side: int = 0) -> Any:
+        self.seen += 1
+        return list(self.lines) if self.fault is None else self.fault()
+
+
+def calm(*without: str) -> list[Any]:
+    """Every guard that the packs ask for, each of which finds nothing; ``without``: names to leave out."""
+    guards: list[Any] = [
+        FakeGuard("nsfw"),
+        FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01}),
+        FakeReader("ocr"),
+        FakeGuard("copies", {"ipv": 0.0}),
+        FakeGuard("flashes", {"seq": 0.0}),
+    ]
+    return [guard for guard in guards if guard.name not in without]
+
+
 def put(codec: Any, picture: RGB, asset_id: AssetId) -> RGB:
     """One picture, marked."""
     made: Frame = next(iter(codec.embed([Frame(picture)], asset_id)))
@@ -113,9 +145,7 @@ def look(codec: Any, *pictures: RGB) -> Detection:
 class FakeCodec:
     """The real codec, whose embedding or detection can be replaced."""
 
-    def __init__(
-        self, *, embed: Callable[..., Any] | None = None, detect: Callable[..., Any] | None = None
-    ) -> None:
+    def __init__(self, *, embed: Callable[..., Any] | None = None, detect: Callable[..., Any] | None = None) -> None:
         self._real, self._embed, self._detect = Dft(), embed, detect
         self.alg = self._real.alg
 
@@ -136,9 +166,7 @@ class FakeCodec:
 class FakeSoundCodec:
     """The real sound codec, whose embedding or detection can be replaced."""
 
-    def __init__(
-        self, *, embed: Callable[..., Any] | None = None, detect: Callable[..., Any] | None = None
-    ) -> None:
+    def __init__(self, *, embed: Callable[..., Any] | None = None, detect: Callable[..., Any] | None = None) -> None:
         self._real, self._embed, self._detect = sound_codec(), embed, detect
         self.alg = self._real.alg
 

@@ -15,7 +15,7 @@ from filigrana.pipeline.parts import Parts
 from filigrana.pipeline.request import GenerateRequest, Release
 from filigrana.pipeline.settings import load_settings
 from filigrana.pipeline.web.server import Server
-from filigrana.tests.doubles import FakeGenerator, FakeGuard
+from filigrana.tests.doubles import FakeGenerator, calm, quiet_classifier
 
 
 @contextmanager
@@ -49,11 +49,8 @@ def engine(installation: Installation) -> Engine:
             ledger=installation.ledger,
             pack=installation.pack,
             generator=FakeGenerator(),
-            text_guards=(),
-            frame_guards=lambda _generated: [
-                FakeGuard("nsfw"),
-                FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01}),
-            ],
+            text_guards=(quiet_classifier(),),
+            frame_guards=lambda _generated: calm(),
             finisher=installation.finisher,
             staging=installation.staging,
             store=installation.store,

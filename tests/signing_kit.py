@@ -41,9 +41,7 @@ class Kit:
 
     @property
     def trust(self) -> TrustLists:
-        return TrustLists(
-            (TrustList("development", self.claim_root),), (TrustList("development", self.tsa_root),)
-        )
+        return TrustLists((TrustList("development", self.claim_root),), (TrustList("development", self.tsa_root),))
 
     def tsa(self) -> AbstractContextManager[str]:
         return loopback_tsa(self.keys.tsa())

@@ -197,6 +197,8 @@ def _flite(seconds: float) -> list[Sound]:
 
 # ── compositions ─────────────────────────────────────────────────────────────────────────────────────────────────
 _SOUND_FONT = "/usr/share/sounds/sf2/FluidR3_GM.sf2"
+
+
 def _fluidsynth(seconds: float) -> list[Sound]:
     if not Path(_SOUND_FONT).is_file():
         return []

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from . import audit, generate, keys, models, policy, serve, tools, trust, verify, watermark
+from . import audit, generate, keys, models, policy, review, safety, serve, tools, trust, verify, watermark
 from .state import state
 
 app = typer.Typer(
@@ -44,12 +44,16 @@ def options(
 app.command("generate")(generate.generate)
 app.command("seal")(generate.seal)
 app.command("verify")(verify.verify)
+app.command("appeal")(review.appeal)
+app.command("reasons")(review.reasons)
 app.command("serve")(serve.serve)
 app.command("replay")(tools.replay)
 app.command("doctor")(tools.doctor)
 app.command("demo")(tools.demo)
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
+app.add_typer(review.app, name="review")
+app.add_typer(safety.app, name="safety")
 app.add_typer(keys.app, name="keys")
 app.add_typer(trust.app, name="trust")
 app.add_typer(models.app, name="models")

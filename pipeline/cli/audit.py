@@ -9,13 +9,14 @@ import typer
 from rich.markup import escape
 
 from ...errors import InputError
-from . import audit_bundle, audit_data, audit_look, audit_publish, audit_site, witness
+from . import audit_bundle, audit_data, audit_explain, audit_look, audit_publish, audit_site, witness
 from .notes import read_note
 from .state import check_output, installation, reading
 
 app = typer.Typer(no_args_is_help=True, help="The audit log: look, verify, prove, export.")
 app.command("show")(audit_look.show)
 app.command("search")(audit_look.search)
+app.command("explain")(audit_explain.explain)
 app.command("tail")(audit_look.tail)
 app.command("erase")(audit_data.erase)
 app.command("retain")(audit_data.retain)

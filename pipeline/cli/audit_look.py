@@ -10,7 +10,7 @@ import typer
 from ...errors import InputError
 from .state import reading
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+UUID_FORM = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 
 
@@ -119,7 +119,7 @@ def _chosen(log: Any, what: str | None, limit: int) -> Any:
         return log.entries(max(0, size - limit), size)
     if what.isascii() and what.isdecimal() and len(what) < 12:
         return [(int(what), log.entry(int(what)))]
-    if _UUID.fullmatch(what):
+    if UUID_FORM.fullmatch(what):
         return log.search(Query(intent=what.lower()))
     return log.search(Query(intent=_intent_of(log, what)))
 

@@ -59,11 +59,11 @@ def generate(
         if count == 1:
             _check_media(media, output)
             outcome = _one(opened, text, output, {**options, "seed": seed}, json_)
-            raise typer.Exit(_report(outcome, json_))
+            raise typer.Exit(report(outcome, json_))
         codes = []
         for number in range(count):
             each = {**options, "seed": None if seed is None else seed + number}
-            codes.append(_report(_one(opened, text, output, each, json_, folder=True), json_))
+            codes.append(report(_one(opened, text, output, each, json_, folder=True), json_))
         raise typer.Exit(max(codes))
 
 
@@ -104,7 +104,7 @@ def seal(
                 components=tuple(component or ()),
                 progress=tell,
             )
-        raise typer.Exit(_report(_exported(outcome, output), json_))
+        raise typer.Exit(report(_exported(outcome, output), json_))
 
 
 def _one(
@@ -145,7 +145,7 @@ def _exported(outcome: Outcome, target: Path) -> Outcome:
     return replace(outcome, file=target, sidecar=sidecar)
 
 
-def _report(outcome: Outcome, json_: bool) -> int:
+def report(outcome: Outcome, json_: bool) -> int:
     from ...safety.decision import Verdict
     from ..request import WAITING, Held, Release
     from .output import emit_json, err, show_release
@@ -166,12 +166,18 @@ def _report(outcome: Outcome, json_: bool) -> int:
         err.print(f"[red]{word[verdict]}[/red] [dim]({outcome.code})[/dim]")
         for reason in outcome.reasons:
             err.print(f"  {escape(reason)}")
+        if (early := outcome.early) is not None:
+            err.print(
+                f"  stopped at step {early.step} of {early.steps}: {early.spent.joules:.1f} J spent, "
+                f"about {early.saved.joules:.1f} J saved"
+            )
         if outcome.decision.rewrite is not None:
             rewrite = outcome.decision.rewrite
             err.print(f"  offered: {escape(rewrite.prompt)}\n  accept it with --accept-rewrite {rewrite.digest}")
+        asks = ", `filigrana appeal` asks a person to look again" if verdict is Verdict.BLOCK else ""
         err.print(
             f"  decided by {outcome.decision.policy.id} {outcome.decision.policy.version}, automatically; "
-            f"request {outcome.intent} is in the audit log: quote it to appeal"
+            f"request {outcome.intent}: `filigrana reasons` says why{asks}"
         )
     return {Verdict.BLOCK: EXIT_BLOCKED, Verdict.REVIEW: EXIT_HELD, Verdict.REWRITE: EXIT_REWRITE}[verdict]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Annotated, Optional
 
@@ -9,10 +10,16 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from .state import read_lines, settings
+from . import policy_compare, policy_sign
+from .state import guards_for, read_lines, settings
 
-app = typer.Typer(no_args_is_help=True, help="Policy packs: list, show, check a prompt, run their own tests.")
+app = typer.Typer(no_args_is_help=True, help="Policy packs: show, test, compare, replay, sign; check a prompt.")
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
+app.command("diff")(policy_compare.diff)
+app.command("explain")(policy_compare.explain)
+app.command("replay")(policy_compare.replay)
+app.command("sign")(policy_sign.sign)
+app.command("verify-signature")(policy_sign.verify_signature)
 PACK = Annotated[Optional[str], typer.Argument(help="A pack's name or path; default: the one in use.")]  # noqa: UP045
 
 
@@ -49,11 +56,19 @@ def list_(json_: JSON = False) -> None:
 
 
 @app.command()
-def show(name: PACK = None, json_: JSON = False) -> None:
+def show(
+    name: PACK = None,
+    source: Annotated[bool, typer.Option("--source", help="The file itself, to be changed or signed.")] = False,
+    json_: JSON = False,
+) -> None:
     """Every rule of a pack: what it is for, what it does, and its code."""
     from ...safety.policy import load_pack
+    from ..policies import read_pack
     from .output import emit_json, out
 
+    if source:
+        sys.stdout.buffer.write(read_pack(name or settings().policy)[0])
+        return
     pack = load_pack(name or settings().policy)
     if json_:
         emit_json(pack.document.model_dump(mode="json") | {"digest": pack.ref.digest})
@@ -81,15 +96,18 @@ def check(
     from ...safety.decision import Verdict
     from ...safety.judge import judge_text
     from ..policies import load_tested_pack
+    from ..policy_signatures import parse_signers
     from .output import emit_json
 
-    pack = load_tested_pack(policy or settings().policy)
+    used = settings()
+    pack = load_tested_pack(policy or used.policy, parse_signers(used.policy_signers))
+    guards = guards_for(pack)
     worst, failed = Verdict.ALLOW, False
     lines = prompts if prompts else (line.rstrip("\n") for line in read_lines())
     for text in lines:
         started = time.perf_counter()
         try:
-            decision = judge_text(text, pack)
+            decision = judge_text(text, pack, guards, timeout=used.guard_timeout)
         except PromptError as error:
             # What cannot be judged is not allowed.
             failed = True
@@ -122,24 +140,46 @@ def check(
 
 @app.command()
 def test(name: PACK = None, json_: JSON = False) -> None:
-    """Runs the tests that stand in a pack. Exit codes: 0 all pass, 5 some fail, 1 the pack is not valid."""
-    from ...safety.judge import run_cases
-    from ...safety.policy import cases, load_pack
+    """Runs the tests that stand in a pack; those of scores where their guard is set up (`guards`).
+
+    Exit codes: 0 all that could be run pass, 5 some fail, 1 the pack is not valid.
+    """
+    from ...safety.policy import load_pack
+    from ...safety.trials import run_tests
     from .output import emit_json, err, out
 
-    pack = load_pack(name or settings().policy)
-    total, failed = sum(1 for _ in cases(pack)), run_cases(pack)
+    used = settings()
+    pack = load_pack(name or used.policy)
+    asked = {rule.score.guard for rule in pack.rules if rule.score and (rule.tests.match or rule.tests.no_match)}
+    trial = run_tests(pack, guards_for(pack) if asked else [], timeout=used.guard_timeout)
     if json_:
         emit_json(
             {
                 "policy": pack.ref.id,
                 "digest": pack.ref.digest,
-                "tests": total,
-                "failed": [{"rule": r, "prompt": t, "should_fire": e} for r, t, e in failed],
+                "tests": trial.total,
+                "failed": [
+                    {
+                        "rule": f.rule,
+                        "prompt": f.prompt,
+                        "should_fire": f.should_fire,
+                        "score": f.score,
+                        "error": f.error,
+                    }
+                    for f in trial.failures
+                ],
+                "untried": dict(trial.untried),
             }
         )
     else:
-        for rule, text, expected in failed:
-            err.print(f"[red]✗[/red] {rule} {'should fire' if expected else 'should not fire'} on {escape(text)!r}")
-        out.print(f"{pack.ref.id} {pack.ref.version}: {total - len(failed)} of {total} tests pass")
-    raise typer.Exit(5 if failed else 0)
+        for f in trial.failures:
+            told = "" if f.score is None else f" (scored {f.score:.4f})"
+            told = f" (no score: {f.error})" if f.error else told
+            wanted = "should fire" if f.should_fire else "should not fire"
+            err.print(f"[red]✗[/red] {f.rule} {wanted} on {escape(f.prompt)!r}{told}")
+        for guard, count in trial.untried:
+            err.print(
+                f"[yellow]![/yellow] {count} tests not tried: the guard {escape(guard)} is not set up for prompts"
+            )
+        out.print(f"{pack.ref.id} {pack.ref.version}: {trial.passed} of {trial.total} tests pass")
+    raise typer.Exit(5 if trial.failures else 0)

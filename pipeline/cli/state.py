@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ...errors import InputError
 
 if TYPE_CHECKING:
+    from ...safety.judge import TextGuard
+    from ...safety.policy import Pack
     from ..api import Pipeline
     from ..installation import Installation
     from ..settings import Settings
@@ -75,6 +77,12 @@ def installation(**overrides: Any) -> Iterator[Installation]:
         opened.close()
 
 
+def guards_for(pack: Pack) -> list[TextGuard]:
+    """The guards of prompts that the installation would judge with under ``pack``. Makes nothing."""
+    with installation() as opened:
+        return opened.text_guards(pack)
+
+
 @contextmanager
 def reading() -> Iterator[Installation]:
     """An installation that is there: looking at a log must not make one. Raises InputError where there is none."""
@@ -96,7 +104,7 @@ def check_output(target: Path) -> None:
     check_target(target)
     used = settings()
     real = target.resolve()
-    kept = [used.data_dir.resolve() / name for name in ("keys", "assets", "staging", "pending")]
+    kept = [used.data_dir.resolve() / name for name in ("keys", "assets", "staging", "pending", "review")]
     inside = any(real.is_relative_to(folder) for folder in kept) or real.parent == used.data_dir.resolve()
     if inside or (used.database_file is not None and str(real).startswith(str(used.database_file.resolve()))):
         raise ReleaseError(

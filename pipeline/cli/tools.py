@@ -76,6 +76,7 @@ def doctor(json_: JSON = False) -> None:
         check("trust lists", lambda: _lists(opened))
         check("generator", lambda: _generator(used))
         check("guards", lambda: _guards(opened))
+        check("guards of prompts", lambda: _text_guards(opened))
     fit = all(ok for _, ok, _ in checks)
     if json_:
         emit_json(
@@ -153,6 +154,21 @@ def _guards(opened: Any) -> str:
     for guard in guards.values():
         guard.score(frame)
     return ", ".join(guards)
+
+
+def _text_guards(opened: Any) -> str:
+    """Asks each for a score, as a prompt would."""
+    from ...errors import SafetyError
+    from ...safety.decision import checked_scores
+
+    pack = opened.pack
+    guards = {guard.name: guard for guard in opened.text_guards(pack)}
+    missing = [name for name in pack.requires.prompt if name != "lexicon" and name not in guards]
+    if missing:
+        raise SafetyError(f"missing: {', '.join(missing)}", hint="Name them in the setting `guards`: docs/guards.md.")
+    for guard in guards.values():
+        checked_scores(guard.name, dict(guard.score("a red sailboat on a blue sea")))
+    return ", ".join(["lexicon", *guards])
 
 
 def demo(

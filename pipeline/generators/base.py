@@ -9,9 +9,31 @@ from typing import Any, Protocol
 
 from ...provenance.manifest import Model
 from ...provenance.media import Frame, Kind, MediaFile
+from ...provenance.watermark.base import RGB
 
 StepProgress = Callable[[int, int], None]
 """Called as (step, steps). Raising in it stops the sampling."""
+
+
+class StoppedEarly(Exception):  # noqa: N818  not an error: whoever looked at a preview wants no more of it
+    """Raised by ``Previews.look``, and passed on by the generator. ``step`` of ``steps`` were made."""
+
+    def __init__(self, step: int, steps: int) -> None:
+        super().__init__(step, steps)
+        self.step, self.steps = step, steps
+
+
+@dataclass(frozen=True)
+class Previews:
+    """Shows early estimates to ``look(step, steps, frame)``, with frame uint8 (h, w, 3), after these shares of the
+    steps, each in (0, 1). A generator that can show none shows none; what fails here is no reason to stop."""
+
+    at: tuple[float, ...]
+    look: Callable[[int, int, RGB], None]
+
+    def due(self, steps: int) -> frozenset[int]:
+        """After which steps, counted from 1; never after the last, which the judgement of the result follows."""
+        return frozenset(step for share in self.at if 1 <= (step := round(share * steps)) < steps)
 
 
 @dataclass(frozen=True)
@@ -51,4 +73,6 @@ class Generator(Protocol):
         """What it can make."""
 
     def generate(self, sampling: Sampling, progress: StepProgress) -> Generated:
-        """Raises GenerationError when it cannot deliver. Frames are finite uint8 RGB, never empty."""
+        """Raises GenerationError when it cannot deliver. Frames are finite uint8 RGB, never empty.
+
+        One whose attribute ``gives_previews`` is true takes ``previews``, too, and raises StoppedEarly for them."""

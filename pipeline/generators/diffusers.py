@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from contextlib import nullcontext
 from functools import cached_property
 from importlib import metadata, resources
 from pathlib import Path
@@ -20,7 +21,7 @@ from ...errors import FiligranaError, GenerationError
 from ...provenance.manifest import Model
 from ...provenance.media import Frame, Kind
 from ..torch_compat import ready
-from .base import Generated, Sampling, StepProgress
+from .base import Generated, Previews, Sampling, StepProgress, StoppedEarly
 
 EMBEDDED = "embedded"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -35,6 +36,7 @@ class DiffusersGenerator:
     """A generator over a diffusers folder or hub id. The weights are loaded at the first use."""
 
     kinds: frozenset[Kind] = frozenset({"image"})
+    gives_previews = True
 
     def __init__(self, name: str, *, device: str = "auto", dtype: str = "auto") -> None:
         self._name, self._device_name, self._dtype_name = name, device, dtype
@@ -166,9 +168,11 @@ class DiffusersGenerator:
         # Half precision is slow on a CPU, and its results differ between CPUs.
         return torch.float32 if self._device(torch) == "cpu" else torch.float16
 
-    def generate(self, sampling: Sampling, progress: StepProgress) -> Generated:
+    def generate(self, sampling: Sampling, progress: StepProgress, previews: Previews | None = None) -> Generated:
         pipeline = self._pipeline
         import torch
+
+        from .estimate import Estimator
 
         steps = sampling.steps or (20 if self._name == EMBEDDED else 30)
         options: dict[str, Any] = {"num_inference_steps": steps, "output_type": "np"}
@@ -179,9 +183,12 @@ class DiffusersGenerator:
         if sampling.size is not None:
             options["width"], options["height"] = sampling.size
         progress(0, steps)
+        estimator, due = Estimator(pipeline), previews.due(steps) if previews is not None else frozenset()
 
         def step_end(_pipe: Any, step: int, _time: Any, values: dict[str, Any]) -> dict[str, Any]:
             progress(step + 1, steps)
+            if previews is not None and step + 1 in due and (frame := _shown(estimator)) is not None:
+                previews.look(step + 1, steps, frame)
             return values
 
         if "callback_on_step_end" in inspect.signature(type(pipeline).__call__).parameters:
@@ -189,9 +196,9 @@ class DiffusersGenerator:
         # The noise is drawn on the CPU, so that one seed means one start on every device.
         options["generator"] = torch.Generator("cpu").manual_seed(sampling.seed)
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), estimator.listening() if due else nullcontext():
                 images = pipeline(prompt=sampling.prompt, **options).images
-        except (FiligranaError, KeyboardInterrupt):
+        except (FiligranaError, KeyboardInterrupt, StoppedEarly):
             raise
         except Exception as error:  # a pipeline may raise anything for options that it cannot serve
             raise GenerationError(f"the model could not generate: {_short(error)}") from error
@@ -211,6 +218,14 @@ class DiffusersGenerator:
             "versions": {name: metadata.version(name) for name in ("torch", "diffusers")},
         }
         return Generated("image", (Frame(rgb),), sampling=used)
+
+
+def _shown(estimator: Any) -> Any:
+    """The preview, or None: one that cannot be decoded stops nothing, since the result is judged anyway."""
+    try:
+        return estimator.frame()
+    except Exception:  # noqa: BLE001  see above
+        return None
 
 
 def _short(error: BaseException) -> str:

@@ -6,12 +6,19 @@ terms of several lists close together, so that no single innocent word decides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import ahocorasick
 
-from .views import View, views
+from .views import RUN_ON, View, views
+
+_SHORTEST_RUN_ON = 4
+_SHORTEST_SWAPPED = 4
+_RUN = re.compile(r"(.)\1+")
+_WORD = re.compile(r"\w{4,}")
+_STRETCHED = re.compile(r"\w*(\w)\1\1\w*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +42,28 @@ def _dense(term: str) -> bool:
     return any("\u2e80" <= c <= "\u9fff" or "\u0e00" <= c <= "\u0eff" or "\uac00" <= c <= "\ud7af" for c in term)
 
 
+def _letters(word: str) -> tuple[str, str, str]:
+    """What stays when the letters between the first and the last change places."""
+    return word[0], "".join(sorted(word[1:-1])), word[-1]
+
+
 class Lexicon:
     """Named lists of terms, compiled once. Terms are folded like the prompts are."""
 
     def __init__(self, lists: Mapping[str, Iterable[str]]) -> None:
         self._automaton = ahocorasick.Automaton()
+        self._swapped: dict[tuple[str, str, str], str] = {}
+        self._squeezed: dict[str, str] = {}
         entries: dict[str, list[tuple[str, str]]] = {}
         for name, terms in lists.items():
             for term in terms:
                 plain = views(term)
                 if plain:
                     entries.setdefault(plain[0].text, []).append((name, term))
+                    for word in plain[0].text.split():
+                        self._squeezed.setdefault(_RUN.sub(r"\1", word), word)
+                        if len(word) >= _SHORTEST_SWAPPED and word.isalpha():
+                            self._swapped.setdefault(_letters(word), word)
         for folded, owners in entries.items():
             self._automaton.add_word(folded, (folded, tuple(owners)))
         self._empty = not entries
@@ -57,15 +75,31 @@ class Lexicon:
         if self._empty:
             return []
         found: list[Match] = []
-        for view in views(text):
+        seen = views(text)
+        for view in (*seen, *self._mended(seen)):
             found += self._in_view(view)
         return found
+
+    def _mended(self, seen: tuple[View, ...]) -> Iterable[View]:
+        """The plain view with words turned into a term's: with its inner letters in another order, or with letters
+        that are written three times and more, so that nobody can tell which of them were double."""
+        if not seen:
+            return
+        text = seen[0].text
+        swapped = _WORD.sub(lambda m: self._swapped.get(_letters(m.group()), m.group()), text)
+        squeezed = _STRETCHED.sub(lambda m: self._squeezed.get(_RUN.sub(r"\1", m.group()), m.group()), text)
+        for name, other in (("swapped", swapped), ("stretched", squeezed)):
+            if other != text:
+                yield View(name, other)
 
     def _in_view(self, view: View) -> list[Match]:
         text, matches = view.text, []
         for last, (folded, owners) in self._automaton.iter(text):
             start, end = last - len(folded) + 1, last + 1
-            if not _dense(folded):
+            if view.name == RUN_ON:
+                if len(folded) < _SHORTEST_RUN_ON:
+                    continue
+            elif not _dense(folded):
                 if start and _is_word(text[start - 1]):
                     continue
                 # A plural s is the same word.

@@ -1,8 +1,8 @@
 """The ways a prompt can be read: normalised forms that undo the usual evasions of a word list.
 
 Sources: Unicode UAX 15 (NFKC), UTS 39 (confusables, of which the table below holds the letters that look like Latin
-ones), Unicode tag characters (U+E0000 block, used to smuggle text that no one sees). Pure and bounded: at most 14
-views, none longer than twice the prompt.
+ones), Unicode tag characters (U+E0000 block, used to smuggle text that no one sees). Pure and bounded: at most 25
+views, none longer than twice the prompt as NFKC and case folding write it out. None is cut off: words could hide there.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 import codecs
+import html
 import re
 import unicodedata
+import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 MAX_CHARS = 4_000
@@ -21,18 +24,20 @@ _INVISIBLE = re.compile(
     "\ufeff\uffa0\ufff0-\uffff\U000e0100-\U000e01ef]"
 )
 _TAGS = re.compile("[\U000e0020-\U000e007e]+")
+_SENTENCES = dict.fromkeys((0xFDFA, 0xFDFB), "\ufdfd")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 _LOOKALIKES = dict(
     zip(
         # Cyrillic, Greek, Armenian, Cherokee and Latin-extended letters, each above the Latin letter it looks like.
-        "абвгԁеёжзіјкӏмнорԛстуѵѡхүһьъкɡαβγεζηικνορτυχωϲϳաոսցօհյքզոɑɓɖɛƒɠɦɩɪɫɱɲŋøʀʂʈʉʋʏʐıłđðħ",
-        "abbrdeex3ijklmhopqctyvwxyhbbkgabyeznikvoptuxwcjwnugohjqqnabdefghiilmnnorstuvyzilddh",
+        "абвгԁеёжзіјкӏмнорԛстуѵѡхүһьъкɡαβγεζηικνορτυχωϲϳաոսցօհյքզոɑɓɖɛƒɠɦɩɪɫɱɲŋøʀʂʈʉʋʏʐıłđðħᴀʙᴄᴅᴇꜰɢʜᴊᴋʟᴍɴᴏᴘǫꞯꜱᴛᴜᴠᴡᴢ",
+        "abbrdeex3ijklmhopqctyvwxyhbbkgabyeznikvoptuxwcjwnugohjqqnabdefghiilmnnorstuvyzilddhabcdefghjklmnopqqstuvwz",
         strict=False,
     )
 )
 _SKELETON = str.maketrans(
-    _LOOKALIKES | {"ß": "b", "|": "l", "в": "b", "п": "n", "и": "u", "ц": "u", "т": "t", "к": "k", "м": "m", "æ": "a"}
+    _LOOKALIKES
+    | {"ß": "b", "|": "l", "в": "b", "п": "n", "и": "u", "ц": "u", "т": "t", "к": "k", "м": "m", "æ": "a", "ѕ": "s"}
 )
 _LEET = str.maketrans(
     {
@@ -54,8 +59,8 @@ _LEET = str.maketrans(
         "(": "c",
     }
 )
-_LEET_L = str.maketrans({"1": "l", "!": "l"})
-# Three plain searches: one pattern for all would try every split of a long word.
+# Two signs stand for two letters each, and people mix them.
+_LEET_L: tuple[Mapping[int, str], ...] = ({ord("1"): "l", ord("!"): "l"}, {ord("1"): "l"}, {ord("!"): "l"})
 _TOKEN = re.compile(r"\S+")
 _LEET_SIGN = re.compile("[0-9@$!+€£(]")
 _LATIN = re.compile("[a-z]")
@@ -63,7 +68,18 @@ _SPACED = re.compile(r"(?<!\w)\w([\s._\-*·•/\\,~]{1,3})\w(?:\1\w)+(?!\w)")
 _INSIDE = re.compile(r"(?<=\w)[._\-*·•~'`^](?=\w)")
 _STRETCH = re.compile(r"(\w)\1{2,}")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{6,}={0,2}(?![A-Za-z0-9+/_=-])")
+_HEX = re.compile(r"(?<![0-9A-Za-z])(?:[0-9A-Fa-f]{2}[\s:,-]?){6,}(?![0-9A-Za-z])")
 _WORD = re.compile(r"\w+")
+_CAMEL = re.compile(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])|(?<=[A-Za-z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
+_SIGN = re.compile(r"[^\w\s]+")
+_JOINER = re.compile(r"(?<=\w)[_+\-./|~]+(?=\w)|_")
+_APART = re.compile(r"(?<!\S)(?:\S[ \t])+\S(?!\S)")
+_RUN_ON = 20
+"""Letters without a space from which on words are looked for inside."""
+
+
+RUN_ON = "run-on"
+"""The view in which words may stand without boundaries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +96,40 @@ def clean(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", kept).split())
 
 
+def written_out(text: str) -> str:
+    """NFKC and case folding: what one character stands for, such as U+33C2, may be several. Two Arabic signs that
+    stand for whole sentences stay signs, since a prompt of nothing else would be 18 times as long."""
+    return _compatible(text).casefold()
+
+
+def _compatible(text: str) -> str:
+    return unicodedata.normalize("NFKC", text.translate(_SENTENCES))
+
+
 def _fold(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", _CONTROL.sub(" ", text)).casefold()
+    folded = written_out(_CONTROL.sub(" ", text))
     stripped = "".join(c for c in unicodedata.normalize("NFD", folded) if unicodedata.category(c) != "Mn")
     # NFC again: scripts such as Korean are only searchable composed.
     return " ".join(unicodedata.normalize("NFC", stripped).split())
 
 
-def _decoded(text: str) -> str:
-    """What stands base64-encoded in the text, where it is readable."""
+def _decoded(text: str) -> list[str]:
+    """What stands in the text as hexadecimal, as percent or HTML encoding, and as base64, where it is readable."""
+    unwrapped = html.unescape(urllib.parse.unquote(text)) if "%" in text or "&" in text else text
+    return [_from_hex(text), "" if unwrapped == text else unwrapped, _from_base64(text)]
+
+
+def _from_hex(text: str) -> str:
+    found = []
+    for match in list(_HEX.finditer(text))[:16]:
+        digits = re.sub(r"[^0-9A-Fa-f]", "", match.group())
+        plain = bytes.fromhex(digits[: len(digits) // 2 * 2]).decode("utf-8", "replace")
+        if plain.isprintable() and "\ufffd" not in plain:
+            found.append(plain)
+    return " ".join(found)
+
+
+def _from_base64(text: str) -> str:
     found = []
     for match in list(_BASE64.finditer(text))[:16]:
         token = match.group().replace("-", "+").replace("_", "/").rstrip("=")
@@ -101,21 +142,30 @@ def _decoded(text: str) -> str:
     return " ".join(found)
 
 
+def _spaced_out(text: str) -> str:
+    """Letters with one space between them joined, where words stand two or more apart."""
+    return re.sub(r"\s+", " ", _APART.sub(lambda m: re.sub(r"[ \t]", "", m.group()), text))
+
+
+def _run_on(plain: str) -> str:
+    """The long words alone: what is written without spaces."""
+    return " ".join(word for word in plain.split() if sum(c.isalpha() for c in word) >= _RUN_ON and word.isascii())
+
+
 def _join_after_short_word(match: re.Match[str]) -> str:
     letters = _WORD.findall(match.group())
     short = letters[0] in "aioeyu" and len(letters) > 3
     return f"{letters[0]} {''.join(letters[1:])}" if short else "".join(letters)
 
 
-def _unleeted(text: str, *tables: dict[int, str]) -> str:
-    """Signs that stand for letters replaced, in words that hold a letter and a sign."""
+def _unleeted(text: str, first: Mapping[int, str]) -> str:
+    """``first``: signs that are replaced before the others, where a letter stands in the same word."""
 
     def mended(match: re.Match[str]) -> str:
+        # Two searches: one pattern for both would try every pair of places in a word without either.
         word = match.group()
-        if _LATIN.search(word) and _LEET_SIGN.search(word):
-            for table in tables:
-                word = word.translate(table)
-        return word
+        leet = _LATIN.search(word) and _LEET_SIGN.search(word)
+        return word.translate(first).translate(_LEET) if leet else word
 
     return _TOKEN.sub(mended, text)
 
@@ -128,8 +178,8 @@ def views(text: str) -> tuple[View, ...]:
     spaced = _INVISIBLE.sub(" ", _TAGS.sub(" ", text))
     plain = _fold(bare)
     skeleton = plain.translate(_SKELETON)
-    leet = _unleeted(skeleton, _LEET)
-    leet_l = _unleeted(skeleton, _LEET_L, _LEET)
+    leets = [_unleeted(skeleton, table) for table in ({}, *_LEET_L)]
+    leet = leets[0]
     joined = _SPACED.sub(lambda m: "".join(_WORD.findall(m.group())), leet)
     # A word of one letter may stand before the spaced one: "a n u d e".
     joined_after_a = _SPACED.sub(_join_after_short_word, leet)
@@ -139,25 +189,37 @@ def views(text: str) -> tuple[View, ...]:
         View("invisible", _fold(spaced)),
         View("tags", _fold(hidden)),
         View("lookalike", skeleton),
-        View("leet", leet),
-        View("leet", leet_l),
+        *(View("leet", each) for each in leets),
         View("spaced", joined),
         View("spaced", joined_after_a),
         View("punctuated", tight),
+        View("punctuated", " ".join(_SIGN.sub("", tight).split())),
+        View("punctuated", " ".join(_SIGN.sub("", skeleton).split())),
+        View("punctuated", " ".join(_SIGN.sub(" ", plain).split())),
         View("stretched", _STRETCH.sub(r"\1", tight)),
         View("stretched", _STRETCH.sub(r"\1\1", tight)),
-        View("base64", _fold(_decoded(bare))),
+        View("spaced", _fold(_spaced_out(_compatible(bare)))),
+        View("separated", _fold(_JOINER.sub(" ", bare))),
+        View("separated", _fold(_CAMEL.sub(" ", bare))),
+        *(View("encoded", _fold(each)) for each in _decoded(bare)),
         View("rot13", codecs.encode(plain, "rot13")),
         View("reversed", plain[::-1]),
+        View("reversed", " ".join(word[::-1] for word in plain.split())),
+        View(RUN_ON, _run_on(tight)),
     ]
     seen: set[str] = set()
     return tuple(v for v in candidates if v.text and not (v.text in seen or seen.add(v.text)))  # type: ignore[func-returns-value]
 
 
 def mixed_scripts(text: str) -> bool:
-    """Whether one word mixes Latin with Cyrillic, Greek, Armenian or Cherokee letters: hardly ever an accident."""
-    for word in _WORD.findall(unicodedata.normalize("NFKC", text)):
-        scripts = {unicodedata.name(c, "").split(" ")[0] for c in word if c.isalpha()}
-        if "LATIN" in scripts and scripts & {"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"}:
+    """Whether one word mixes Latin with Cyrillic, Greek, Armenian or Cherokee letters, and does not become Latin when
+    its look-alikes are replaced: hardly ever an accident, and no other view reads it."""
+    for word in _WORD.findall(unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))):
+        if _mixes(word) and _mixes(_fold(word).translate(_SKELETON)):
             return True
     return False
+
+
+def _mixes(word: str) -> bool:
+    scripts = {unicodedata.name(c, "").split(" ")[0] for c in word if c.isalpha()}
+    return "LATIN" in scripts and bool(scripts & {"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE"})

@@ -75,11 +75,13 @@ class ClipGuard:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 (hex) of the weights and the phrasings: what a calibration belongs to."""
+        """sha256 (hex) of all that a score hangs on, the weights, configuration, tokenizer and phrasings: what a
+        calibration belongs to."""
         digest = hashlib.sha256()
         try:
-            for name in (WEIGHTS, LABELS):
-                digest.update((self._folder / name).read_bytes())
+            for path in (self._folder / WEIGHTS, *sorted(self._folder.glob("*.json"))):
+                if path.name != CALIBRATION:
+                    digest.update(f"{path.name}\n{path.stat().st_size}\n".encode() + path.read_bytes())
         except OSError as error:
             raise SafetyError("the CLIP guard's weights are missing", code="safety.missing") from error
         return digest.hexdigest()
@@ -88,23 +90,34 @@ class ClipGuard:
     def model(self) -> ModelRef:
         return ModelRef(f"open_clip:{self._folder.name}", "1", self.digest)
 
-    @cached_property
+    @property
     def calibration(self) -> dict[str, tuple[float, float]]:
         """(slope, offset) of the logistic by hazard. Raises SafetyError when it is for other weights."""
+        return self._calibrated[0]
+
+    @cached_property
+    def _calibrated(self) -> tuple[dict[str, tuple[float, float]], str]:
         try:
-            data = json.loads((self._folder / CALIBRATION).read_text("utf-8"))
+            raw = (self._folder / CALIBRATION).read_bytes()
+            data = json.loads(raw)
             curves = {h: (float(c["slope"]), float(c["offset"])) for h, c in data["curves"].items()}
             fitted_for = data["digest"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SafetyError("the CLIP guard is not calibrated", code="safety.uncalibrated") from error
         if fitted_for != self.digest or set(curves) != set(self._phrasings.positive):
             raise SafetyError("the CLIP guard's calibration is for other weights", code="safety.stale_calibration")
-        if not all(math.isfinite(v) for curve in curves.values() for v in curve):
-            raise SafetyError("the CLIP guard's calibration is not a number", code="safety.uncalibrated")
-        # Flat or falling, it would call harm harmless.
-        if not all(slope > 0 for slope, _ in curves.values()):
-            raise SafetyError("the CLIP guard's calibration does not rise", code="safety.uncalibrated")
-        return curves
+        # A curve that falls, or is flat, calls what is worse harmless.
+        if (
+            not all(math.isfinite(v) for curve in curves.values() for v in curve)
+            or min(c[0] for c in curves.values()) <= 0
+        ):
+            raise SafetyError("the CLIP guard's calibration is no rising curve", code="safety.uncalibrated")
+        return curves, hashlib.sha256(raw).hexdigest()
+
+    @property
+    def calibration_digest(self) -> str:
+        """sha256 (hex) of the curves in use, whatever lies in the folder by now."""
+        return self._calibrated[1]
 
     @cached_property
     def _phrasings(self) -> Phrasings:

@@ -126,7 +126,9 @@ def test_reading_fetches_no_remote_manifest(kit: Kit, tmp_path: Path) -> None:
 
 # 7 ── thumbnails
 def test_no_thumbnail_is_made(kit: Kit, signed: Path) -> None:
-    reader = c2pa.Reader("image/jpeg", io.BytesIO(signed.read_bytes()), None, c2pa.Context.from_dict(kit.trust.settings()))
+    reader = c2pa.Reader(
+        "image/jpeg", io.BytesIO(signed.read_bytes()), None, c2pa.Context.from_dict(kit.trust.settings())
+    )
     assert "thumbnail" not in reader.json()
 
 
@@ -139,7 +141,9 @@ def test_soft_binding_values_are_read_in_every_shape(value: object) -> None:
     assert _soft_bindings(store) == [("x", "ABC")]
 
 
-@pytest.mark.parametrize("block", [{}, {"value": None}, {"value": {"a": 1}}, {"value": [300]}, {"value": [True, "x"]}, 5])
+@pytest.mark.parametrize(
+    "block", [{}, {"value": None}, {"value": {"a": 1}}, {"value": [300]}, {"value": [True, "x"]}, 5]
+)
 def test_soft_binding_values_that_are_none_are_left_out(block: object) -> None:
     from filigrana.provenance.credentials import _soft_bindings
 
@@ -147,7 +151,9 @@ def test_soft_binding_values_that_are_none_are_left_out(block: object) -> None:
 
 
 # 9 ── damage never raises
-def test_flipping_bytes_anywhere_never_raises_and_never_verifies_changed_pixels(kit: Kit, signed: Path, tmp_path: Path) -> None:
+def test_flipping_bytes_anywhere_never_raises_and_never_verifies_changed_pixels(
+    kit: Kit, signed: Path, tmp_path: Path
+) -> None:
     data, states = signed.read_bytes(), set()
     for position in range(0, len(data), max(1, len(data) // 150)):
         path = tmp_path / "flipped.jpg"
@@ -248,7 +254,9 @@ def test_a_failing_key_is_named(kit: Kit, tmp_path: Path) -> None:
 
 
 def test_the_stored_manifest_says_what_the_statement_says(kit: Kit, signed: Path) -> None:
-    reader = c2pa.Reader("image/jpeg", io.BytesIO(signed.read_bytes()), None, c2pa.Context.from_dict(kit.trust.settings()))
+    reader = c2pa.Reader(
+        "image/jpeg", io.BytesIO(signed.read_bytes()), None, c2pa.Context.from_dict(kit.trust.settings())
+    )
     document = json.loads(reader.detailed_json())
     active = document["manifests"][document["active_manifest"]]
     assert active["claim"]["claim_version"] == 2
@@ -284,7 +292,9 @@ def test_a_fragmented_mp4_is_signed_over_its_whole_content(kit: Kit, tmp_path: P
 
 
 # 14 ── the library believes any source type and any claimed mark
-def test_a_source_type_and_a_mark_that_are_invented_are_trusted_by_the_library_and_not_by_us(kit: Kit, tmp_path: Path) -> None:
+def test_a_source_type_and_a_mark_that_are_invented_are_trusted_by_the_library_and_not_by_us(
+    kit: Kit, tmp_path: Path
+) -> None:
     from filigrana.provenance.verify import Verifier
     from filigrana.provenance.watermark.registry import all_codecs
 

@@ -32,7 +32,7 @@ from filigrana.provenance.tables import Asset
 from filigrana.provenance.timestamps import loopback_tsa
 from filigrana.provenance.watermark.base import Detection
 from filigrana.tests.conftest import MakeEngine
-from filigrana.tests.doubles import Failing, FakeCodec, FakeGenerator, FakeGuard, failing_tsa, scene
+from filigrana.tests.doubles import Failing, FakeCodec, FakeGenerator, FakeGuard, calm, failing_tsa, scene
 
 REQUEST = GenerateRequest("a red sailboat on a blue sea", seed=7)
 SHORT = 0.4
@@ -247,12 +247,12 @@ def test_a_generator_whose_model_cannot_be_named_is_not_asked(house: House) -> N
 # ── judge output ─────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("answer", BAD_ANSWERS)
 def test_an_output_guard_that_does_not_answer_holds_the_request(house: House, answer: str) -> None:
-    guards = [FakeGuard("nsfw", fault=BAD_ANSWERS[answer]), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})]
+    guards = [FakeGuard("nsfw", fault=BAD_ANSWERS[answer]), *calm("nsfw")]
     house.assert_held(house.make(frame_guards=lambda _generated: guards), "output.guard_failed")
 
 
 def test_an_output_guard_that_hangs_holds_the_request(house: House) -> None:
-    guards = [FakeGuard("nsfw", fault=Failing("hang")), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})]
+    guards = [FakeGuard("nsfw", fault=Failing("hang")), *calm("nsfw")]
     house.assert_held(house.make(frame_guards=lambda _generated: guards, guard_timeout=SHORT), "output.guard_failed")
 
 
@@ -275,7 +275,7 @@ def test_a_guard_that_answers_once_and_then_fails_has_failed(house: House) -> No
     frames = (Frame(scene(1)), Frame(scene(2)), Frame(scene(3)))
     engine = house.make(
         generator=FakeGenerator(fault=lambda *_: frames),
-        frame_guards=lambda _generated: [guard, FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})],
+        frame_guards=lambda _generated: [guard, *calm("nsfw")],
     )
     house.assert_held(engine, "output.guard_failed")
 

@@ -29,7 +29,7 @@ from filigrana.pipeline.store import FolderStore, check_target, export
 from filigrana.provenance.media import encode_picture
 from filigrana.provenance.tables import Asset
 from filigrana.tests.conftest import MakeEngine
-from filigrana.tests.doubles import FakeGenerator, FakeGuard, scene
+from filigrana.tests.doubles import FakeGenerator, calm, scene
 
 SECONDS, MEGABYTES = 2.0, 500
 
@@ -228,10 +228,10 @@ def do(path):
 SEAL = """
 from filigrana.pipeline.engine import Engine, Parts
 from filigrana.pipeline.request import SealRequest
-from filigrana.tests.doubles import FakeGuard
+from filigrana.tests.doubles import calm, quiet_classifier
 house = Installation(load_settings(data_dir=Path(sys.argv[2])))
-engine = Engine(Parts(ledger=house.ledger, pack=house.pack, generator=None, text_guards=(),
-    frame_guards=lambda _: [FakeGuard("nsfw")], finisher=house.finisher, staging=house.staging, store=house.store,
+engine = Engine(Parts(ledger=house.ledger, pack=house.pack, generator=None, text_guards=(quiet_classifier(),),
+    frame_guards=lambda _: calm(), finisher=house.finisher, staging=house.staging, store=house.store,
     clock=house.clock))
 def do(path):
     return "released" if engine.seal(SealRequest(path, "unknown")).released else "held"
@@ -635,15 +635,15 @@ from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import GenerateRequest
 from filigrana.pipeline.settings import load_settings
 from filigrana.provenance.media import Frame
-from filigrana.tests.doubles import FakeGenerator, FakeGuard, scene
+from filigrana.tests.doubles import FakeGenerator, calm, quiet_classifier, scene
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 house = Installation(load_settings(data_dir=Path(sys.argv[1])))
 for limit in json.loads(sys.argv[2]):
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     try:
         engine = Engine(Parts(ledger=house.ledger, pack=house.pack,
-            generator=FakeGenerator(fault=lambda *_: (Frame(scene(7, 320, 320)),)), text_guards=(),
-            frame_guards=lambda _: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})],
+            generator=FakeGenerator(fault=lambda *_: (Frame(scene(7, 320, 320)),)), text_guards=(quiet_classifier(),),
+            frame_guards=lambda _: calm(),
             finisher=house.finisher, staging=house.staging, store=house.store, clock=house.clock))
         engine.recover()
         said = "released" if engine.generate(GenerateRequest("a boat")).released else "held"
@@ -875,7 +875,7 @@ def test_an_output_that_is_a_special_file_is_not_replaced(tmp_path: Path) -> Non
 def test_sealing_a_file_onto_itself_keeps_it_whole(make_engine: MakeEngine, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(picture("png"))
-    outcome = make_engine(frame_guards=lambda _generated: [FakeGuard("nsfw")]).seal(SealRequest(photo, "camera"))
+    outcome = make_engine(frame_guards=lambda _generated: calm()).seal(SealRequest(photo, "camera"))
     assert isinstance(outcome, Release)
     export(outcome.file, photo)
     assert photo.read_bytes() == outcome.file.read_bytes()

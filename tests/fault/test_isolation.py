@@ -123,7 +123,11 @@ def test_a_confined_process_can_do_its_work(what: str, tmp_path: Path) -> None:
 
 def test_without_confinement_the_attempts_succeed(tmp_path: Path) -> None:
     """Negative control: it is the confinement that refuses, not the test."""
-    free = [code for what, code in ATTEMPTS.items() if what in ("reads another file", "opens a socket", "changes the file", "forks")]
+    free = [
+        code
+        for what, code in ATTEMPTS.items()
+        if what in ("reads another file", "opens a socket", "changes the file", "forks")
+    ]
     assert [attempt(tmp_path, code, confined=False) for code in free] == [0] * 4
 
 
@@ -141,7 +145,9 @@ def test_the_filter_is_well_formed(machine: str) -> None:
 
 
 # ── what becomes of a child that breaks ──────────────────────────────────────────────────────────────────────────
-def test_a_file_is_read_and_nothing_is_left(isolated: IsolatedVerifier, photo: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_file_is_read_and_nothing_is_left(
+    isolated: IsolatedVerifier, photo: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     spool = tmp_path / "spool"
     spool.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(spool))
@@ -226,7 +232,9 @@ class Knowing:
     name = "a double"
 
     def by_asset_id(self, asset_id: AssetId) -> AssetRecord | None:
-        return AssetRecord(asset_id, "image", "image/png", b"\1" * 32, 5, "ai", created_at=dt.datetime(2026, 1, 2, tzinfo=dt.UTC))
+        return AssetRecord(
+            asset_id, "image", "image/png", b"\1" * 32, 5, "ai", created_at=dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+        )
 
     def by_binding(self, alg: str, value: str) -> AssetRecord | None:
         raise FiligranaError(f"{alg} is out of reach")
@@ -317,7 +325,9 @@ def test_a_finding_out_of_form_is_none(change: dict[str, Any]) -> None:
         finding_in(good | change, Path("x"), 0.0, None)
 
 
-@pytest.mark.parametrize("record", [{}, {"asset_id": "x"}, {"asset_id": str(AssetId(1)), "media": "image", "mime": "a", "sha256": 5}])
+@pytest.mark.parametrize(
+    "record", [{}, {"asset_id": "x"}, {"asset_id": str(AssetId(1)), "media": "image", "mime": "a", "sha256": 5}]
+)
 def test_a_record_out_of_form_is_an_error(record: dict[str, Any]) -> None:
     with pytest.raises(FiligranaError):
         record_in(record)
@@ -378,6 +388,7 @@ def test_the_time_of_validation_decides_over_certificates(tmp_path: Path) -> Non
     stamped = kit.picture(tmp_path, bindings=())
     config = Config(claim=(("configured", kit.claim_root),), tsa=(("configured", kit.tsa_root),))
     with IsolatedVerifier(config) as opened:
+
         def at(file: Path, moment: dt.datetime | None) -> str:
             return opened.verify(file, Asked(moment)).finding
 

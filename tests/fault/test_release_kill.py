@@ -40,7 +40,7 @@ from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import GenerateRequest
 from filigrana.pipeline.settings import load_settings
 from filigrana.provenance.media import Frame
-from filigrana.tests.doubles import FakeGenerator, FakeGuard, scene
+from filigrana.tests.doubles import FakeGenerator, calm, quiet_classifier, scene
 
 scene(7, 320, 320)
 count = 0
@@ -69,8 +69,8 @@ def work(job):
         return (Frame(scene(7, 320, 320)),)
 
     engine = Engine(Parts(
-        ledger=house.ledger, pack=house.pack, generator=FakeGenerator(fault=draw), text_guards=(),
-        frame_guards=lambda _: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})],
+        ledger=house.ledger, pack=house.pack, generator=FakeGenerator(fault=draw), text_guards=(quiet_classifier(),),
+        frame_guards=lambda _: calm(),
         finisher=house.finisher, staging=house.staging, store=house.store, clock=house.clock,
     ))
     if job.get("publish_first"):

@@ -34,7 +34,7 @@ from filigrana.pipeline.parts import Parts
 from filigrana.pipeline.request import GenerateRequest
 from filigrana.pipeline.settings import load_settings
 from filigrana.provenance.media import Frame
-from filigrana.tests.doubles import FakeGenerator, FakeGuard, scene
+from filigrana.tests.doubles import FakeGenerator, calm, quiet_classifier, scene
 
 scene(7, 320, 320)
 count = 0
@@ -67,8 +67,8 @@ def work(job):
         return {"found": [[one.status, one.code] for one in found]}
     engine = Engine(Parts(
         ledger=house.ledger, pack=house.pack,
-        generator=FakeGenerator(fault=lambda *_: (Frame(scene(7, 320, 320)),)), text_guards=(),
-        frame_guards=lambda _: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})],
+        generator=FakeGenerator(fault=lambda *_: (Frame(scene(7, 320, 320)),)), text_guards=(quiet_classifier(),),
+        frame_guards=lambda _: calm(),
         finisher=house.finisher, staging=house.staging, store=house.store, clock=house.clock,
     ))
 

@@ -46,7 +46,10 @@ def main() -> int:
         command = [sys.executable, "-m", "filigrana.tests.fuzz", "--one", name, "--seconds", str(options.seconds)]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
         runs = [line for line in done.stderr.splitlines() if "number_of_executed_units" in line]
-        print(f"{name:<22} {'ok' if done.returncode == 0 else 'FIND'}  {runs[-1].split(':')[-1].strip() if runs else '?'} runs", flush=True)
+        print(
+            f"{name:<22} {'ok' if done.returncode == 0 else 'FIND'}  {runs[-1].split(':')[-1].strip() if runs else '?'} runs",
+            flush=True,
+        )
         if done.returncode:
             bad.append(name)
             print(done.stderr[-3000:], file=sys.stderr)

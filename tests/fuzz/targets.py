@@ -62,7 +62,11 @@ _XMP = (
     'TC260:AIGC=\'{"Label":"1","ContentProducer":"a"}\' dcterms:provenance="https://x/y"><xmp:CreatorTool>tool</xmp:CreatorTool>'
     "<dc:identifier>urn:filigrana:asset:0123456789AB</dc:identifier></rdf:Description></rdf:RDF></x:xmpmeta>"
 )
-_WAV = b"RIFF" + (60).to_bytes(4, "little") + b"WAVEfmt \x10\0\0\0\1\0\1\0@\x1f\0\0\x80>\0\0\2\0\x10\0_PMX\4\0\0\0<x/>data\4\0\0\0\0\1\2\3"
+_WAV = (
+    b"RIFF"
+    + (60).to_bytes(4, "little")
+    + b"WAVEfmt \x10\0\0\0\1\0\1\0@\x1f\0\0\x80>\0\0\2\0\x10\0_PMX\4\0\0\0<x/>data\4\0\0\0\0\1\2\3"
+)
 
 
 @target(lambda: [_clip(), _WAV, b"\0\0\0\x10ftypqt  \0\0\0\0\0\0\0\x10moov\0\0\0\x08trak"])
@@ -174,7 +178,12 @@ def credentials_document(data: bytes) -> None:
 
 
 # ── the boundary, and what other catalogs say ────────────────────────────────────────────────────────────────────
-@target(lambda: [b'{"resolver":0,"ask":"by_binding","with":["a","b"]}', b'{"resolver":0,"ask":"preview","with":["0123456789AB"]}'])
+@target(
+    lambda: [
+        b'{"resolver":0,"ask":"by_binding","with":["a","b"]}',
+        b'{"resolver":0,"ask":"preview","with":["0123456789AB"]}',
+    ]
+)
 def child_questions(data: bytes) -> None:
     from filigrana.provenance.isolation.wire import answer
     from filigrana.tests.fault.test_isolation import Knowing

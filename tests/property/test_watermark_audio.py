@@ -23,7 +23,9 @@ CODEC = LogSpectralQim()
 def hiss(seconds: float, rate: int, seed: int, channels: int = 1) -> np.ndarray:
     """Noise that comes and goes."""
     rng, n = np.random.default_rng(seed), int(seconds * rate)
-    level = np.interp(np.arange(n), np.arange(0, n + rate, rate // 8), rng.uniform(0.02, 0.3, (n + rate - 1) // (rate // 8) + 1))
+    level = np.interp(
+        np.arange(n), np.arange(0, n + rate, rate // 8), rng.uniform(0.02, 0.3, (n + rate - 1) // (rate // 8) + 1)
+    )
     return (rng.standard_normal((n, channels)) * 0.3 * level[:, None]).astype(np.float32)
 
 
@@ -46,7 +48,9 @@ def test_any_id_in_any_hiss_reads_back_with_its_time(asset_id: AssetId, seed: in
 
 @given(CUTS, st.sampled_from([8_000, 11_025, 16_000, 37_800, 44_100]), st.integers(1, 3))
 @settings(max_examples=5, deadline=None)
-def test_marking_keeps_the_number_of_samples_and_does_not_care_for_blocks(cuts: list[int], rate: int, channels: int) -> None:
+def test_marking_keeps_the_number_of_samples_and_does_not_care_for_blocks(
+    cuts: list[int], rate: int, channels: int
+) -> None:
     sound = hiss(1.5, rate, 1, channels)
     out = list(CODEC.embed(cut_up(sound, rate, cuts), AssetId(1)))
     whole = list(CODEC.embed([SoundBlock(sound, rate)], AssetId(1)))

@@ -56,7 +56,7 @@ def test_search_answers_what_an_auditor_asks(installation: Installation, engine:
     assert types("--verdict", "block") == ["decision", "refused"]
     assert types("--verdict", "block", "--type", "refused") == ["refused"]
     assert types("--policy", "newsroom", "--type", "intent") == ["intent", "intent"]
-    assert types("--policy", installation.pack.ref.digest[:12], "--verdict", "block") == ["decision"]
+    assert types("--policy", installation.pack.ref.digest[:12], "--verdict", "block") == ["decision", "refused"]
     assert types("--model", "nsfw", "--type", "release", code=4) == []
     assert types("--actor", "alice") == ["intent"]
     assert types("--since", "2020-01-01", "--until", "2021-01-01", code=4) == []

@@ -22,7 +22,7 @@ from filigrana.provenance.log.note import VerifierKey
 from filigrana.provenance.log.proof import LogProof
 from filigrana.provenance.media import encode_picture, read_xmp
 from filigrana.provenance.watermark.dft import ALG, Dft
-from filigrana.tests.doubles import FakeGenerator, FakeGuard, scene
+from filigrana.tests.doubles import FakeGenerator, calm, quiet_classifier, scene
 
 PROMPT = "a very particular red sailboat"
 MakeEngine = Callable[..., Engine]
@@ -39,8 +39,8 @@ def engine(house: Installation) -> Engine:
             ledger=house.ledger,
             pack=house.pack,
             generator=FakeGenerator(),
-            text_guards=(),
-            frame_guards=lambda _: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})],
+            text_guards=(quiet_classifier(),),
+            frame_guards=lambda _: calm(),
             finisher=house.finisher,
             staging=house.staging,
             store=house.store,

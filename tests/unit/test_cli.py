@@ -22,7 +22,7 @@ from filigrana.pipeline.cli.state import State, state
 from filigrana.pipeline.installation import Installation
 from filigrana.provenance.media import encode_picture
 from filigrana.provenance.verify import worst_exit_code
-from filigrana.tests.doubles import FakeGenerator, FakeGuard, scene
+from filigrana.tests.doubles import FakeGenerator, calm, scene
 
 RELEASED = {"released", "file", "asset_id", "media", "verdict", "policy", "energy", "stages", "log"}
 REFUSED = {"released", "verdict", "code", "reasons", "rewrite"}
@@ -51,9 +51,9 @@ class Shell:
 @pytest.fixture
 def shell(furnished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
     shutil.copytree(furnished, tmp_path / "data")
-    guards = [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})]
+    guards = calm()
     monkeypatch.setattr(Pipeline, "generator", property(lambda _self: FakeGenerator()))
-    monkeypatch.setattr(Installation, "frame_guards", lambda _self, generated: guards if generated else guards[:1])
+    monkeypatch.setattr(Installation, "frame_guards", lambda _self, _generated, _pack=None: guards)
     monkeypatch.setattr(Installation, "agreement", lambda _self: None)
     monkeypatch.chdir(tmp_path)
     yield Shell(tmp_path / "data")

@@ -33,7 +33,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     torch.set_num_threads(1)  # tiny layers gain nothing from more
     torch.manual_seed(0)
-    words = ["<|startoftext|>", "<|endoftext|>", *(f"{c}</w>" for c in "abcdefghijklmnopqrstuvwxyz"), *"abcdefghijklmnopqrstuvwxyz"]
+    words = [
+        "<|startoftext|>",
+        "<|endoftext|>",
+        *(f"{c}</w>" for c in "abcdefghijklmnopqrstuvwxyz"),
+        *"abcdefghijklmnopqrstuvwxyz",
+    ]
     (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=16)
@@ -222,3 +227,38 @@ def test_the_shipped_model_names_its_training_data_by_digest() -> None:
     model = DiffusersGenerator(EMBEDDED).model
     assert hashlib.sha256(listed).hexdigest() in model.training_data
     assert model.licence == "Apache-2.0"
+
+
+@pytest.mark.parametrize(
+    "name", ["DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler", "PNDMScheduler"]
+)
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_previews_of_any_pipeline_are_pictures(tiny: Path, name: str, prediction: str) -> None:
+    import diffusers
+
+    from filigrana.pipeline.generators.base import Previews
+
+    generator = DiffusersGenerator(str(tiny))
+    pipeline = generator._pipeline
+    pipeline.scheduler = getattr(diffusers, name).from_config(pipeline.scheduler.config, prediction_type=prediction)
+    seen: list[Any] = []
+    previews = Previews((0.5,), lambda step, steps, frame: seen.append((step, frame)))
+    generator.generate(sampling(steps=4), quiet, previews)
+    assert [step for step, _ in seen] == [2]
+    assert seen[0][1].shape == (256, 256, 3)
+    assert seen[0][1].dtype == np.uint8
+    assert "step" not in vars(pipeline.scheduler)  # nothing listens any more
+
+
+def test_a_pipeline_whose_decoder_is_not_known_shows_no_previews(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from filigrana.pipeline.generators import estimate
+    from filigrana.pipeline.generators.base import Previews
+
+    for answer in (lambda *_: None, lambda *_: 1 / 0):
+        monkeypatch.setattr(estimate, "_decoded", answer)
+        seen: list[Any] = []
+        made = DiffusersGenerator(str(tiny)).generate(
+            sampling(), quiet, Previews((0.4,), lambda *a, seen=seen: seen.append(a))
+        )
+        assert seen == []
+        assert next(iter(made.frames)).rgb.shape == (256, 256, 3)

@@ -257,7 +257,9 @@ def test_a_clip_that_was_held_upright_stays_upright(engine: Engine, tmp_path: Pa
 def write_samples(path: Path, samples: np.ndarray, rate: int = 48_000) -> Path:
     data = np.rint(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
     body = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
-    path.write_bytes(b"RIFF" + struct.pack("<I", len(body) + 8 + len(data)) + body + b"data" + struct.pack("<I", len(data)) + data)
+    path.write_bytes(
+        b"RIFF" + struct.pack("<I", len(body) + 8 + len(data)) + body + b"data" + struct.pack("<I", len(data)) + data
+    )
     return path
 
 

@@ -14,7 +14,7 @@ from filigrana.errors import SafetyError
 from filigrana.pipeline.guards import frame_guards
 from filigrana.provenance.media.files import picture_from_bytes
 from filigrana.safety.decision import Verdict, checked_scores
-from filigrana.safety.judge import OutputJudge
+from filigrana.safety.output import OutputJudge
 from filigrana.safety.policy import load_pack
 from filigrana.safety.vision.clip import CALIBRATION, LABELS, WEIGHTS, ClipGuard
 from filigrana.safety.vision.frames import EVERY_SECONDS, sample
@@ -32,9 +32,11 @@ def test_the_nsfw_guard_finds_a_cat_harmless_and_names_its_weights() -> None:
     assert len(guard.model.digest) == 64
 
 
-def test_a_photograph_is_allowed_by_both_packs() -> None:
+def test_a_photograph_is_allowed_by_both_packs(tmp_path: Path) -> None:
     for name in ("newsroom", "platform"):
-        judge = OutputJudge(load_pack(name), frame_guards(["nsfw"]), origin="sealed")
+        pack = load_pack(name)
+        judge = OutputJudge(pack, frame_guards(pack.requires.sealed, tmp_path), origin="sealed")
+        judge.watch(PHOTO, 0.0)
         judge.look(PHOTO)
         assert judge.decision().verdict is Verdict.ALLOW
 

@@ -24,7 +24,10 @@ def manifest(title: str = "t", *, ingredients: list[dict[str, Any]] | None = Non
     return {
         "claim": {"dc:title": title, "claim_generator_info": {"name": "Tool", "version": "2"}, **claim},
         "signature": {"common_name": "Signer", "time": "2026-01-02T03:04:05+00:00"},
-        "assertion_store": {"c2pa.actions.v2": {"actions": [{"action": "c2pa.created", "softwareAgent": "x"}]}, **store},
+        "assertion_store": {
+            "c2pa.actions.v2": {"actions": [{"action": "c2pa.created", "softwareAgent": "x"}]},
+            **store,
+        },
     }
 
 
@@ -40,14 +43,23 @@ def history(manifests: dict[str, Any], results: dict[str, Any] | None = None) ->
 def test_a_parent_and_a_component_are_told_with_their_relationship() -> None:
     told = history(
         {
-            "a": manifest("result", ingredients=[refers("b"), {"relationship": "componentOf", "dc:title": "logo", "dc:format": "image/png"}]),
+            "a": manifest(
+                "result",
+                ingredients=[
+                    refers("b"),
+                    {"relationship": "componentOf", "dc:title": "logo", "dc:format": "image/png"},
+                ],
+            ),
             "b": manifest("origin"),
         }
     )
     assert [(n.title, n.kind, n.state) for n in told.nodes] == [
         ("result", "manifest", "trusted"), ("origin", "manifest", "valid"), ("logo", "ingredient", "none"),
     ]  # fmt: skip
-    assert [(e.source, e.target, e.relationship) for e in told.edges] == [("m0", "m1", "parentOf"), ("m0", "i2", "componentOf")]
+    assert [(e.source, e.target, e.relationship) for e in told.edges] == [
+        ("m0", "m1", "parentOf"),
+        ("m0", "i2", "componentOf"),
+    ]
     assert told.nodes[0].generator == "Tool 2"
 
 
@@ -58,7 +70,9 @@ def test_a_cycle_is_walked_once() -> None:
 
 
 def test_ten_thousand_ingredients_are_cut_and_that_is_said() -> None:
-    told = history({"a": manifest(ingredients=[{"relationship": "componentOf", "dc:title": str(n)} for n in range(10_000)])})
+    told = history(
+        {"a": manifest(ingredients=[{"relationship": "componentOf", "dc:title": str(n)} for n in range(10_000)])}
+    )
     assert len(told.nodes) == MAX_NODES
     assert told.truncated
 
@@ -69,7 +83,13 @@ def test_a_deep_chain_is_no_recursion() -> None:
 
 
 def test_an_ingredient_is_trusted_only_by_what_is_found_now() -> None:
-    recorded = {"activeManifest": {"success": [{"code": "signingCredential.trusted", "explanation": "found in [urn:filigrana:trust:claim:c2pa]"}]}}
+    recorded = {
+        "activeManifest": {
+            "success": [
+                {"code": "signingCredential.trusted", "explanation": "found in [urn:filigrana:trust:claim:c2pa]"}
+            ]
+        }
+    }
     manifests = {"a": manifest(ingredients=[refers("b", validationResults=recorded)]), "b": manifest()}
     assert history(manifests).nodes[1].state == "valid", "what was recorded, anybody may have written"
     uri = "self#jumbf=/c2pa/a/c2pa.assertions/c2pa.ingredient.v3__0"
@@ -96,7 +116,9 @@ def test_an_ingredient_is_trusted_only_by_what_is_found_now() -> None:
 def test_an_ingredient_that_failed_is_invalid(where: str) -> None:
     bad = {"failure": [{"code": "assertion.dataHash.mismatch"}]}
     manifests = {
-        "a": manifest(ingredients=[refers("b", **({"validationResults": {"activeManifest": bad}} if where == "recorded" else {}))]),
+        "a": manifest(
+            ingredients=[refers("b", **({"validationResults": {"activeManifest": bad}} if where == "recorded" else {}))]
+        ),
         "b": manifest(),
     }
     uri = "self#jumbf=/c2pa/a/c2pa.assertions/c2pa.ingredient.v3__0"
@@ -134,7 +156,11 @@ anything = st.recursive(
 @given(anything, anything)
 def test_whatever_the_document_holds_the_history_is_plain_json(document: Any, results: Any) -> None:
     told = history_of(
-        {"active_manifest": "a", "manifests": {"a": document}}, results if isinstance(results, dict) else {}, "valid", "none", ()
+        {"active_manifest": "a", "manifests": {"a": document}},
+        results if isinstance(results, dict) else {},
+        "valid",
+        "none",
+        (),
     )
     json.dumps(told.as_dict(), allow_nan=False)
 
@@ -156,7 +182,13 @@ def test_credentials_that_do_not_hold_say_nothing() -> None:
 
 
 def test_an_editor_says_what_its_parent_was() -> None:
-    parent = Node("m1", "t", "manifest", state="valid", actions=(Action("c2pa.created", source_type=IPTC + "trainedAlgorithmicMedia"),))
+    parent = Node(
+        "m1",
+        "t",
+        "manifest",
+        state="valid",
+        actions=(Action("c2pa.created", source_type=IPTC + "trainedAlgorithmicMedia"),),
+    )
     told = made_by(edited_from(parent), NONE)
     assert told is not None
     assert told.kind == "ai"
@@ -168,7 +200,9 @@ def test_an_editor_says_what_its_parent_was() -> None:
 
 def edited_from(part: Node, relationship: str = "parentOf", **said: Any) -> Credentials:
     """What a trusted editor made of ``part``."""
-    history = History((Node("m0", "t", "manifest", actions=said.pop("actions", ())), part), (Edge("m0", part.id, relationship),))
+    history = History(
+        (Node("m0", "t", "manifest", actions=said.pop("actions", ())), part), (Edge("m0", part.id, relationship),)
+    )
     return Credentials("trusted", "c2pa", generator="Editor", history=history, **said)
 
 
@@ -186,8 +220,19 @@ def test_a_component_does_not_speak_for_the_whole() -> None:
 
 def test_a_step_with_ai_on_a_photograph_is_told() -> None:
     """Created by a camera, then filled in by a model: the first step alone would say "camera", and AI False."""
-    steps = (*made_of("digitalCapture"), Action("c2pa.edited", source_type=IPTC + "compositeWithTrainedAlgorithmicMedia"))
-    told = made_by(Credentials("trusted", "c2pa", source_type=IPTC + "digitalCapture", history=History((Node("m0", "t", "manifest", actions=steps),))), NONE)
+    steps = (
+        *made_of("digitalCapture"),
+        Action("c2pa.edited", source_type=IPTC + "compositeWithTrainedAlgorithmicMedia"),
+    )
+    told = made_by(
+        Credentials(
+            "trusted",
+            "c2pa",
+            source_type=IPTC + "digitalCapture",
+            history=History((Node("m0", "t", "manifest", actions=steps),)),
+        ),
+        NONE,
+    )
     assert told is not None
     assert (told.kind, told.ai, told.confirmed) == ("composite", True, True)
 
@@ -201,7 +246,9 @@ def test_human_edits_do_not_wash_ai_out_of_the_parent() -> None:
 
 def test_plain_labels_in_a_signed_file_are_not_confirmed_by_its_signature() -> None:
     """An AI picture with a forged "digitalCapture" in its XMP, saved by an editor that signs and says nothing of it."""
-    told = made_by(Credentials("trusted", "c2pa", generator="Editor"), ForeignLabels(source_type=IPTC + "digitalCapture"))
+    told = made_by(
+        Credentials("trusted", "c2pa", generator="Editor"), ForeignLabels(source_type=IPTC + "digitalCapture")
+    )
     assert told is not None
     assert (told.kind, told.confirmed) == ("camera", False)
 
@@ -217,7 +264,11 @@ def test_labels_of_a_stripped_copy_are_not_the_record_s_word() -> None:
 @pytest.mark.parametrize(
     ("labels", "kind", "generator"),
     [
-        (ForeignLabels(source_type=IPTC + "trainedAlgorithmicMedia", system="Model X", system_version="3"), "ai", "Model X 3"),
+        (
+            ForeignLabels(source_type=IPTC + "trainedAlgorithmicMedia", system="Model X", system_version="3"),
+            "ai",
+            "Model X 3",
+        ),
         (ForeignLabels(source_type="compositeWithTrainedAlgorithmicMedia"), "composite", None),
         (ForeignLabels(aigc=(("Label", "1"), ("ContentProducer", "Maker"))), "ai", "Maker"),
         (ForeignLabels(generator="InvokeAI"), "ai", "InvokeAI"),
@@ -238,13 +289,19 @@ def test_nothing_said_is_nobody() -> None:
 # ── plain labels ─────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
     "text",
-    ['{"AIGC":{"Label":"1","ContentProducer":"p"}}', '{"Label":"1","ContentProducer":"p"}', '{"Label": 1, "ContentProducer": "p"}'],
+    [
+        '{"AIGC":{"Label":"1","ContentProducer":"p"}}',
+        '{"Label":"1","ContentProducer":"p"}',
+        '{"Label": 1, "ContentProducer": "p"}',
+    ],
 )
 def test_both_shapes_of_the_aigc_label_are_read(text: str) -> None:
     assert dict(parse_aigc(text)) == {"Label": "1", "ContentProducer": "p"}
 
 
-@pytest.mark.parametrize("text", [None, "", "x", "[]", '{"AIGC":[]}', '{"AIGC":{}}', "{" * 5000, '{"Label":"' + "x" * 9000 + '"}'])
+@pytest.mark.parametrize(
+    "text", [None, "", "x", "[]", '{"AIGC":[]}', '{"AIGC":{}}', "{" * 5000, '{"Label":"' + "x" * 9000 + '"}']
+)
 def test_what_is_no_aigc_label_is_none(text: str | None) -> None:
     assert parse_aigc(text) == ()
 
@@ -266,6 +323,12 @@ def test_a_hostile_packet_takes_no_time() -> None:
     import time
 
     started = time.perf_counter()
-    for packet in ("<a:AIGC>" * 100_000, "<a:DigitalSourceType " * 50_000, 'AIGC="' * 150_000, "<" * 1_000_000, "a:" * 500_000):
+    for packet in (
+        "<a:AIGC>" * 100_000,
+        "<a:DigitalSourceType " * 50_000,
+        'AIGC="' * 150_000,
+        "<" * 1_000_000,
+        "a:" * 500_000,
+    ):
         from_xmp(packet)
     assert time.perf_counter() - started < 10

@@ -130,10 +130,14 @@ def test_openssl_verifies_our_stamps(keys: KeyStore, tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"x")
     (tmp_path / "answer").write_bytes(answer(request(), keys.tsa(), dt.datetime.now(dt.UTC)))
     command = ["openssl", "ts", "-verify", "-data", str(tmp_path / "data"), "-in", str(tmp_path / "answer")]
-    done = subprocess.run([*command, "-CAfile", str(keys.folder / "tsa-root.pem")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "-CAfile", str(keys.folder / "tsa-root.pem")], capture_output=True, text=True, check=False
+    )
     assert "Verification: OK" in done.stdout + done.stderr, done.stderr
     (tmp_path / "data").write_bytes(b"y")
-    other = subprocess.run([*command, "-CAfile", str(keys.folder / "tsa-root.pem")], capture_output=True, text=True, check=False)
+    other = subprocess.run(
+        [*command, "-CAfile", str(keys.folder / "tsa-root.pem")], capture_output=True, text=True, check=False
+    )
     assert other.returncode != 0
 
 

@@ -31,6 +31,7 @@ from filigrana.provenance.record import (
 )
 from filigrana.tests.conftest import MakeEngine
 
+REVIEWER = {"role": "reviewer", "side": "prompt", "actor": "actor:1", "log": 3}
 BEFORE = {"asset_id": "ABCDEFGHJKMN", "decisions": [], "approved_by": []}
 AFTER = {"sha256": "aa" * 32}
 
@@ -166,6 +167,7 @@ def test_what_is_signed_but_no_record_is_refused(signer: Ed25519LogSigner, text:
 
 def test_the_redacted_form_hangs_on_every_fact() -> None:
     digests = {
-        redacted({**BEFORE, **change})["facts"] for change in ({}, {"seed": 1}, {"seed": 2}, {"approved_by": ["x"]})
+        redacted({**BEFORE, **change})["facts"]
+        for change in ({}, {"seed": 1}, {"seed": 2}, {"approved_by": [REVIEWER]})
     }
     assert len(digests) == 4

@@ -137,9 +137,7 @@ HARMLESS: dict[str, Change] = {
 
 @pytest.mark.parametrize("change", HARMLESS)
 @pytest.mark.parametrize("kind", ["photo", "art"])
-def test_what_does_not_change_the_content_is_the_same(
-    kind: str, change: str, request: pytest.FixtureRequest
-) -> None:
+def test_what_does_not_change_the_content_is_the_same(kind: str, change: str, request: pytest.FixtureRequest) -> None:
     original: Original = request.getfixturevalue(kind)
     found = original.against(HARMLESS[change](original.rgb))
     assert (found.match, found.regions) == ("same", ())

@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from filigrana.errors import PolicyError, PromptError
 from filigrana.pipeline.policies import judge_prompt, load_tested_pack
 from filigrana.safety.decision import HAZARDS, Verdict, checked_scores
-from filigrana.safety.judge import OutputJudge, judge_sound, judge_text, run_cases
+from filigrana.safety.judge import judge_text, run_cases
+from filigrana.safety.output import OutputJudge
 from filigrana.safety.policy import Pack, builtin_names, load_pack, parse_pack
+from filigrana.safety.sound import judge_sound
 from filigrana.safety.text.lexicon import Lexicon, near
 from filigrana.safety.text.views import clean, mixed_scripts, views
-from filigrana.tests.doubles import Failing, FakeGuard, scene
+from filigrana.tests.doubles import Failing, FakeGuard, calm, scene
 
 NEWS = load_pack("newsroom")
 
@@ -109,8 +111,11 @@ def test_cleaning_keeps_every_visible_word() -> None:
     assert clean("一艘红色的帆船") == "一艘红色的帆船"
 
 
-def test_mixed_scripts_inside_a_word_are_seen_and_whole_words_are_not() -> None:
-    assert mixed_scripts("pаypal")
+def test_mixed_scripts_inside_a_word_are_seen_where_no_other_view_reads_the_word() -> None:
+    assert mixed_scripts("a nюde lunch")
+    # Look-alikes: the view in which they are replaced is searched, so the mixture itself is no reason.
+    assert not mixed_scripts("pаypal")
+    assert any(view.text == "paypal" for view in views("pаypal"))
     assert not mixed_scripts("красная лодка and a red boat")
     assert not mixed_scripts("Ελλάδα 2026")
 
@@ -321,15 +326,13 @@ def test_scores_as_pairs_are_no_answer() -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_frame_guard_that_fails_in_any_way_never_allows(fault: Callable[..., Any]) -> None:
-    decision = judged(
-        FakeGuard("nsfw", fault=fault), FakeGuard("clip", {"iwp": 0.1, "gore": 0.1, "sub": 0.1}), timeout=0.3
-    )
+    decision = judged(FakeGuard("nsfw", fault=fault), *calm("nsfw"), timeout=0.3)
     assert decision.verdict is Verdict.REVIEW
     assert decision.code == "output.guard_failed"
 
 
 def test_no_frame_and_no_guard_never_allow() -> None:
-    good = [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.1, "gore": 0.1, "sub": 0.1})]
+    good = calm()
     assert judged(*good).verdict is Verdict.ALLOW
     assert judged(*good, frames=0).verdict is Verdict.REVIEW
     assert judged(good[0]).verdict is Verdict.REVIEW
@@ -340,7 +343,7 @@ def test_the_worst_frame_counts() -> None:
     scores = iter([0.01, 0.97, 0.01])
     decision = judged(
         FakeGuard("nsfw", fault=lambda: {"sxc": next(scores)}),
-        FakeGuard("clip", {"iwp": 0.1, "gore": 0.1, "sub": 0.1}),
+        *calm("nsfw"),
         frames=3,
     )
     assert decision.verdict is Verdict.BLOCK
@@ -351,7 +354,7 @@ def test_a_frame_that_fails_in_the_middle_is_not_skipped() -> None:
     answers = iter([{"sxc": 0.01}, {}, {"sxc": 0.01}])
     decision = judged(
         FakeGuard("nsfw", fault=lambda: next(answers)),
-        FakeGuard("clip", {"iwp": 0.1, "gore": 0.1, "sub": 0.1}),
+        *calm("nsfw"),
         frames=3,
     )
     assert decision.verdict is Verdict.REVIEW

@@ -28,9 +28,7 @@ from filigrana.tests.doubles import Failing, FakeCodec, scene
 
 
 @pytest.fixture
-def sealed(
-    make_engine: Callable[..., Engine], installation: Installation, tmp_path: Path
-) -> Callable[..., Release]:
+def sealed(make_engine: Callable[..., Engine], installation: Installation, tmp_path: Path) -> Callable[..., Release]:
     def seal(*layers: Any) -> Release:
         source = tmp_path / "source.png"
         source.write_bytes(encode_picture(scene(6, 256, 256), "image/png"))

@@ -28,7 +28,9 @@ def test_a_file_elsewhere_is_named_by_the_environment(tmp_path: Path, monkeypatc
         load_settings()
 
 
-@pytest.mark.parametrize("text", ['polcy = "platform"', "cpu_watts = -1", 'tsa_url = "ftp://x"', "not toml", 'dtype = "int8"'])
+@pytest.mark.parametrize(
+    "text", ['polcy = "platform"', "cpu_watts = -1", 'tsa_url = "ftp://x"', "not toml", 'dtype = "int8"']
+)
 def test_a_mistake_in_the_file_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "filigrana.toml").write_text(text)

@@ -12,7 +12,28 @@ from filigrana.provenance.identity import AssetId
 from filigrana.provenance.telling import _odds
 from filigrana.provenance.words import languages, words
 
-TECHNIQUES = ["media", "c2pa.signature", "c2pa.binding", "c2pa.timestamp", "c2pa.trust", "c2pa.revocation", "c2pa.ingredients", "watermark", "av-sync", "sound", "metadata", "label", "generator", "catalog", "manifest", "preview", "fingerprint", "log", "cross-check", "limits"]
+TECHNIQUES = [
+    "media",
+    "c2pa.signature",
+    "c2pa.binding",
+    "c2pa.timestamp",
+    "c2pa.trust",
+    "c2pa.revocation",
+    "c2pa.ingredients",
+    "watermark",
+    "av-sync",
+    "sound",
+    "metadata",
+    "label",
+    "generator",
+    "catalog",
+    "manifest",
+    "preview",
+    "fingerprint",
+    "log",
+    "cross-check",
+    "limits",
+]
 
 
 def finding(word: str, **changes: Any) -> Finding:
@@ -53,7 +74,11 @@ def test_every_technique_that_the_verifier_names_has_words() -> None:
     named = set()
     for path in Path(next(iter(filigrana.provenance.__path__))).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Evidence" and isinstance(node.args[0], ast.Constant):
+            if (
+                isinstance(node, ast.Call)
+                and getattr(node.func, "id", "") == "Evidence"
+                and isinstance(node.args[0], ast.Constant)
+            ):
                 named.add(node.args[0].value)
     assert named <= set(TECHNIQUES)
     for technique in TECHNIQUES:
@@ -82,7 +107,9 @@ def test_a_record_whose_signer_nobody_knows_confirms_nothing() -> None:
 def test_unconfirmed_labels_are_said_as_claims() -> None:
     made = {"generator": "Model X", "kind": "ai", "confirmed": False}
     assert "unconfirmed" in " ".join(finding("unmarked", made_by=made).telling().explanation)
-    assert "unconfirmed" not in " ".join(finding("verified", trust="c2pa", made_by=made | {"confirmed": True}).telling().explanation)
+    assert "unconfirmed" not in " ".join(
+        finding("verified", trust="c2pa", made_by=made | {"confirmed": True}).telling().explanation
+    )
 
 
 def test_a_number_that_may_be_stolen_is_not_called_its_own() -> None:

@@ -226,7 +226,9 @@ def test_a_transplanted_mark_is_contradicted(installation: Installation, release
     assert "AI" not in " ".join(finding.telling().explanation)
 
 
-def test_a_mark_that_resolves_nowhere_proves_nothing(installation: Installation, release: Release, tmp_path: Path) -> None:
+def test_a_mark_that_resolves_nowhere_proves_nothing(
+    installation: Installation, release: Release, tmp_path: Path
+) -> None:
     foreign = put(Dft(), scene(5), OTHER)
     finding = installation.verifier().verify(save(tmp_path, "unknown.png", foreign))
     assert (finding.finding, finding.asset_id) == ("unmarked", OTHER)
@@ -255,7 +257,9 @@ def test_a_signature_over_the_wrong_mark_is_contradicted(
         assert any(e.technique == "cross-check" and e.status == "failed" for e in finding.evidence)
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WAVE", b"\0\0\0\x18ftypmp42"])
+@pytest.mark.parametrize(
+    "data", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WAVE", b"\0\0\0\x18ftypmp42"]
+)
 def test_what_is_no_media_is_unreadable(installation: Installation, tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "file.png"
     path.write_bytes(data)
@@ -389,7 +393,9 @@ def test_a_release_under_an_organisation_s_key_is_not_accused_by_others(
     released = engine.generate(GenerateRequest("a red boat"))
     assert isinstance(released, Release)
     for codecs in ([Dft()], [Dft(b"another organisation's key")], [Dft(secret), Dft()]):
-        assert Verifier(installation.trust, codecs, installation.resolvers()).verify(released.file).finding == "verified"
+        assert (
+            Verifier(installation.trust, codecs, installation.resolvers()).verify(released.file).finding == "verified"
+        )
     assert len({Dft().alg, Dft(secret).alg, Dft(b"another organisation's key").alg}) == 3
 
 
@@ -496,7 +502,9 @@ def test_a_moved_or_missing_sound_track_is_said_in_words() -> None:
     assert any(e.status == "failed" and "not the original's" in e.detail for e in replaced)
 
 
-@pytest.mark.parametrize(("pictures", "sound", "late"), [(4.0, 0.8, 3.2), (0.8, 4.0, -3.2), (31.0, 1.0, -2.0), (1.0, 31.0, 2.0)])
+@pytest.mark.parametrize(
+    ("pictures", "sound", "late"), [(4.0, 0.8, 3.2), (0.8, 4.0, -3.2), (31.0, 1.0, -2.0), (1.0, 31.0, 2.0)]
+)
 def test_late_sound_is_counted_around_the_cycle(pictures: float, sound: float, late: float) -> None:
     found = synchrony(Timing(pictures, 0.1), Timing(sound, 0.01))
     assert found.late == pytest.approx(late)

@@ -56,20 +56,26 @@ def stolen(installation: Installation, tmp_path: Path) -> tuple[Release, Release
     return before, within, thief
 
 
-def test_what_was_signed_before_the_theft_stands(installation: Installation, stolen: tuple[Release, Release, Path]) -> None:
+def test_what_was_signed_before_the_theft_stands(
+    installation: Installation, stolen: tuple[Release, Release, Path]
+) -> None:
     finding = installation.inspector.verify(stolen[0].file)
     assert finding.finding == "verified"
     assert not revoked_said(finding)
 
 
-def test_what_was_signed_within_it_is_no_longer_verified(installation: Installation, stolen: tuple[Release, Release, Path]) -> None:
+def test_what_was_signed_within_it_is_no_longer_verified(
+    installation: Installation, stolen: tuple[Release, Release, Path]
+) -> None:
     finding = installation.inspector.verify(stolen[1].file)
     assert finding.finding == "intact"
     assert revoked_said(finding)
     assert any("stolen laptop" in line for line in finding.telling().explanation)
 
 
-def test_a_thief_s_file_that_no_catalog_knows_is_not_verified(installation: Installation, stolen: tuple[Release, Release, Path]) -> None:
+def test_a_thief_s_file_that_no_catalog_knows_is_not_verified(
+    installation: Installation, stolen: tuple[Release, Release, Path]
+) -> None:
     finding = installation.inspector.verify(stolen[2])
     assert finding.finding == "intact"
     assert revoked_said(finding)

@@ -32,7 +32,7 @@ from filigrana.tests.doubles import scene
 from filigrana.tests.serving import engine, installed, running
 from filigrana.tests.signing_kit import Kit
 
-XSS = '"><script>alert(1)</script><img src=x onerror=alert(1)>\'; DROP TABLE assets; --\u202egpj.exe{trust}'
+XSS = "\"><script>alert(1)</script><img src=x onerror=alert(1)>'; DROP TABLE assets; --\u202egpj.exe{trust}"
 
 
 def shell(*arguments: object, code: int | None = None) -> Result:
@@ -78,14 +78,18 @@ def test_a_copy_is_led_back_by_a_catalog_elsewhere(there: tuple[Installation, Re
     assert found["record"]["catalog"].startswith("the catalog at 127.0.0.1")
 
 
-def test_a_log_key_that_is_known_makes_the_log_s_proof_count(there: tuple[Installation, Release, Path], catalog: str) -> None:
+def test_a_log_key_that_is_known_makes_the_log_s_proof_count(
+    there: tuple[Installation, Release, Path], catalog: str
+) -> None:
     opened, _, copy = there
     key = opened.log.keys[0]
     found = answer("verify", copy, "--catalog", f"{catalog} {key}", code=7)[0]
     assert {e["technique"]: e["status"] for e in found["evidence"]}["log"] == "ok"
 
 
-def test_a_wrong_log_key_contradicts(there: tuple[Installation, Release, Path], catalog: str, installation: Installation) -> None:
+def test_a_wrong_log_key_contradicts(
+    there: tuple[Installation, Release, Path], catalog: str, installation: Installation
+) -> None:
     found = answer("verify", there[2], "--catalog", f"{catalog} {installation.log.keys[0]}", code=5)[0]
     assert found["finding"] == "contradicted"
 
@@ -116,7 +120,9 @@ class _Lying(BaseHTTPRequestHandler):
         (200, b'{"asset": {"asset_id": "../../x"}}'), (200, b" " * (9 << 20)),
     ],
 )  # fmt: skip
-def test_a_catalog_that_answers_nonsense_knows_nothing(there: tuple[Installation, Release, Path], status: int, body: bytes) -> None:
+def test_a_catalog_that_answers_nonsense_knows_nothing(
+    there: tuple[Installation, Release, Path], status: int, body: bytes
+) -> None:
     handler = type("Handler", (_Lying,), {"status": status, "body": body})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
@@ -129,7 +135,9 @@ def test_a_catalog_that_answers_nonsense_knows_nothing(there: tuple[Installation
     assert any(e["technique"] == "catalog" and e["status"] in ("warning", "absent") for e in found["evidence"])
 
 
-def test_a_manifest_that_does_not_name_the_mark_contradicts(there: tuple[Installation, Release, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_manifest_that_does_not_name_the_mark_contradicts(
+    there: tuple[Installation, Release, Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A matcher checks that what it was handed carries what it looked up."""
     opened, release, copy = there
     kit = Kit.make(tmp_path)
@@ -144,7 +152,9 @@ def test_a_manifest_that_does_not_name_the_mark_contradicts(there: tuple[Install
     resolver = opened.resolvers()[0]
     monkeypatch.setattr(resolver, "manifest", lambda _id: StoredManifest("urn:c2pa:other", other))
     verifier = opened.verifier()
-    monkeypatch.setattr(verifier, "_observer", __import__("dataclasses").replace(verifier._observer, resolvers=(resolver,)))
+    monkeypatch.setattr(
+        verifier, "_observer", __import__("dataclasses").replace(verifier._observer, resolvers=(resolver,))
+    )
     finding = verifier.verify(copy)
     assert finding.finding == "contradicted"
     assert any("does not name the mark" in e.detail for e in finding.evidence)
@@ -175,14 +185,18 @@ def test_a_folder_without_media_is_unreadable_and_keeps_nobody_from_the_others(
     assert [f["finding"] for f in found] == ["unreadable", "unmarked"]
 
 
-def test_an_address_is_fetched_only_on_request(there: tuple[Installation, Release, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_is_fetched_only_on_request(
+    there: tuple[Installation, Release, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     handler = type("Handler", (_Lying,), {"body": there[1].file.read_bytes()})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}/boat.png"
     try:
         assert isinstance(shell("verify", url, code=1).exception, FiligranaError)
-        assert isinstance(shell("verify", "--url", url, code=1).exception, FiligranaError), "loopback is no public address"
+        assert isinstance(shell("verify", "--url", url, code=1).exception, FiligranaError), (
+            "loopback is no public address"
+        )
         monkeypatch.setenv("FILIGRANA_FETCH_ALLOW", json.dumps([f"127.0.0.1:{server.server_address[1]}"]))
         found = answer("verify", "--url", url, code=3)[0]
     finally:
@@ -238,7 +252,9 @@ def signed_by_others(folder: Path, kit: Kit, definition: dict[str, Any], *compon
     signer = c2pa.Signer.from_callback(FileSigner(claim).sign, c2pa.C2paSigningAlg.ES256, claim.chain_pem, None)
     builder = c2pa.Builder(definition, context=c2pa.Context.from_dict(base_settings()))
     for number, data in enumerate(components):
-        builder.add_ingredient_from_stream({"title": f"{XSS}{number}", "relationship": "componentOf"}, "image/jpeg", io.BytesIO(data))
+        builder.add_ingredient_from_stream(
+            {"title": f"{XSS}{number}", "relationship": "componentOf"}, "image/jpeg", io.BytesIO(data)
+        )
     builder.sign(signer, "image/jpeg", io.BytesIO(encode_picture(scene(2), "image/jpeg")), out)
     path = folder / "other.jpg"
     path.write_bytes(out.getvalue())
@@ -253,9 +269,20 @@ def hostile_definition(text: str) -> dict[str, Any]:
         "assertions": [
             {
                 "label": "c2pa.actions.v2",
-                "data": {"actions": [{"action": "c2pa.created", "softwareAgent": {"name": text}, "digitalSourceType": "http://x/" + "trainedAlgorithmicMedia"}]},
+                "data": {
+                    "actions": [
+                        {
+                            "action": "c2pa.created",
+                            "softwareAgent": {"name": text},
+                            "digitalSourceType": "http://x/" + "trainedAlgorithmicMedia",
+                        }
+                    ]
+                },
             },
-            {"label": "c2pa.soft-binding", "data": {"alg": "org.filigrana.dft.1", "blocks": [{"scope": {}, "value": text}]}},
+            {
+                "label": "c2pa.soft-binding",
+                "data": {"alg": "org.filigrana.dft.1", "blocks": [{"scope": {}, "value": text}]},
+            },
             {"label": "org.filigrana.record", "data": {"assetId": text}},
         ],
     }
@@ -277,7 +304,9 @@ def test_hostile_text_in_every_field_stays_text(tmp_path: Path) -> None:
 
 def test_a_thousand_ingredients_are_answered_in_time(tmp_path: Path) -> None:
     definition = hostile_definition("many") | {
-        "ingredients": [{"title": f"part {n}", "relationship": "componentOf", "format": "image/jpeg"} for n in range(1_000)]
+        "ingredients": [
+            {"title": f"part {n}", "relationship": "componentOf", "format": "image/jpeg"} for n in range(1_000)
+        ]
     }
     path = signed_by_others(tmp_path, Kit.make(tmp_path), definition)
     found = answer("verify", path)[0]
@@ -296,7 +325,10 @@ def test_another_maker_is_named_with_how_far_it_is_trusted(tmp_path: Path) -> No
     }  # fmt: skip
     path = signed_by_others(tmp_path, kit, definition)
     stranger = answer("verify", path, code=3)[0]
-    assert stranger["made_by"] | {"generator": "Other Camera 9", "kind": "camera", "confirmed": False} == stranger["made_by"]
+    assert (
+        stranger["made_by"] | {"generator": "Other Camera 9", "kind": "camera", "confirmed": False}
+        == stranger["made_by"]
+    )
     list_ = tmp_path / "official.pem"
     list_.write_text(kit.claim_root)
     assert answer("trust", "update", list_, code=0)["certificates"] == 1
@@ -333,7 +365,10 @@ def test_a_list_is_replaced_whole_and_says_what_changed(tmp_path: Path, installa
     assert store.pems("tsa") == []
 
 
-@pytest.mark.parametrize("data", [b"", b"x", b"\xff" * 50, b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"A" * (5 << 20)])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"x", b"\xff" * 50, b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"A" * (5 << 20)],
+)
 def test_what_is_no_list_leaves_the_old_one(tmp_path: Path, data: bytes, installation: Installation) -> None:
     store, now = TrustStore(tmp_path / "trust"), installation.clock()
     store.update("claim", Kit.make(tmp_path).claim_root.encode(), now)

@@ -34,7 +34,7 @@ from filigrana.provenance.stamping import DOWN
 from filigrana.provenance.tables import Intent
 from filigrana.safety.policy import load_pack, parse_pack
 from filigrana.tests.conftest import MakeEngine
-from filigrana.tests.doubles import FakeGenerator, FakeGuard, scene
+from filigrana.tests.doubles import FakeGenerator, FakeGuard, calm, scene
 from filigrana.tests.signing_kit import Kit
 from filigrana.tests.stamp_kit import Authority
 
@@ -439,7 +439,7 @@ def test_a_policy_that_changed_since_lets_nothing_of_it_out(house: House, author
     house.held()
     authority.start()
     text = (resources.files("filigrana.safety") / "packs/platform.yaml").read_text("utf-8")
-    newer = parse_pack(text.replace("version: 1.2.0", "version: 1.3.0").encode())
+    newer = parse_pack(text.replace("version: 1.3.0", "version: 1.4.0").encode())
     parts = replace(stamping_parts(house.opened), pack=newer)
     [kept] = list(stamp(parts, refuse_changed_policy=False))
     assert (kept.status, kept.code) == ("waiting", "release.pending.policy")
@@ -486,7 +486,7 @@ def test_trouble_that_says_nothing_against_it_lets_it_wait(
 def test_what_is_held_for_a_human_is_not_released_this_way(either: House, authority: Authority) -> None:
     from filigrana.pipeline.ledger import Ledger
 
-    engine = either.engine(frame_guards=lambda _generated: [FakeGuard("nsfw")])
+    engine = either.engine(frame_guards=lambda _generated: calm())
     outcome = engine.generate(REQUEST)
     assert isinstance(outcome, Held)
     assert outcome.code == "output.guard_failed"
@@ -510,6 +510,33 @@ def test_what_is_held_for_a_human_is_not_released_this_way(either: House, author
     assert (found.status, found.code) == ("waiting", "log.tamper")
     assert either.public() == []
     assert "release" not in either.types()
+
+
+def test_what_people_approved_may_wait_for_a_time_stamp_too(either: House, authority: Authority) -> None:
+    from uuid import UUID
+
+    from filigrana.pipeline.reasons import statement
+    from filigrana.pipeline.resuming import approve, go_on
+    from filigrana.pipeline.review import Desk
+
+    engine = either.engine(frame_guards=lambda _generated: [FakeGuard("nsfw")])
+    outcome = engine.generate(REQUEST)
+    assert isinstance(outcome, Held)
+    intent = UUID(outcome.intent)
+    waits = approve(engine, intent, "ruth", "a boat")
+    assert isinstance(waits, Held)
+    assert waits.code == "timestamp.waiting"
+    assert not Desk(either.opened.ledger, PLATFORM).case(intent).goes_on, "it waits for a stamp, and for nobody"
+    with pytest.raises(ReleaseError):
+        go_on(engine, intent)
+    assert not (either.folder / "review" / outcome.intent).exists()
+    assert [path.name for path in either.pending()] == [outcome.intent]
+    assert statement(Desk(either.opened.ledger, PLATFORM), intent)["code"] == "output.guard_failed"
+    authority.start()
+    [found] = either.stamp()
+    assert found.status == "released"
+    assert either.types()[-3:] == ["held", "result", "release"]
+    assert either.pending() == []
 
 
 def test_a_request_that_waits_moves_only_forward(either: House, authority: Authority) -> None:
@@ -609,9 +636,9 @@ def test_a_request_that_somebody_works_on_keeps_its_folder(tmp_path: Path) -> No
 @pytest.fixture
 def doubles(monkeypatch: pytest.MonkeyPatch, authority: Authority) -> None:
     small = FakeGenerator(fault=lambda sampling, _progress: (Frame(scene(sampling.seed, 320, 320)),))
-    guards = [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})]
+    guards = calm()
     monkeypatch.setattr(Pipeline, "generator", property(lambda _self: small))
-    monkeypatch.setattr(Installation, "frame_guards", lambda _self, generated: guards if generated else guards[:1])
+    monkeypatch.setattr(Installation, "frame_guards", lambda _self, _generated, _pack=None: guards)
     monkeypatch.setattr(Installation, "agreement", lambda _self: None)
     monkeypatch.setenv("FILIGRANA_TSA_URL", authority.url)
     monkeypatch.setenv("FILIGRANA_TSA_TRUST", json.dumps([str(authority.root)]))

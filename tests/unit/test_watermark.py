@@ -66,9 +66,7 @@ def test_mark_survives_recompression(marked: tuple[np.ndarray, np.ndarray], kind
 
 def test_frames_add_up_where_one_is_not_enough(marked: tuple[np.ndarray, np.ndarray]) -> None:
     rng = np.random.default_rng(5)
-    noisy = [
-        np.clip(marked[1] + rng.normal(0, 20, marked[1].shape), 0, 255).astype(np.uint8) for _ in range(16)
-    ]
+    noisy = [np.clip(marked[1] + rng.normal(0, 20, marked[1].shape), 0, 255).astype(np.uint8) for _ in range(16)]
     codec = DwtDctSvd()
     assert look(codec, *noisy).score > look(codec, *noisy[:1]).score
     assert look(codec, *noisy).asset_id == ID

@@ -38,7 +38,9 @@ def music(seconds: float, rate: int = 44_100, channels: int = 1, seed: int = 0) 
     for start in range(0, n, rate // 5):
         base = rng.choice([110, 147, 165, 196, 220, 262])
         partials = np.arange(1, 24)[:, None]
-        note = (np.sin(2 * np.pi * base * partials * t + rng.uniform(0, 6, (23, 1))) / partials**0.8 * np.exp(-3 * t)).sum(0)
+        note = (
+            np.sin(2 * np.pi * base * partials * t + rng.uniform(0, 6, (23, 1))) / partials**0.8 * np.exp(-3 * t)
+        ).sum(0)
         out[start : start + rate] += note[:, None] * rng.uniform(0.6, 1, channels)
     out = out[:n] + 0.02 * signal.lfilter([1], [1, -0.9], rng.standard_normal((n, channels)), axis=0)
     return np.asarray(0.4 * out / np.abs(out).max(), np.float32)
@@ -49,7 +51,9 @@ def blocks(samples: np.ndarray, rate: int, size: int = 4096) -> Iterator[SoundBl
         yield SoundBlock(samples[start : start + size], rate)
 
 
-def embed(samples: np.ndarray, rate: int, asset_id: AssetId = ID, key: bytes | None = None, size: int = 4096) -> np.ndarray:
+def embed(
+    samples: np.ndarray, rate: int, asset_id: AssetId = ID, key: bytes | None = None, size: int = 4096
+) -> np.ndarray:
     return np.concatenate([b.samples for b in LogSpectralQim(key).embed(blocks(samples, rate, size), asset_id)])
 
 
@@ -69,7 +73,9 @@ def marked(original: np.ndarray) -> np.ndarray:
 
 
 # ── the mark itself ──────────────────────────────────────────────────────────────────────────────────────────────
-def test_mark_reads_back_and_lies_far_below_the_sound(codec: LogSpectralQim, original: np.ndarray, marked: np.ndarray) -> None:
+def test_mark_reads_back_and_lies_far_below_the_sound(
+    codec: LogSpectralQim, original: np.ndarray, marked: np.ndarray
+) -> None:
     detection = codec.detect(blocks(marked, 44_100))
     assert codec.alg == ALG
     assert detection.asset_id == ID
@@ -261,7 +267,9 @@ def test_detection_reads_no_more_than_it_needs(codec: LogSpectralQim, marked: np
         nonlocal read
         while True:
             read += 1
-            yield SoundBlock(marked[:44_100] if read > 1000 else marked[(read - 1) * 44_100 % 400_000 :][:44_100], 44_100)
+            yield SoundBlock(
+                marked[:44_100] if read > 1000 else marked[(read - 1) * 44_100 % 400_000 :][:44_100], 44_100
+            )
 
     assert codec.detect(endless()).asset_id == ID
     assert read <= 5

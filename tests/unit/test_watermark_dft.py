@@ -55,7 +55,40 @@ def test_grey_pictures_stay_nearly_grey() -> None:
 
 
 # ── what it survives ─────────────────────────────────────────────────────────────────────────────────────────────
-SURVIVES = ["none", "jpeg-30", "webp-50", "avif-60", "png-8", "gamma-30", "saturation+30", "noise-15", "blur-2", "median-5", "greyscale", "resize-200", "resize-25", "crop-25", "crop-50", "pad", "flip-h", "flip-v", "rotate-90", "rotate-180", "rotate-270", "rotate-5-filled", "rotate-15-inner", "aspect+10", "perspective-3", "screenshot", "page", "phone", "social", "collage", "caption", "sticker"]
+SURVIVES = [
+    "none",
+    "jpeg-30",
+    "webp-50",
+    "avif-60",
+    "png-8",
+    "gamma-30",
+    "saturation+30",
+    "noise-15",
+    "blur-2",
+    "median-5",
+    "greyscale",
+    "resize-200",
+    "resize-25",
+    "crop-25",
+    "crop-50",
+    "pad",
+    "flip-h",
+    "flip-v",
+    "rotate-90",
+    "rotate-180",
+    "rotate-270",
+    "rotate-5-filled",
+    "rotate-15-inner",
+    "aspect+10",
+    "perspective-3",
+    "screenshot",
+    "page",
+    "phone",
+    "social",
+    "collage",
+    "caption",
+    "sticker",
+]
 
 
 @pytest.mark.parametrize("name", SURVIVES)

@@ -1,0 +1,106 @@
+"""The early estimate of what a diffusion model will show, decoded while it is still sampling.
+
+After each step a sampler holds noisy latents x and the model's answer for them; together they say what the clean
+latents would be if the model were right at once: x - sigma v for flow matching (Lipman et al., 2023), the schedulers'
+own `pred_original_sample` where they give it, and for the others the formula of their prediction type (Ho et al.,
+2020; Salimans and Ho, 2022). Where none of that is known, there is no estimate, and nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Estimator:
+    """Listens to a pipeline's scheduler in the block of ``listening``; ``frame`` decodes what it heard last."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline = pipeline
+        self._clean: Any = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        scheduler = self._pipeline.scheduler
+        step = scheduler.step
+
+        def heard(model_output: Any, timestep: Any, sample: Any, *args: Any, **kwargs: Any) -> Any:
+            sigma = _sigma(scheduler, timestep)
+            result = step(model_output, timestep, sample, *args, **kwargs)
+            self._clean = _estimate(scheduler, model_output, timestep, sample, sigma, result)
+            return result
+
+        scheduler.step = heard
+        try:
+            yield
+        finally:
+            # The method of the class shows again.
+            del scheduler.step
+            self._clean = None
+
+    def frame(self) -> NDArray[np.uint8] | None:
+        """uint8 (h, w, 3), or None where this pipeline offers no estimate. May raise what decoding raises."""
+        import torch
+
+        clean = self._clean
+        if clean is None or clean.ndim != 4:
+            return None
+        with torch.inference_mode():
+            picture = _decoded(self._pipeline, clean[:1])
+        if picture is None or not bool(torch.isfinite(picture).all()):
+            return None
+        rgb = (picture[0].permute(1, 2, 0).float().cpu().clamp(0, 1) * 255).round()
+        return np.asarray(rgb.to(torch.uint8).numpy(), np.uint8)
+
+
+def _sigma(scheduler: Any, timestep: Any) -> Any:
+    """The noise level of this step, asked before it is made: the scheduler counts on."""
+    sigmas, index = getattr(scheduler, "sigmas", None), getattr(scheduler, "step_index", None)
+    if sigmas is None:
+        return None
+    if index is None:
+        found: Any = (scheduler.timesteps == timestep).nonzero() if hasattr(scheduler, "timesteps") else []
+        index = int(found[0]) if len(found) else None
+    return None if index is None or index >= len(sigmas) else sigmas[index]
+
+
+def _estimate(scheduler: Any, output: Any, timestep: Any, sample: Any, sigma: Any, result: Any) -> Any:
+    if output.shape != sample.shape:  # a model that predicts variances beside
+        return None
+    if isinstance(result, tuple):
+        given = result[1] if len(result) > 1 else None
+    else:
+        given = getattr(result, "pred_original_sample", None)
+    if given is not None and getattr(given, "shape", None) == sample.shape:
+        return given
+    kind = type(scheduler).__name__
+    if kind.startswith("FlowMatch"):
+        return None if sigma is None else sample - sigma.to(sample.device, sample.dtype) * output
+    alphas, wanted = getattr(scheduler, "alphas_cumprod", None), scheduler.config.get("prediction_type")
+    # Schedulers of sigmas that scale their sample (Euler, Heun, LMS) give their own estimate, or none is made.
+    if alphas is None or "Euler" in kind or kind in ("HeunDiscreteScheduler", "LMSDiscreteScheduler"):
+        return None
+    alpha = alphas[int(timestep)].to(sample.device, sample.dtype)
+    if wanted == "epsilon":
+        return (sample - (1 - alpha).sqrt() * output) / alpha.sqrt()
+    if wanted == "v_prediction":
+        return alpha.sqrt() * sample - (1 - alpha).sqrt() * output
+    return output if wanted == "sample" else None
+
+
+def _decoded(pipeline: Any, latents: Any) -> Any:
+    """Pictures (N, 3, h, w) in 0..1, or None for a decoder that is not known."""
+    if type(pipeline).__name__ == "FiligranaPipeline":
+        return pipeline.decode(latents)
+    vae = getattr(pipeline, "vae", None)
+    config = getattr(vae, "config", None)
+    if vae is None or config is None or config.get("scaling_factor") is None:
+        return None
+    if config.get("latent_channels") != latents.shape[1]:
+        return None
+    scaled = latents / config.scaling_factor + (config.get("shift_factor") or 0.0)
+    return vae.decode(scaled.to(vae.dtype), return_dict=False)[0] / 2 + 0.5
