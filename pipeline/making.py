@@ -92,9 +92,12 @@ def _decided(parts: Parts, run: Run, intent: OpenIntent, record: dict[str, Any])
 def _sampled(parts: Parts, run: Run, intent: OpenIntent, sampling: Sampling, step: StepProgress) -> Generated:
     """One sampling, its previews judged on the way. Raises Stopped where one of them is surely refused."""
     generator: Any = parts.generator
-    judge = PreviewJudge(parts.pack, list(parts.frame_guards(True)), parts.guard_timeout, parts.cpu_watts)
     asked = parts.pack.document.previews
-    if asked is None or not judge.useful or not getattr(generator, "gives_previews", False):
+    judge: PreviewJudge | None = None
+    if asked is not None and getattr(generator, "gives_previews", False):
+        guards = run.stage("judge output", lambda: list(parts.frame_guards(True)))
+        judge = PreviewJudge(parts.pack, guards, parts.guard_timeout, parts.cpu_watts)
+    if asked is None or judge is None or not judge.useful:
         return run.stage("generate", lambda: parts.generator.generate(sampling, step))  # type: ignore[union-attr]
 
     def sample_() -> Generated | None:

@@ -28,6 +28,9 @@ ANY = "any"
 OUTPUTS = (*HAZARDS, ANY)
 WINDOW, STRIDE = 126, 96
 """Word pieces that are judged at once, without begin and end, and how far the next window starts."""
+SHORT_WINDOW, SHORT_STRIDE, LONG = 48, 24, 64
+"""Prompts of more than ``LONG`` pieces are judged in short windows as well: among many harmless sentences, one that is
+not weighs little."""
 _PREFIX = "query: "
 
 
@@ -105,8 +108,12 @@ class PromptClassifier:
         """The ids of every window, begin and end included: together they hold all pieces of the text."""
         pieces = self._pieces
         ids = pieces.tokens(_PREFIX + text)
-        starts = range(0, max(1, len(ids) - WINDOW + STRIDE), STRIDE)
-        return [[pieces.begin, *ids[start : start + WINDOW], pieces.end] for start in starts]
+        prefix = pieces.tokens(_PREFIX)
+        found = [ids[start : start + WINDOW] for start in _starts(len(ids), WINDOW, STRIDE)]
+        if len(ids) > LONG:
+            starts = _starts(len(ids), SHORT_WINDOW, SHORT_STRIDE)
+            found += [[*prefix, *ids[start : start + SHORT_WINDOW]] for start in starts[1:]]
+        return [[pieces.begin, *window, pieces.end] for window in found]
 
     def logits(self, text: str) -> NDArray[np.float32]:
         """float32 (20,): the highest over all windows, by hazard and for `any`."""
@@ -136,6 +143,10 @@ class PromptClassifier:
         likeliest = max(worst, key=lambda hazard: worst[hazard])
         worst[likeliest] = max(worst[likeliest], anything)
         return worst
+
+
+def _starts(count: int, window: int, stride: int) -> range:
+    return range(0, max(1, count - window + stride), stride)
 
 
 def _sigmoid(value: float) -> float:

@@ -24,7 +24,7 @@ _READABLE = -4.2
 
 CERTAIN, WORDS = 0.99, 5
 _FOREIGN_SHARE = 0.2
-_RELATIVES = {"gl": "es", "ca": "es", "ast": "es", "mr": "hi", "ne": "hi", "iw": "he", "jw": "jv"}
+_RELATIVES = {"gl": "es", "ca": "es", "ast": "es", "bg": "ru", "mr": "hi", "ne": "hi", "iw": "he", "jw": "jv"}
 _SCRIPTS = {
     "en": ("LATIN",), "es": ("LATIN",), "fr": ("LATIN",), "de": ("LATIN",), "pt": ("LATIN",), "ru": ("CYRILLIC",),
     "ar": ("ARABIC",), "hi": ("DEVANAGARI",), "zh": ("CJK", "BOPOMOFO"),

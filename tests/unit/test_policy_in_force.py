@@ -310,7 +310,7 @@ def test_a_request_that_runs_is_judged_by_its_own_pack_to_the_end(
 
     asked: list[list[str]] = []
 
-    def frame_guards(names: list[str]) -> list[FakeGuard]:
+    def frame_guards(names: list[str], *_: Any) -> list[FakeGuard]:
         asked.append(list(names))
         return [FakeGuard(name) for name in names]
 

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.policy_replay import by_record, replay_policy, summary
 from filigrana.pipeline.request import GenerateRequest
 from filigrana.safety.comparing import compare
-from filigrana.safety.decision import Verdict
+from filigrana.safety.decision import Decision, Verdict
 from filigrana.safety.explaining import explain
 from filigrana.safety.judge import judge_text
 from filigrana.safety.policy import Pack, load_pack
@@ -175,10 +176,14 @@ def test_a_guard_without_an_answer_is_told() -> None:
     assert found.failed == (("nsfw", "safety.missing"),)
 
 
+def untimed(decision: Decision) -> Decision:
+    return replace(decision, guards=tuple(replace(run, seconds=0.0) for run in decision.guards))
+
+
 @given(st.text(min_size=1, max_size=80).filter(lambda text: any(c.isalnum() and c.isascii() for c in text)))
 def test_an_explanation_is_of_the_decision_and_nothing_else(text: str) -> None:
     found, decision = explain(text, NEWS), judge_text(text, NEWS)
-    assert found.decision == decision
+    assert untimed(found.decision) == untimed(decision)
     assert {account.rule.id for account in found.fired} == {hit.rule for hit in decision.hits if hit.rule != "ENGINE"}
     assert all(account.nearness < 1 for account in found.near)
 

@@ -66,7 +66,7 @@ def test_a_generated_asset_has_a_record_of_everything_from_the_verdict_to_the_fi
     before, after = record["before"], record["after"]
     assert [decision["side"] for decision in before["decisions"]] == ["prompt", "output"]
     guards = [guard for decision in before["decisions"] for guard in decision["guards"]]
-    assert {guard["guard"] for guard in guards} == {"lexicon", "nsfw", "clip"}
+    assert {guard["guard"] for guard in guards} == {"lexicon", "classifier", "nsfw", "clip", "ocr", "copies", "flashes"}
     assert all(guard["model"] is None or len(guard["model"]["digest"]) >= 8 for guard in guards)
     assert any(guard["scores"] for guard in guards)
     assert before["decisions"][1]["thresholds"]

@@ -35,7 +35,7 @@ from filigrana.provenance.record import open_record
 from filigrana.provenance.tables import Intent, Review, ReviewAct
 from filigrana.safety.policy import Pack, load_pack, parse_pack
 from filigrana.tests.conftest import MakeEngine
-from filigrana.tests.doubles import FakeClock, FakeGenerator, FakeGuard, scene
+from filigrana.tests.doubles import FakeClock, FakeGenerator, FakeGuard, calm, scene
 
 BLOODY = "a dismembered statue in a fountain"  # NR-008: one approval
 FIGURE = "taylor swift walks a dog in the park"  # NR-009: two approvals
@@ -66,7 +66,7 @@ class House:
         return self._make(
             ledger=opened.ledger, finisher=opened.finisher, staging=opened.staging, store=opened.store,
             clock=opened.clock, pack=self.pack, generator=self.generator,
-            frame_guards=lambda generated: [FakeGuard("nsfw"), *([clip] if generated else [])],
+            frame_guards=lambda generated: [*calm("clip"), clip] if generated else calm("clip", "ocr"),
         )  # fmt: skip
 
     @property
@@ -255,7 +255,7 @@ def test_blocked_output_of_an_approved_prompt_is_refused(house: House) -> None:
     intent = house.held()
     engine = house.engine
     engine.parts = engine.parts.__class__(**{**vars(engine.parts), "frame_guards": lambda _: [
-        FakeGuard("nsfw", {"sxc": 0.95}), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})]})  # fmt: skip
+        FakeGuard("nsfw", {"sxc": 0.95}), *calm("nsfw")]})  # fmt: skip
     done = approve(engine, intent, "ruth", "fine")
     assert isinstance(done, Refusal)
     assert done.code == "output.sxc"
@@ -329,7 +329,7 @@ def test_a_held_photograph_is_sealed_after_its_approval(house: House, tmp_path: 
     photo.write_bytes(encode_picture(scene(4), "image/png"))
     engine = house.engine
     engine.parts = engine.parts.__class__(
-        **{**vars(engine.parts), "frame_guards": lambda _: [FakeGuard("nsfw", {"sxc": 0.6})]}
+        **{**vars(engine.parts), "frame_guards": lambda _: [FakeGuard("nsfw", {"sxc": 0.6}), *calm("nsfw", "clip", "ocr")]}
     )
     outcome = engine.seal(SealRequest(photo, "camera", subject="anna"))
     assert isinstance(outcome, Held)
@@ -586,7 +586,7 @@ def test_only_whoever_asked_may_appeal_and_only_what_was_refused(house: House) -
 def test_blocked_output_was_not_kept_and_is_overturned_for_the_record(house: House) -> None:
     engine = house.engine
     engine.parts = engine.parts.__class__(**{**vars(engine.parts), "frame_guards": lambda _: [
-        FakeGuard("nsfw", {"sxc": 0.95}), FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})]})  # fmt: skip
+        FakeGuard("nsfw", {"sxc": 0.95}), *calm("nsfw")]})  # fmt: skip
     outcome = engine.generate(GenerateRequest(PLAIN, seed=7, subject="anna"))
     intent = UUID(outcome.intent)  # type: ignore[union-attr]
     appeal(house.desk, intent, "anna", "it is a boat")

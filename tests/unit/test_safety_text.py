@@ -309,19 +309,18 @@ def test_each_frame_is_scored_on_each_hazard_that_a_rule_reads() -> None:
     """What one frame scored says nothing about another: a hazard missing on the second is a failed guard."""
     whole, without_gore = {"iwp": 0.01, "gore": 0.01, "sub": 0.01}, {"iwp": 0.01, "sub": 0.01}
     answers = iter([whole, without_gore])
-    decision = judged(FakeGuard("nsfw"), FakeGuard("clip", fault=lambda: next(answers)), frames=2)
+    decision = judged(*calm("clip"), FakeGuard("clip", fault=lambda: next(answers)), frames=2)
     assert decision.verdict is Verdict.REVIEW
     assert decision.code == "output.guard_failed"
-    assert judged(FakeGuard("nsfw"), FakeGuard("clip", whole), frames=2).verdict is Verdict.ALLOW
+    assert judged(*calm("clip"), FakeGuard("clip", whole), frames=2).verdict is Verdict.ALLOW
 
 
 def test_scores_as_pairs_are_no_answer() -> None:
     """A later pair would hide an earlier one."""
     pairs: Any = [("sxc", 0.99), ("sxc", 0.01)]
-    harmless = FakeGuard("clip", {"iwp": 0.01, "gore": 0.01, "sub": 0.01})
-    assert judged(FakeGuard("nsfw", fault=lambda: pairs), harmless).verdict is Verdict.REVIEW
+    assert judged(FakeGuard("nsfw", fault=lambda: pairs), *calm("nsfw")).verdict is Verdict.REVIEW
     assert judge_text("a boat", REQUIRED, [FakeGuard(fault=lambda: pairs)]).verdict is Verdict.REVIEW
-    assert judged(FakeGuard("nsfw"), harmless).verdict is Verdict.ALLOW
+    assert judged(*calm()).verdict is Verdict.ALLOW
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -191,6 +191,13 @@ def test_it_waits_and_is_released_when_the_authority_is_back(either: House, auth
     assert either.public() == [found.file]
 
 
+def untimed(fact: Any) -> Any:
+    """A part of a record without how long each guard took."""
+    if isinstance(fact, dict):
+        return {name: untimed(value) for name, value in fact.items() if name != "milliseconds"}
+    return [untimed(one) for one in fact] if isinstance(fact, list) else fact
+
+
 def test_it_becomes_what_it_would_have_become(house: House, authority: Authority) -> None:
     """The same claims and the same decision record, but for times and what time changes."""
     house.held()
@@ -207,7 +214,7 @@ def test_it_becomes_what_it_would_have_become(house: House, authority: Authority
     first, second = (open_record(note, house.opened.log.keys) for note in (one.note, two.note))
     assert first["before"].keys() == second["before"].keys()
     for name in ("decisions", "policy", "inputs", "sampling", "kind", "actor", "commitments"):
-        assert (first["before"][name] == second["before"][name]) or name == "commitments"
+        assert (untimed(first["before"][name]) == untimed(second["before"][name])) or name == "commitments"
     assert first["after"].keys() == second["after"].keys()
     row = house.opened.ledger.row(one.row.intent_id)
     assert row is not None
@@ -519,7 +526,7 @@ def test_what_people_approved_may_wait_for_a_time_stamp_too(either: House, autho
     from filigrana.pipeline.resuming import approve, go_on
     from filigrana.pipeline.review import Desk
 
-    engine = either.engine(frame_guards=lambda _generated: [FakeGuard("nsfw")])
+    engine = either.engine(frame_guards=lambda _generated: calm("clip"))
     outcome = engine.generate(REQUEST)
     assert isinstance(outcome, Held)
     intent = UUID(outcome.intent)
