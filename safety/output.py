@@ -99,7 +99,7 @@ class OutputJudge:
             if hasattr(guard, "watch"):
                 self._watches[name] = self._try(name, guard.watch)
             elif hasattr(guard, "read"):
-                self._texts[name] = TextJudge(pack, list(text_guards), name, timeout=timeout)
+                self._texts[name] = TextJudge(pack, list(text_guards), name, timeout=timeout, languages=False)
 
     def _try(self, name: str, call: Callable[[], T]) -> T | None:
         """What the call answers, or None for a guard that failed, now or before. Every failure ends in review."""

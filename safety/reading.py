@@ -32,7 +32,12 @@ class TextJudge:
 
     ``source``: the guard that read them, for the proof that it ran. Raises what judging raises."""
 
-    def __init__(self, pack: Pack, guards: Sequence[TextGuard], source: str, *, timeout: float) -> None:
+    def __init__(
+        self, pack: Pack, guards: Sequence[TextGuard], source: str, *, timeout: float, languages: bool = True
+    ) -> None:
+        """``languages``: whether text in a language that the pack does not list is for a person. A sign in the street
+        may be in any, and a recogniser's slips look like one."""
+        self._languages = languages
         self._pack, self._guards, self._source, self._timeout = pack, guards, source, timeout
         self._before: frozenset[str] = frozenset()
         self._story = ["" for _ in range(_READINGS)]
@@ -86,14 +91,15 @@ class TextJudge:
         # A recogniser mixes alphabets by itself: only of a writer is that telling.
         typed = {rule.id for rule in self._pack.rules if rule.mixed_scripts}
         for hit in decision.hits:
-            if hit.rule in typed:
+            foreign = hit.code == "prompt.language"
+            if hit.rule in typed or (foreign and not self._languages):
                 continue
             failed = hit.code.endswith(".guard_failed")
             shown = replace(
                 hit,
                 # What is drawn already cannot be worded otherwise.
                 verdict=Verdict.REVIEW if hit.verdict is Verdict.REWRITE else hit.verdict,
-                code="output.guard_failed" if failed else f"output.{hit.hazard}",
+                code=hit.code.replace("prompt.", "output.", 1),
                 reason=hit.reason if failed else f"Text in the work: {hit.reason[0].lower()}{hit.reason[1:]}",
             )
             self._hits.setdefault(f"{hit.rule} {hit.reason}", shown)

@@ -32,7 +32,16 @@ from filigrana.provenance.tables import Asset
 from filigrana.provenance.timestamps import loopback_tsa
 from filigrana.provenance.watermark.base import Detection
 from filigrana.tests.conftest import MakeEngine
-from filigrana.tests.doubles import Failing, FakeCodec, FakeGenerator, FakeGuard, calm, failing_tsa, scene
+from filigrana.tests.doubles import (
+    Failing,
+    FakeCodec,
+    FakeGenerator,
+    FakeGuard,
+    calm,
+    failing_tsa,
+    quiet_classifier,
+    scene,
+)
 
 REQUEST = GenerateRequest("a red sailboat on a blue sea", seed=7)
 SHORT = 0.4
@@ -153,7 +162,7 @@ def test_a_prompt_guard_that_hangs_holds_the_request(house: House) -> None:
 
 
 def test_a_prompt_guard_that_answers_lets_the_request_pass(house: House) -> None:
-    house.assert_releases(house.make(text_guards=[FakeGuard("classifier", {"sxc": 0.01})]))
+    house.assert_releases(house.make(text_guards=[quiet_classifier()]))
 
 
 class NamelessGuard(FakeGuard):

@@ -18,7 +18,7 @@ from filigrana.safety.output import OutputJudge, checked_lines
 from filigrana.safety.policy import load_pack
 from filigrana.safety.reading import STRETCH, TextJudge
 from filigrana.safety.vision.ocr import CLIP_SIDE, OcrGuard
-from filigrana.tests.doubles import Failing, FakeGuard, FakeReader, calm, scene
+from filigrana.tests.doubles import Failing, FakeGuard, FakeReader, calm, quiet_classifier, scene
 
 NEWSROOM = load_pack("newsroom")
 OCR = OcrGuard()
@@ -34,7 +34,9 @@ def written(text: str, size: int = 30, seed: int = 3) -> Any:
 
 
 def judged(*guards: Any, frames: int = 1, timeout: float = 5.0, pack: Any = NEWSROOM) -> Any:
-    judge = OutputJudge(pack, [*guards, *calm("ocr")], origin="generated", timeout=timeout)
+    judge = OutputJudge(
+        pack, [*guards, *calm("ocr")], origin="generated", timeout=timeout, text_guards=[quiet_classifier()]
+    )
     for number in range(frames):
         judge.watch(scene(1), number / 2)
         judge.look(scene(1))
@@ -99,7 +101,7 @@ def test_an_answer_that_is_no_number_is_an_error(monkeypatch: pytest.MonkeyPatch
     ],
 )
 def test_text_in_a_picture_is_judged_by_the_prompt_rules(text: str, code: str, verdict: Verdict) -> None:
-    judge = OutputJudge(NEWSROOM, [OCR, *calm("ocr")], origin="generated")
+    judge = OutputJudge(NEWSROOM, [OCR, *calm("ocr")], origin="generated", text_guards=[quiet_classifier()])
     picture = written(text)
     judge.watch(picture, 0.0)
     judge.look(picture)
@@ -149,7 +151,7 @@ def test_a_harmless_word_elsewhere_in_a_clip_does_not_excuse_a_frame() -> None:
 
 
 def test_a_long_clip_is_judged_to_its_end_and_kept_short() -> None:
-    judge = TextJudge(NEWSROOM, [], "ocr", timeout=5)
+    judge = TextJudge(NEWSROOM, [quiet_classifier()], "ocr", timeout=5)
     for number in range(600):
         judge.see([(f"the ferry {number} leaves the harbour at noon",)])
         assert max(map(len, judge._story)) <= STRETCH + 100

@@ -25,7 +25,7 @@ from filigrana.safety.explaining import explain
 from filigrana.safety.judge import judge_text
 from filigrana.safety.policy import Pack, load_pack
 from filigrana.safety.trials import run_tests
-from filigrana.tests.doubles import Failing, FakeGuard
+from filigrana.tests.doubles import Failing, FakeGuard, quiet_classifier
 from filigrana.tests.packs import data_of, guarded, pack_of, small
 
 NEWS = load_pack("newsroom")
@@ -219,7 +219,7 @@ def requests(make_engine: Any) -> Any:
 
 
 def test_past_requests_are_judged_again(requests: Any, installation: Installation) -> None:
-    found = summary(replay_policy(installation.log, stricter(), known=[NEWS]))
+    found = summary(replay_policy(installation.log, stricter(), known=[NEWS], guards=[quiet_classifier()]))
     prompts = [one for one in found.different if one.side == "prompt"]
     assert [(one.before, one.after, one.how, one.why) for one in prompts] == [("allow", "block", "judged", ("NR-900",))]
     assert found.judged == 3
@@ -227,19 +227,19 @@ def test_past_requests_are_judged_again(requests: Any, installation: Installatio
 
 
 def test_under_the_same_pack_nothing_is_different(requests: Any, installation: Installation) -> None:
-    found = summary(replay_policy(installation.log, NEWS, known=[NEWS]))
+    found = summary(replay_policy(installation.log, NEWS, known=[NEWS], guards=[quiet_classifier()]))
     assert (found.different, dict(found.unknown)) == ((), {})
     assert found.decisions == found.judged + found.by_scores == 5
 
 
 def test_an_erased_prompt_is_replayed_only_as_far_as_its_record_goes(requests: Any, installation: Installation) -> None:
     installation.ledger.erase("sea")
-    same = summary(replay_policy(installation.log, NEWS, known=[NEWS]))
+    same = summary(replay_policy(installation.log, NEWS, known=[NEWS], guards=[quiet_classifier()]))
     assert (same.different, same.judged, dict(same.unknown)) == ((), 2, {})
-    other = summary(replay_policy(installation.log, stricter(), known=[NEWS]))
+    other = summary(replay_policy(installation.log, stricter(), known=[NEWS], guards=[quiet_classifier()]))
     assert sum(other.unknown.values()) == 1
     assert [one for one in other.different if one.side == "prompt"] == []
-    unread = summary(replay_policy(installation.log, NEWS))
+    unread = summary(replay_policy(installation.log, NEWS, guards=[quiet_classifier()]))
     assert sum(unread.unknown.values()) == 1
 
 
@@ -248,7 +248,7 @@ def test_pictures_are_replayed_by_their_scores(requests: Any, installation: Inst
     for rule in document["rules"]:
         if rule["id"] == "NR-101":
             rule["score"]["at_least"] = 0.005
-    found = summary(replay_policy(installation.log, pack_of(document), known=[NEWS]))
+    found = summary(replay_policy(installation.log, pack_of(document), known=[NEWS], guards=[quiet_classifier()]))
     assert {(one.side, one.before, one.after, one.how) for one in found.different} == {
         ("output", "allow", "block", "scores")
     }

@@ -22,7 +22,7 @@ from filigrana.safety.policy import load_pack
 from filigrana.safety.sound import judge_sound
 from filigrana.safety.speech import RATE, SECONDS, WhisperGuard, pieces
 from filigrana.tests.conftest import MakeEngine
-from filigrana.tests.doubles import Failing, FakeGuard
+from filigrana.tests.doubles import Failing, FakeGuard, quiet_classifier
 
 NEWSROOM = load_pack("newsroom")
 
@@ -44,7 +44,8 @@ class FakeEar:
 
 
 def judged(*texts: Any, **options: Any) -> Any:
-    return judge_sound(NEWSROOM, FakeEar(*texts, **options), lambda: [np.zeros(10, np.float32)], timeout=0.5)
+    return judge_sound(NEWSROOM, FakeEar(*texts, **options), lambda: [np.zeros(10, np.float32)], timeout=0.5,
+                       text_guards=[quiet_classifier()])  # fmt: skip
 
 
 def test_what_is_said_is_judged_as_a_prompt_is() -> None:
