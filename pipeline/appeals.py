@@ -12,7 +12,7 @@ from ..provenance.log.search import Query
 from ..provenance.tables import Intent, Review, ReviewAct
 from ..provenance.vault import Vault
 from .review import Desk
-from .review_case import Case, ReviewError, person, reason_text
+from .review_case import Case, ReviewError, reason_text, signed
 from .terms import parse_time
 
 
@@ -24,7 +24,7 @@ def entries_of(desk: Desk, intent: UUID) -> list[tuple[int, dict[str, Any]]]:
 def appeal(desk: Desk, intent: UUID, by: str, reason: str) -> Case:
     """Puts a refused request before people who did not decide on it. Raises ReviewError where it was not refused, by
     somebody who did not ask for it, a second time, or too late."""
-    by, reason = person(by), reason_text(reason)
+    by, reason = signed(by), reason_text(reason)
     desk.sweep()
     said = entries_of(desk, intent)
     asked = next((entry for _, entry in said if entry["type"] == "intent"), None)

@@ -43,8 +43,12 @@ def _from_folder(folder: Path) -> Iterator[Labelled]:
 
 
 def _from_csv(path: Path) -> Iterator[Labelled]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        for line, row in enumerate(csv.DictReader(stream), 2):
+    try:
+        rows = list(csv.DictReader(path.read_text("utf-8").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path.name} cannot be read as a CSV file", code="input.calibrate") from error
+    if rows:
+        for line, row in enumerate(rows, 2):
             hazard, harmful = row.get("hazard"), row.get("harmful")
             if hazard not in HAZARDS or harmful not in ("0", "1") or not row.get("file"):
                 raise InputError(f"{path.name}, line {line}: file, a hazard id, and 1 or 0", code="input.calibrate")

@@ -74,6 +74,8 @@ class Register:
         return Entry(number, title or file.stem, owner, reference, sha256, len(prints))
 
     def remove(self, number: int) -> None:
+        if not 0 < number < 1 << 63:
+            raise InputError(f"no work has the number {number}", code="input.register")
         with self._writing() as database:
             if not database.execute("delete from works where number = ?", (number,)).rowcount:
                 raise InputError(f"no work has the number {number}", code="input.register")

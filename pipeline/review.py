@@ -29,7 +29,7 @@ from ..provenance.tables import Intent, Review, ReviewAct
 from ..provenance.vault import Vault
 from ..safety.decision import Decision
 from .ledger import waits_for_stamp
-from .review_case import Case, ReviewError, person, reason_text
+from .review_case import Case, ReviewError, person, reason_text, spelled
 from .review_rows import DeskRows
 from .terms import EXPIRED, REJECTED, appealable, liftable, parse_time, terms, told
 
@@ -55,10 +55,22 @@ class Desk(DeskRows):
                 raise ReviewError(f"this review is {row.status}")
             if row.subject is None:
                 raise KeyStoreError("whoever asked for this work was erased", code="provenance.erased", hint="")
+            if old["policy"]["version"] == self.pack.ref.version:
+                raise ReviewError(
+                    f"another policy calls itself {self.pack.ref.id} {self.pack.ref.version}, too",
+                    code="review.policy",
+                    hint="Use the pack that it was judged by, or give the changed one a version of its own.",
+                )
             entry = told(decision, self.pack) | {"kind": row.kind, "publish_prompt": old.get("publish_prompt") is True}
+            # A later policy adds to what people have to mind and takes nothing from it: what nobody may lift stays.
+            barred = [rule for rule in old["rules"] if rule.get("override") is not True]
+            known = {rule["id"] for rule in entry["rules"]}
+            entry["rules"] = [*entry["rules"], *(rule for rule in barred if rule["id"] not in known)]
             kept = row.kept if decision.side == "output" else None
             least = row.deadline if row.status == "open" else None
-            return self.open_round(change, intent, "review.renewed", entry, kept, row.subject, least)
+            return self.open_round(
+                change, intent, "review.renewed", entry, kept, row.subject, least, int(old.get("approvals") or 1)
+            )
 
     def open_round(
         self,
@@ -69,6 +81,7 @@ class Desk(DeskRows):
         kept: str | None,
         subject: str,
         least: dt.datetime | None = None,
+        approvals: int = 1,
     ) -> int:
         rows, now = change.session, self.now(change.session)
         row = rows.get(Review, intent)
@@ -78,6 +91,7 @@ class Desk(DeskRows):
             **entry, **terms(self.pack, entry["rules"], now), "type": type_, "time": time_text(now),
             "intent": str(intent), "round": number, **({} if kept is None else {"pending": kept}),
         }  # fmt: skip
+        entry["approvals"] = max(approvals, entry["approvals"])
         if least is not None:
             entry["deadline"] = min(entry["deadline"], time_text(least))
         index = change.append(entry)
@@ -222,7 +236,7 @@ class Desk(DeskRows):
             )
 
     def _not_their_own(self, row: Review, actor: str, name: str) -> None:
-        if actor == row.actor or name == row.subject:
+        if actor == row.actor or (row.subject is not None and name == spelled(row.subject)):
             raise ReviewError(
                 "whoever asked for this work does not decide on it",
                 code="review.own",

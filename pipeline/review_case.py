@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import unicodedata
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -77,16 +78,27 @@ class Case:
         return self.side == "prompt" or self.kept is not None
 
 
-def person(name: str) -> str:
-    """Who acts, by name. Raises InputError for what is no name."""
+def spelled(name: str) -> str:
+    return unicodedata.normalize("NFKC", name).casefold().strip()
+
+
+def signed(name: str) -> str:
+    """A name as it was given. Raises InputError for what is no name."""
     name = name.strip()
     if not 1 <= len(name) <= 128 or not name.isprintable():
         raise InputError("a name has 1 to 128 characters", code="input.name")
     return name
 
 
+def person(name: str) -> str:
+    """Who decides, in one spelling: `Ann` and a full-width `ann` are the same person."""
+    return signed(spelled(signed(name)))
+
+
 def reason_text(text: str) -> str:
     text = text.strip()
+    if any(0xD800 <= ord(char) <= 0xDFFF for char in text):
+        raise InputError("a reason is text: this one holds half a character", code="input.reason")
     if not 1 <= len(text) <= MAX_REASON:
         raise InputError(f"a reason has 1 to {MAX_REASON} characters", code="input.reason")
     return text

@@ -120,6 +120,9 @@ def judge_text(
     hits: list[RuleHit] = []
     matches: list[Match] = []
     by_name = {guard.name: guard for guard in guards}
+    if len(by_name) < len(guards):
+        # One would hide what the other says.
+        raise SafetyError("two guards of one name", code="safety.twice")
     for name in dict.fromkeys([*pack.requires.prompt, *by_name]):
         started = time.perf_counter()
         try:

@@ -82,6 +82,7 @@ class OutputJudge:
     ) -> None:
         self._pack, self._timeout, self._side = pack, timeout, side
         needed = pack.requires.generated if origin == "generated" else pack.requires.sealed
+        guards = list(guards)
         self._guards: dict[str, Any] = {guard.name: guard for guard in guards}
         self._names = list(dict.fromkeys([*needed, *self._guards]))
         self._scores: dict[str, dict[str, float]] = {name: {} for name in self._names}
@@ -93,6 +94,10 @@ class OutputJudge:
             for name in self._names
             if name not in self._guards
         }
+        if len(self._guards) < len(guards):
+            # One would hide what the other says.
+            twice = SafetyError("two guards of one name", code="safety.twice")
+            self._failures |= {name: twice for name in self._guards if sum(g.name == name for g in guards) > 1}
         self._watches: dict[str, Watch | None] = {}
         self._texts: dict[str, TextJudge] = {}
         for name, guard in self._guards.items():

@@ -92,7 +92,7 @@ def check(
 
     Exit codes: 0 allow, 12 rewrite, 11 review, 10 block; the strictest wins. 1 error.
     """
-    from ...errors import PromptError
+    from ...errors import InputError, PromptError
     from ...safety.decision import Verdict
     from ...safety.judge import judge_text
     from ..policies import load_tested_pack
@@ -104,7 +104,8 @@ def check(
     guards = guards_for(pack)
     worst, failed = Verdict.ALLOW, False
     lines = prompts if prompts else (line.rstrip("\n") for line in read_lines())
-    for text in lines:
+    judged = 0
+    for judged, text in enumerate(lines, 1):  # noqa: B007  counted below
         started = time.perf_counter()
         try:
             decision = judge_text(text, pack, guards, timeout=used.guard_timeout)
@@ -133,6 +134,10 @@ def check(
                 "milliseconds": round((time.perf_counter() - started) * 1e3, 3),
                 "code": decision.code,
             }
+        )
+    if not judged:
+        raise InputError(
+            "there is no prompt to check", code="input.prompt.empty", hint="Name one, or pipe one in a line."
         )
     codes = {Verdict.ALLOW: 0, Verdict.REWRITE: 12, Verdict.REVIEW: 11, Verdict.BLOCK: 10}
     raise typer.Exit(codes[worst] if not failed or worst is Verdict.BLOCK else 1)

@@ -38,7 +38,7 @@ def list_(
     json_: JSON = False,
 ) -> None:
     """Lists held work and appeals, the most urgent first."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from .output import emit_json, out, plain
 
@@ -50,7 +50,8 @@ def list_(
     if json_:
         emit_json([_row(case) for case in found])
         return
-    table = Table("request", "what", "code", "status", "approvals", "by", "assigned to", box=None, header_style="dim")
+    table = Table(Column("request", no_wrap=True, min_width=36), "what", "code", "status", "approvals", "by",
+                  "assigned to", box=None, header_style="dim")  # fmt: skip
     for case in found:
         what = f"{case.kind} · {case.side}"
         status_ = "goes on: review resume" if case.goes_on else case.status

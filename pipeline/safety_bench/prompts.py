@@ -47,6 +47,8 @@ def _rows(stream: Iterable[str], source: str) -> list[Labelled]:
                     (row.get("source") or "").strip() or source,
                 )
             )  # fmt: skip
+    if not found:
+        raise InputError(f"{source} has no prompts", code="input.prompts")
     return found
 
 

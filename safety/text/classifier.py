@@ -28,7 +28,7 @@ ANY = "any"
 OUTPUTS = (*HAZARDS, ANY)
 WINDOW, STRIDE = 126, 96
 """Word pieces that are judged at once, without begin and end, and how far the next window starts."""
-SHORT_WINDOW, SHORT_STRIDE, LONG = 48, 24, 64
+SHORT_WINDOW, SHORT_STRIDE, LONG = 32, 16, 40
 """Prompts of more than ``LONG`` pieces are judged in short windows as well: among many harmless sentences, one that is
 not weighs little."""
 _PREFIX = "query: "
@@ -112,7 +112,7 @@ class PromptClassifier:
         found = [ids[start : start + WINDOW] for start in _starts(len(ids), WINDOW, STRIDE)]
         if len(ids) > LONG:
             starts = _starts(len(ids), SHORT_WINDOW, SHORT_STRIDE)
-            found += [[*prefix, *ids[start : start + SHORT_WINDOW]] for start in starts[1:]]
+            found += [[*(prefix if start else ()), *ids[start : start + SHORT_WINDOW]] for start in starts]
         return [[pieces.begin, *window, pieces.end] for window in found]
 
     def logits(self, text: str) -> NDArray[np.float32]:

@@ -23,7 +23,8 @@ _READABLE = -4.2
 """Below this many nats a character no reading is a language that is written with spaces."""
 
 CERTAIN, WORDS = 0.99, 5
-_FOREIGN_SHARE = 0.2
+_CAPITALS = 0.3
+"""From this share of its letters on a prompt is written in capitals, or in a mix of both."""
 _RELATIVES = {"gl": "es", "ca": "es", "ast": "es", "bg": "ru", "mr": "hi", "ne": "hi", "iw": "he", "jw": "jv"}
 _SCRIPTS = {
     "en": ("LATIN",), "es": ("LATIN",), "fr": ("LATIN",), "de": ("LATIN",), "pt": ("LATIN",), "ru": ("CYRILLIC",),
@@ -46,18 +47,16 @@ def _detector() -> Any:
 
 
 def _foreign(text: str, languages: Collection[str]) -> str | None:
-    """The script of which a fifth of the letters are, where none of ``languages`` is written in it."""
+    """The script of which three letters or more are, where none of ``languages`` is written in it."""
     known = {script for language in languages for script in _SCRIPTS.get(language, ("LATIN",))}
     counts: dict[str, int] = {}
-    letters = 0
     for char in text:
         if char.isalpha():
-            letters += 1
             script = unicodedata.name(char, "?").split(" ")[0]
             if script not in known and script not in _ANYWHERE:
                 counts[script] = counts.get(script, 0) + 1
     most = max(counts, key=lambda script: counts[script], default=None)
-    return most if most is not None and counts[most] >= max(3, _FOREIGN_SHARE * letters) else None
+    return most if most is not None and counts[most] >= 3 else None
 
 
 def unsupported(text: str, languages: Collection[str]) -> str | None:
@@ -81,10 +80,16 @@ def unsupported(text: str, languages: Collection[str]) -> str | None:
     return None
 
 
+def _quiet(text: str) -> str:
+    cased = [char for char in text if char.lower() != char.upper()]
+    return text.lower() if sum(map(str.isupper, cased)) > _CAPITALS * len(cased) else text
+
+
 def likely_readings(text: str, pieces: WordPieces) -> list[str]:
-    """What was typed, and the other views of it that are clearly closer to language, the likeliest first."""
+    """What was typed, and the other views of it that are clearly closer to language, the likeliest first. Text in
+    capitals is read in small letters: shouting says nothing about harm, and the word pieces of capitals are rare."""
     found = views(text)
-    typed = clean(text)
+    typed = _quiet(clean(text))
     if not found or not typed:
         return [typed or text]
     bar = max(pieces.likelihood(found[0].text) + CLEARER, _READABLE)

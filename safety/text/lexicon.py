@@ -112,9 +112,14 @@ class Lexicon:
         return matches
 
 
+_IN_PLACE = frozenset(("plain", "invisible", "lookalike", "leet", "spaced", "punctuated", "stretched", "reversed",
+                       "swapped", "pictured"))  # fmt: skip
+
+
 def near(matches: Iterable[Match], lists: Iterable[str], within: int) -> list[Match] | None:
-    """One match of each list in ``lists``, all in one view and within ``within`` words, or None."""
-    wanted = list(lists)
+    """One match of each list in ``lists``, all in one view and within ``within`` words, or None. Where no view holds
+    all, each word may have been hidden in its own way: then by the words' places in the views that keep them."""
+    wanted, matches = list(lists), list(matches)
     by_view: dict[str, list[Match]] = {}
     for match in matches:
         if match.list in wanted:
@@ -133,4 +138,14 @@ def near(matches: Iterable[Match], lists: Iterable[str], within: int) -> list[Ma
                 chosen.append(best)
             if len(chosen) == len(wanted):
                 return chosen
+    kept = [m for m in matches if m.view in _IN_PLACE]
+    for anchor in (m for m in kept if len(wanted) > 1 and m.list == wanted[0]):
+        chosen = [anchor]
+        for name in wanted[1:]:
+            other = next((m for m in kept if m.list == name and 1 <= abs(m.word - anchor.word) <= within), None)
+            if other is None:
+                break
+            chosen.append(other)
+        if len(chosen) == len(wanted):
+            return chosen
     return None

@@ -1,7 +1,7 @@
 """The ways a prompt can be read: normalised forms that undo the usual evasions of a word list.
 
 Sources: Unicode UAX 15 (NFKC), UTS 39 (confusables, of which the table below holds the letters that look like Latin
-ones), Unicode tag characters (U+E0000 block, used to smuggle text that no one sees). Pure and bounded: at most 25
+ones), Unicode tag characters (U+E0000 block, used to smuggle text that no one sees). Pure and bounded: at most 28
 views, none longer than twice the prompt as NFKC and case folding write it out. None is cut off: words could hide there.
 """
 
@@ -25,6 +25,14 @@ _INVISIBLE = re.compile(
 )
 _TAGS = re.compile("[\U000e0020-\U000e007e]+")
 _SENTENCES = dict.fromkeys((0xFDFA, 0xFDFB), "\ufdfd")
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_WRITTEN: Mapping[int, str] = {
+    **_SENTENCES,
+    # Letters in circles, squares and of flags, which NFKC leaves as they are; Braille; letters upside down.
+    **{start + i: letter for start in (0x1F150, 0x1F170, 0x1F1E6) for i, letter in enumerate(_LETTERS)},
+    **dict(zip(map(ord, "⠁⠃⠉⠙⠑⠋⠛⠓⠊⠚⠅⠇⠍⠝⠕⠏⠟⠗⠎⠞⠥⠧⠺⠭⠽⠵"), "abcdefghijklmnopqrstuvwxyz", strict=True)),
+    **dict(zip(map(ord, "ɐɔǝɟƃɥᴉɾʞɯɹʇʌʍʎ"), "acefghijkmrtvwy", strict=True)),
+}
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 _LOOKALIKES = dict(
@@ -64,11 +72,12 @@ _LEET_L: tuple[Mapping[int, str], ...] = ({ord("1"): "l", ord("!"): "l"}, {ord("
 _TOKEN = re.compile(r"\S+")
 _LEET_SIGN = re.compile("[0-9@$!+€£(]")
 _LATIN = re.compile("[a-z]")
-_SPACED = re.compile(r"(?<!\w)\w([\s._\-*·•/\\,~]{1,3})\w(?:\1\w)+(?!\w)")
-_INSIDE = re.compile(r"(?<=\w)[._\-*·•~'`^](?=\w)")
+_SPACED = re.compile(r"(?<!\w)\w([\s._\-*·•/\\,~ʼꞌːˑˈ'’|+=:]{1,3})\w(?:\1\w)+(?!\w)")
+_INSIDE = re.compile(r"(?<=\w)[._\-*·•~'`^ʼꞌːˑˈ’|+=:](?=\w)")
 _STRETCH = re.compile(r"(\w)\1{2,}")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{6,}={0,2}(?![A-Za-z0-9+/_=-])")
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?:[0-9A-Fa-f]{2}[\s:,-]?){6,}(?![0-9A-Za-z])")
+_BREAKS = re.compile("[\u2028\u2029\x07\x08\x1b]")
 _WORD = re.compile(r"\w+")
 _CAMEL = re.compile(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])|(?<=[A-Za-z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
 _SIGN = re.compile(r"[^\w\s]+")
@@ -103,7 +112,7 @@ def written_out(text: str) -> str:
 
 
 def _compatible(text: str) -> str:
-    return unicodedata.normalize("NFKC", text.translate(_SENTENCES))
+    return unicodedata.normalize("NFKC", text.translate(_WRITTEN))
 
 
 def _fold(text: str) -> str:
@@ -116,30 +125,41 @@ def _fold(text: str) -> str:
 def _decoded(text: str) -> list[str]:
     """What stands in the text as hexadecimal, as percent or HTML encoding, and as base64, where it is readable."""
     unwrapped = html.unescape(urllib.parse.unquote(text)) if "%" in text or "&" in text else text
-    return [_from_hex(text), "" if unwrapped == text else unwrapped, _from_base64(text)]
+    twice = _from_base64(text)
+    return [_from_hex(text), "" if unwrapped == text else unwrapped, twice, _from_base64(twice)]
+
+
+def _pictured(text: str) -> str:
+    """The text with the Unicode names of its pictograms: U+1F4A3 is `bomb`."""
+    return "".join(f" {unicodedata.name(c, '')} " if ord(c) >= 0x1F300 else c for c in text)
 
 
 def _from_hex(text: str) -> str:
     found = []
-    for match in list(_HEX.finditer(text))[:16]:
+    for match in _HEX.finditer(text):
         digits = re.sub(r"[^0-9A-Fa-f]", "", match.group())
         plain = bytes.fromhex(digits[: len(digits) // 2 * 2]).decode("utf-8", "replace")
-        if plain.isprintable() and "\ufffd" not in plain:
+        if _readable(plain) and "\ufffd" not in plain:
             found.append(plain)
     return " ".join(found)
 
 
 def _from_base64(text: str) -> str:
     found = []
-    for match in list(_BASE64.finditer(text))[:16]:
+    for match in _BASE64.finditer(text):
         token = match.group().replace("-", "+").replace("_", "/").rstrip("=")
         try:
             plain = base64.b64decode(token + "=" * (-len(token) % 4), validate=True).decode("utf-8")
         except (binascii.Error, ValueError):
             continue
-        if plain.isprintable():
+        if _readable(plain):
             found.append(plain)
     return " ".join(found)
+
+
+def _readable(text: str) -> bool:
+    """Line ends and tabs are what tools put around what they encode."""
+    return " ".join(text.split()).isprintable()
 
 
 def _spaced_out(text: str) -> str:
@@ -176,6 +196,7 @@ def views(text: str) -> tuple[View, ...]:
     bare = _INVISIBLE.sub("", _TAGS.sub("", text))
     # Invisible characters may also stand where a space belongs.
     spaced = _INVISIBLE.sub(" ", _TAGS.sub(" ", text))
+    spaced_out = _BREAKS.sub("", bare)
     plain = _fold(bare)
     skeleton = plain.translate(_SKELETON)
     leets = [_unleeted(skeleton, table) for table in ({}, *_LEET_L)]
@@ -202,6 +223,8 @@ def views(text: str) -> tuple[View, ...]:
         View("separated", _fold(_JOINER.sub(" ", bare))),
         View("separated", _fold(_CAMEL.sub(" ", bare))),
         *(View("encoded", _fold(each)) for each in _decoded(bare)),
+        View("pictured", _fold(_pictured(bare))),
+        View("invisible", _fold(_CONTROL.sub("", spaced_out))),
         View("rot13", codecs.encode(plain, "rot13")),
         View("reversed", plain[::-1]),
         View("reversed", " ".join(word[::-1] for word in plain.split())),

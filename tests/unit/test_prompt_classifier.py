@@ -65,6 +65,8 @@ def test_what_stands_at_the_end_of_a_long_prompt_is_judged(guard: PromptClassifi
     assert worst(guard, long) < 0.5
     assert worst(guard, long + BAD) > 0.5
     assert worst(guard, PADDING * 20 + BAD + ", " + PADDING * 20) > 0.5
+    assert worst(guard, BAD + ", " + PADDING * 20) > 0.5
+    assert worst(guard, BAD + ", " + PADDING * 2) > 0.5
 
 
 @pytest.mark.parametrize("count", [1, WINDOW - 2, WINDOW, WINDOW + 1, WINDOW + STRIDE, 1000])
@@ -86,6 +88,10 @@ def test_another_reading_is_judged_where_it_is_more_like_language(guard: PromptC
     assert BAD.lower() in likely_readings(f"{hidden}", pieces)
     assert worst(guard, hidden) > 0.5
     assert worst(guard, BAD[::-1]) > 0.5
+    # Capitals are no evasion and no harm.
+    assert likely_readings("A RED BOAT ON THE SEA", pieces) == ["a red boat on the sea"]
+    assert likely_readings(BAD.upper(), pieces) == [BAD.lower()]
+    assert likely_readings("Berlin, Paris and Rome at dusk", pieces) == ["Berlin, Paris and Rome at dusk"]
     # Plain prompts have one reading, and cost one pass.
     for text in (
         "a red boat on the sea",

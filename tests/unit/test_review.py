@@ -474,6 +474,34 @@ def test_an_approval_under_another_version_is_no_approval(house: House, output: 
     assert isinstance(house.approve(intent), Release)
 
 
+def test_a_weaker_policy_takes_nothing_from_what_people_must_mind(house: House) -> None:
+    """Not one that calls itself the same, and not a later one: neither the second person nor the bar."""
+    intent = house.held("a portrait of Angela Merkel")
+    assert house.desk.case(intent).needed == 2
+    same = changed("approvals: 2", "approvals: 1", version=NEWSROOM.ref.version)
+    house.pack = same
+    assert code(lambda: house.approve(intent)) == "review.policy"
+    assert house.types()[-1] != "review.renewed"
+    house.pack = changed("approvals: 2", "approvals: 1")
+    assert code(lambda: house.approve(intent)) == "review.policy"
+    assert house.types()[-1] == "review.renewed"
+    assert house.desk.case(intent).needed == 2
+
+    blocked = house.ask("a nude child").intent
+    appeal(house.desk, UUID(blocked), "anna", "it is a doll")
+    house.pack = changed("[minor, sexual]", "[minor, csam_word]", version="2.0.0")
+    assert code(lambda: house.approve(UUID(blocked))) == "review.policy"
+    assert code(lambda: house.approve(UUID(blocked))) == "review.override"
+
+
+@pytest.mark.parametrize("other", ["Ruth", "RUTH", "ｒｕｔｈ", " ruth "])
+def test_one_person_is_one_person_however_the_name_is_written(house: House, other: str) -> None:
+    intent = house.held("a portrait of Angela Merkel")
+    assert house.desk.approve(intent, "ruth", "fine").approvals == 1
+    assert house.desk.approve(intent, other, "fine").approvals == 1
+    assert code(lambda: house.desk.approve(intent, "ANNA", "fine")) == "review.own"
+
+
 def test_a_policy_that_blocks_the_output_now(house: House) -> None:
     intent = house.held_output()
     house.desk.approve(intent, "ruth", "fine")

@@ -20,7 +20,7 @@ from ...safety.decision import HAZARDS
 from ...safety.text.classifier import CALIBRATION, NETWORK
 from ...safety.text.wordpieces import WordPieces
 from .calibrate import curves, scores
-from .corpus import Prompt, digest, read, read_more
+from .corpus import Half, Prompt, digest, read, read_more
 from .fit import Recipe, fit, logits
 from .measure import auc, others
 from .tower import Tower
@@ -32,15 +32,16 @@ UNUSED = ("i2p", "ailuminate_fr", "vbench_cn")
 
 
 def public(path: Path) -> list[Prompt]:
+    """Half of each set teaches; the other half, told by the text's SHA-256, is measured."""
     found = []
     for row in others(path):
         if row.source not in UNUSED:
             hazard = row.hazard.split("_")[0]
             name = hashlib.sha256(row.text.encode()).hexdigest()[:12]
             text = row.text.strip().strip('"')[:600]
-            found.append(
-                Prompt(text, row.harmful, hazard if hazard in HAZARDS else "?", row.language, "request", name, "train")
-            )
+            kind = hazard if hazard in HAZARDS else "?"
+            half: Half = "train" if int(name[-1], 16) % 2 else "test"
+            found.append(Prompt(text, row.harmful, kind, row.language, row.source, name, half))
     return found
 
 
@@ -69,7 +70,8 @@ def main() -> None:
     torch.set_num_threads(2)
     pieces = WordPieces.installed()
     ours = [p for p in read() if p.half == "train"] + read_more()
-    prompts = ours + (public(given.also) if given.also else [])
+    theirs = public(given.also) if given.also else []
+    prompts = ours + [p for p in theirs if p.half == "train"]
     apart = [p for p in prompts if int(p.family, 16) % KEPT_APART == 0]
     taught = [p for p in prompts if int(p.family, 16) % KEPT_APART]
     print(f"{len(taught)} prompts teach, {len(apart)} calibrate, of {len(prompts)}", flush=True)
@@ -93,7 +95,13 @@ def main() -> None:
     worst = scores(said, fitted).max(1)
     harmful = np.array([p.harmful for p in apart])
     print("kept apart: AUC", round(auc(worst, harmful), 4))
-    for threshold in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98):
+    unseen = [p for p in theirs if p.half == "test"]
+    found = scores(logits(pieces, tower, [p.text for p in unseen]), fitted).max(1) if unseen else np.zeros(0)
+    for source in sorted({(p.form, p.harmful) for p in unseen}):
+        mine = found[np.array([(p.form, p.harmful) == source for p in unseen])]
+        shares = [f"{bar:g}: {(mine >= bar).mean():.1%}" for bar in (0.5, 0.7, 0.8, 0.95)]
+        print("half that did not teach:", source[0], "harmful" if source[1] else "harmless", len(mine), *shares)
+    for threshold in (0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.96, 0.97, 0.98):
         rates = [
             f"{name} {(worst[mask] >= threshold).mean():.1%}"
             for name, mask in (

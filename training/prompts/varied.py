@@ -38,4 +38,19 @@ def varied(text: str, language: str, chance: random.Random) -> str:
     if roll() < 0.06 and len(text) > 12:
         at = chance.randrange(2, len(text) - 2)
         text = text[:at] + text[at + 1 :] if roll() < 0.5 else text[:at] + text[at + 1] + text[at] + text[at + 2 :]
+    if language == "en" and roll() < 0.06:
+        text = " ".join(_misspelt(word, chance) for word in text.split())
     return text
+
+
+_SIGNS = str.maketrans({"a": "4", "e": "3", "i": "1", "o": "0", "s": "5"})
+
+
+def _misspelt(word: str, chance: random.Random) -> str:
+    """Two letters inside swapped, or digits for letters: what a hurried hand does to any prompt, harmful or not."""
+    if len(word) < 4 or chance.random() < 0.5:
+        return word
+    if chance.random() < 0.3:
+        return word.translate(_SIGNS)
+    at = chance.randrange(1, len(word) - 2)
+    return word[:at] + word[at + 1] + word[at] + word[at + 2 :]
