@@ -55,6 +55,8 @@ class Register:
 
     def add(self, file: Path, *, title: str = "", owner: str = "", reference: str = "") -> Entry:
         """Registers a picture, or every sampled frame of a clip. Raises InputError for a file that is there already."""
+        if any(0xD800 <= ord(char) <= 0xDFFF for text in (title, owner, reference) for char in text):
+            raise InputError("a title, owner or reference is text", code="input.register")
         with file.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         prints = list(self._prints(file))

@@ -18,7 +18,7 @@ from ..provenance.tables import Intent, LogEntry, Review, ReviewAct
 from ..provenance.vault import Vault
 from ..safety.policy import Pack
 from .ledger import Ledger, waits_for_stamp
-from .review_case import Act, Case, ReviewError
+from .review_case import Act, Case, ReviewError, person
 from .terms import liftable, parse_time
 
 OPENED_BY = ("held", "review.renewed", "appeal.filed")
@@ -129,7 +129,7 @@ class DeskRows:
             elif status is not None:
                 query = query.where(Review.status == status)
             if mine is not None:
-                query = query.where(Review.assignee == mine)
+                query = query.where(Review.assignee == person(mine))
             if appeals:
                 query = query.where(Review.kind == "appeal")
             found = [self._case(rows, row) for row in rows.scalars(query)]

@@ -22,7 +22,7 @@ CLEARER = 0.25
 _READABLE = -4.2
 """Below this many nats a character no reading is a language that is written with spaces."""
 
-CERTAIN, WORDS = 0.99, 5
+CERTAIN, WORDS = 0.99, 7
 _CAPITALS = 0.3
 """From this share of its letters on a prompt is written in capitals, or in a mix of both."""
 _RELATIVES = {"gl": "es", "ca": "es", "ast": "es", "bg": "ru", "mr": "hi", "ne": "hi", "iw": "he", "jw": "jv"}

@@ -341,3 +341,8 @@ def test_the_source_of_a_pack_can_be_had() -> None:
     import yaml
 
     assert yaml.safe_load(run("policy", "show", "newsroom", "--source")[1])["id"] == "newsroom"
+
+
+def test_nothing_to_check_is_an_error_and_never_an_allow() -> None:
+    done = CliRunner().invoke(app, ["policy", "check"], input="")
+    assert done.exit_code == 1

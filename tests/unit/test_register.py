@@ -268,3 +268,15 @@ def test_the_commands(files: list[Path]) -> None:
     assert "no registered work" in run("check", str(files[1]))
     run("remove", "1")
     assert json.loads(run("list", "--json")) == []
+
+
+def test_what_is_no_text_and_no_number_is_a_plain_error(tmp_path: Path) -> None:
+    register = Register(tmp_path / "register.db")
+    picture = tmp_path / "a.png"
+    Image.fromarray(scene(3, 320, 320)).save(picture)
+    with pytest.raises(InputError):
+        register.add(picture, title="\udcff")
+    for number in (0, -1, 10**22):
+        with pytest.raises(InputError):
+            register.remove(number)
+    assert register.add(picture).title == "a"

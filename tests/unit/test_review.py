@@ -779,3 +779,11 @@ def test_the_commands(house: House, tmp_path: Path) -> None:
 
 def test_review_error_is_a_release_error() -> None:
     assert issubclass(ReviewError, ReleaseError)
+
+
+@pytest.mark.parametrize("text", ["\udcff", "a \ud800 b"])
+def test_a_reason_or_a_name_that_is_no_text_is_an_error(house: House, text: str) -> None:
+    intent = house.held()
+    assert code(lambda: house.desk.approve(intent, "ruth", text)) == "input.reason"
+    assert code(lambda: house.desk.approve(intent, text, "fine")) == "input.name"
+    assert code(lambda: house.desk.cases(mine=text)) == "input.name"
