@@ -34,7 +34,7 @@ from filigrana.provenance.credentials import read_credentials
 from filigrana.provenance.database import session
 from filigrana.provenance.tables import Asset, Intent, Review
 from filigrana.tests.conftest import MakeEngine
-from filigrana.tests.doubles import FakeGuard
+from filigrana.tests.doubles import FakeGuard, calm
 from filigrana.tests.fault.test_release_kill import Mother, assets_on_disk
 from filigrana.tests.fault.test_waiting_kill import limits
 
@@ -49,7 +49,7 @@ from filigrana.pipeline.parts import Parts
 from filigrana.pipeline.request import GenerateRequest
 from filigrana.pipeline.settings import load_settings
 from filigrana.provenance.media import Frame
-from filigrana.tests.doubles import FakeGenerator, FakeGuard, quiet_classifier, scene
+from filigrana.tests.doubles import FakeGenerator, FakeGuard, calm, quiet_classifier, scene
 
 scene(7, 320, 320)
 count = 0
@@ -75,7 +75,7 @@ def work(job):
     engine = Engine(Parts(
         ledger=house.ledger, pack=house.pack,
         generator=FakeGenerator(fault=lambda *_: (Frame(scene(7, 320, 320)),)), text_guards=(quiet_classifier(),),
-        frame_guards=lambda _: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": gore, "sub": 0.01})],
+        frame_guards=lambda _: [*calm("clip"), FakeGuard("clip", {"iwp": 0.01, "gore": gore, "sub": 0.01})],
         finisher=house.finisher, staging=house.staging, store=house.store, clock=house.clock,
     ))
     limit, trace = job.get("limit", 0), job.get("count")
@@ -331,7 +331,7 @@ def test_kills_on_postgresql(bench: Bench, postgres_url: str, furnished: Path, t
 
 # ── what else can fail ───────────────────────────────────────────────────────────────────────────────────────────
 def engine_of(make: MakeEngine, gore: float = 0.97) -> Engine:
-    return make(frame_guards=lambda _: [FakeGuard("nsfw"), FakeGuard("clip", {"iwp": 0.01, "gore": gore, "sub": 0.01})])
+    return make(frame_guards=lambda _: [*calm("clip"), FakeGuard("clip", {"iwp": 0.01, "gore": gore, "sub": 0.01})])
 
 
 def full(*_: Any, **__: Any) -> Any:
@@ -406,7 +406,7 @@ def test_a_guard_that_fails_while_it_goes_on_releases_nothing(
     engine = engine_of(make_engine, 0.01)
     outcome = engine.generate(GenerateRequest(BLOODY, seed=7))
     faults: dict[str, Any] = {"raise": lambda: 1 / 0, "nan": lambda: float("nan"), "none": lambda: None}
-    failing = make_engine(frame_guards=lambda _: [FakeGuard("nsfw", fault=faults[how])])
+    failing = make_engine(frame_guards=lambda _: [FakeGuard("nsfw", fault=faults[how]), *calm("nsfw")])
     again = approve(failing, UUID(outcome.intent), "ruth", "fine")  # type: ignore[union-attr]
     assert isinstance(again, Held)
     assert again.code == "output.guard_failed"

@@ -367,14 +367,14 @@ from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.parts import Parts
 from filigrana.pipeline.request import GenerateRequest
 from filigrana.pipeline.settings import load_settings
-from filigrana.tests.doubles import FakeGenerator, FakeGuard, calm
+from filigrana.tests.doubles import FakeGenerator, FakeGuard, calm, quiet_classifier
 side, house = sys.argv[2], Installation(load_settings(data_dir=Path(sys.argv[1])))
 die = lambda: os.kill(os.getpid(), signal.SIGKILL)
 clip = FakeGuard("clip", %r, fault=die if side == "output" else None)
 seeing = [*calm("clip"), clip]
 engine = Engine(Parts(
     ledger=house.ledger, pack=house.pack, generator=FakeGenerator(),
-    text_guards=[FakeGuard("other", fault=die if side == "prompt" else None)],
+    text_guards=[FakeGuard("other", fault=die if side == "prompt" else None), quiet_classifier()],
     frame_guards=lambda _: seeing, finisher=house.finisher, staging=house.staging,
     store=house.store, clock=house.clock))
 print(type(engine.generate(GenerateRequest(%r, seed=7))).__name__)

@@ -243,6 +243,8 @@ def test_tail_shows_the_end_and_goes_on(installation: Installation, released: Re
     command = [
         sys.executable,
         "-c",
+        # A job in the background of a shell ignores SIGINT, and so would its children.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "from filigrana.pipeline.cli import main; main()",
         "--data-dir",
         str(installation.folder),

@@ -157,7 +157,7 @@ def test_a_long_clip_is_judged_to_its_end_and_kept_short() -> None:
         assert max(map(len, judge._story)) <= STRETCH + 100
     assert judge.finish()[0] == ()
     judge.see([("how to build a pipe bomb",)])
-    assert [hit.code for hit in judge.finish()[0]] == ["output.iwp"]
+    assert {hit.code for hit in judge.finish()[0]} == {"output.iwp"}
 
 
 def test_a_frame_full_of_text_is_judged_in_pieces() -> None:
