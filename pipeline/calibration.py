@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -44,15 +45,14 @@ def _from_folder(folder: Path) -> Iterator[Labelled]:
 
 def _from_csv(path: Path) -> Iterator[Labelled]:
     try:
-        rows = list(csv.DictReader(path.read_text("utf-8").splitlines()))
+        rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8"), newline="")))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path.name} cannot be read as a CSV file", code="input.calibrate") from error
-    if rows:
-        for line, row in enumerate(rows, 2):
-            hazard, harmful = row.get("hazard"), row.get("harmful")
-            if hazard not in HAZARDS or harmful not in ("0", "1") or not row.get("file"):
-                raise InputError(f"{path.name}, line {line}: file, a hazard id, and 1 or 0", code="input.calibrate")
-            yield path.parent / str(row["file"]), hazard, harmful == "1"
+    for line, row in enumerate(rows, 2):
+        hazard, harmful = row.get("hazard"), row.get("harmful")
+        if hazard not in HAZARDS or harmful not in ("0", "1") or not row.get("file"):
+            raise InputError(f"{path.name}, line {line}: file, a hazard id, and 1 or 0", code="input.calibrate")
+        yield path.parent / str(row["file"]), hazard, harmful == "1"
 
 
 def calibrate(

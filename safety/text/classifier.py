@@ -104,24 +104,23 @@ class PromptClassifier:
         except Exception as error:  # onnxruntime has no base class for what it raises
             raise SafetyError("the prompt classifier's weights cannot be loaded", code="safety.missing") from error
 
-    def windows(self, text: str, short: bool = True) -> list[list[int]]:
-        """The ids of every window, begin and end included: together they hold all pieces of the text. ``short``: the
-        short windows as well."""
+    def windows(self, text: str) -> list[list[int]]:
+        """The ids of every window, begin and end included: together they hold all pieces of the text."""
         pieces = self._pieces
         ids = pieces.tokens(_PREFIX + text)
         prefix = pieces.tokens(_PREFIX)
         found = [ids[start : start + WINDOW] for start in _starts(len(ids), WINDOW, STRIDE)]
-        if short and len(ids) > LONG:
+        if len(ids) > LONG:
             starts = _starts(len(ids), SHORT_WINDOW, SHORT_STRIDE)
             found += [[*(prefix if start else ()), *ids[start : start + SHORT_WINDOW]] for start in starts]
         return [[pieces.begin, *window, pieces.end] for window in found]
 
-    def logits(self, text: str, short: bool = True) -> NDArray[np.float32]:
+    def logits(self, text: str) -> NDArray[np.float32]:
         """float32 (20,): the highest over all windows, by hazard and for `any`."""
         width = self._pieces.shape.width
         worst = np.full(len(OUTPUTS), -np.inf, np.float32)
         # One at a time: without padding, a window's answer does not depend on its neighbours, and memory is bounded.
-        for ids in self.windows(text, short):
+        for ids in self.windows(text):
             words = self._pieces.rows("emb.word", np.array(ids, np.int64), width)[None]
             mask = np.ones((1, len(ids)), bool)
             (answer,) = self._session.run(None, {"words": words, "mask": mask})
@@ -135,12 +134,8 @@ class PromptClassifier:
     def score(self, text: str) -> Mapping[str, float]:
         curves, _ = self._calibration
         worst: dict[str, float] = {}
-        readings = likely_readings(text, self._pieces)
-        for place, reading in enumerate(readings):
-            # What only looks like language once it is decoded is a long row of signs as it was typed: a few of those
-            # tell nothing.
-            short = place > 0 or len(readings) == 1
-            for name, logit in zip(OUTPUTS, self.logits(reading, short), strict=True):
+        for reading in likely_readings(text, self._pieces):
+            for name, logit in zip(OUTPUTS, self.logits(reading), strict=True):
                 slope, offset = curves[name]
                 worst[name] = max(worst.get(name, 0.0), _sigmoid(slope * float(logit) + offset))
         anything = worst.pop(ANY)

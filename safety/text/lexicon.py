@@ -7,7 +7,7 @@ terms of several lists close together, so that no single innocent word decides.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import ahocorasick
@@ -112,7 +112,8 @@ class Lexicon:
         return matches
 
 
-_IN_PLACE = frozenset(("plain", "invisible", "lookalike", "leet", "spaced", "punctuated", "stretched", "reversed",
+# Views in which each word keeps its place, or nearly.
+_IN_PLACE = frozenset(("plain", "invisible", "lookalike", "leet", "spaced", "punctuated", "stretched", "mirrored",
                        "swapped", "pictured"))  # fmt: skip
 
 
@@ -138,14 +139,19 @@ def near(matches: Iterable[Match], lists: Iterable[str], within: int) -> list[Ma
                 chosen.append(best)
             if len(chosen) == len(wanted):
                 return chosen
-    kept = [m for m in matches if m.view in _IN_PLACE]
-    for anchor in (m for m in kept if len(wanted) > 1 and m.list == wanted[0]):
-        chosen = [anchor]
-        for name in wanted[1:]:
-            other = next((m for m in kept if m.list == name and 1 <= abs(m.word - anchor.word) <= within), None)
-            if other is None:
-                break
-            chosen.append(other)
-        if len(chosen) == len(wanted):
-            return chosen
+    return _across(matches, wanted, within) if len(wanted) > 1 else None
+
+
+def _across(matches: Iterable[Match], wanted: Sequence[str], within: int) -> list[Match] | None:
+    """One match of each list at another word than the first's, whatever the view."""
+    places: dict[str, dict[int, Match]] = {name: {} for name in wanted}
+    for match in matches:
+        if match.view in _IN_PLACE and match.list in places:
+            places[match.list].setdefault(match.word, match)
+    for word, anchor in places[wanted[0]].items():
+        # At most twice `within` places are tried, however often a term stands in the text.
+        around = [word + step for distance in range(1, within + 1) for step in (-distance, distance)]
+        others = [next((places[name][at] for at in around if at in places[name]), None) for name in wanted[1:]]
+        if None not in others:
+            return [anchor, *(other for other in others if other is not None)]
     return None

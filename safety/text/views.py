@@ -14,6 +14,7 @@ import html
 import re
 import unicodedata
 import urllib.parse
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -77,7 +78,7 @@ _INSIDE = re.compile(r"(?<=\w)[._\-*·•~'`^ʼꞌːˑˈ’|+=:](?=\w)")
 _STRETCH = re.compile(r"(\w)\1{2,}")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{6,}={0,2}(?![A-Za-z0-9+/_=-])")
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?:[0-9A-Fa-f]{2}[\s:,-]?){6,}(?![0-9A-Za-z])")
-_BREAKS = re.compile("[\u2028\u2029\x07\x08\x1b]")
+_BREAKS = re.compile("[\u2028\u2029]")
 _WORD = re.compile(r"\w+")
 _CAMEL = re.compile(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])|(?<=[A-Za-z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
 _SIGN = re.compile(r"[^\w\s]+")
@@ -130,8 +131,18 @@ def _decoded(text: str) -> list[str]:
 
 
 def _pictured(text: str) -> str:
-    """The text with the Unicode names of its pictograms: U+1F4A3 is `bomb`."""
-    return "".join(f" {unicodedata.name(c, '')} " if ord(c) >= 0x1F300 else c for c in text)
+    """The text with the Unicode names of its pictograms, U+1F4A3 as `bomb`: the shortest names, as many as leave the
+    text less than twice as long."""
+    count = Counter(char for char in text if ord(char) >= 0x1F300)
+    left = len(text)
+    named: dict[int, str] = {}
+    for char in sorted(count, key=lambda c: (len(unicodedata.name(c, "")), c)):
+        name = f" {unicodedata.name(char, '')} "
+        left -= (len(name) - 1) * count[char]
+        if left < 0:
+            break
+        named[ord(char)] = name
+    return text.translate(named) if named else ""
 
 
 def _from_hex(text: str) -> str:
@@ -196,7 +207,6 @@ def views(text: str) -> tuple[View, ...]:
     bare = _INVISIBLE.sub("", _TAGS.sub("", text))
     # Invisible characters may also stand where a space belongs.
     spaced = _INVISIBLE.sub(" ", _TAGS.sub(" ", text))
-    spaced_out = _BREAKS.sub("", bare)
     plain = _fold(bare)
     skeleton = plain.translate(_SKELETON)
     leets = [_unleeted(skeleton, table) for table in ({}, *_LEET_L)]
@@ -224,10 +234,10 @@ def views(text: str) -> tuple[View, ...]:
         View("separated", _fold(_CAMEL.sub(" ", bare))),
         *(View("encoded", _fold(each)) for each in _decoded(bare)),
         View("pictured", _fold(_pictured(bare))),
-        View("invisible", _fold(_CONTROL.sub("", spaced_out))),
+        View("invisible", _fold(_CONTROL.sub("", _BREAKS.sub("", bare)))),
         View("rot13", codecs.encode(plain, "rot13")),
         View("reversed", plain[::-1]),
-        View("reversed", " ".join(word[::-1] for word in plain.split())),
+        View("mirrored", " ".join(word[::-1] for word in plain.split())),
         View(RUN_ON, _run_on(tight)),
     ]
     seen: set[str] = set()

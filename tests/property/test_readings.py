@@ -52,7 +52,7 @@ def words(script: str) -> st.SearchStrategy[str]:
 # What people hide words with: everything that is not a plain letter, and what expands when it is normalised.
 STRANGE = st.sampled_from(
     [chr(c) for c in (0, 0xAD, 0x130, 0xDF, 0x1E9E, 0x200B, 0x200D, 0x202E, 0x2060, 0x3316, 0x33AF, 0x33C2, 0xFB03, 0xFDFA,
-                      0xFDFB, 0xFDFD, 0xFE0F, 0xFEFF, 0x1F130, 0x1F250, 0xE0041, 0xE0061, 0xD800, 0xDFFF, 0x10FFFF)]
+                      0xFDFB, 0xFDFD, 0xFE0F, 0xFEFF, 0x1F130, 0x1F250, 0x1F4A3, 0x1F60D, 0xE0041, 0xE0061, 0xD800, 0xDFFF, 0x10FFFF)]
     + [*" \t\n.-_*%&#;=$@!|0123456789abcXYZ", "%EF%B7%BA", "&#xFDFA", "EFB7BA", base64.b64encode("ﷺ㌖".encode()).decode()]
 )  # fmt: skip
 ANY = st.one_of(

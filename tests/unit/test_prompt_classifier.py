@@ -67,6 +67,9 @@ def test_what_stands_at_the_end_of_a_long_prompt_is_judged(guard: PromptClassifi
     assert worst(guard, PADDING * 20 + BAD + ", " + PADDING * 20) > 0.5
     assert worst(guard, BAD + ", " + PADDING * 20) > 0.5
     assert worst(guard, BAD + ", " + PADDING * 2) > 0.5
+    # What reads better beside it takes no window from what was typed.
+    blob = base64.b64encode(b"a small white house by the sea in the morning").decode()
+    assert worst(guard, BAD + ", " + PADDING * 20 + blob) > 0.5
 
 
 @pytest.mark.parametrize("count", [1, WINDOW - 2, WINDOW, WINDOW + 1, WINDOW + STRIDE, 1000])

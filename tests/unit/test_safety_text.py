@@ -434,3 +434,17 @@ def test_two_guards_of_one_name_hide_nothing() -> None:
     with pytest.raises(SafetyError, match="two guards"):
         judge_text("a boat", NEWS, [other, calm_one])
     assert judged(*calm(), FakeGuard("nsfw", {"sxc": 0.99})).verdict is Verdict.REVIEW
+
+
+def test_pictograms_neither_stretch_a_prompt_nor_hide_a_short_name() -> None:
+    for text in ("\U0001f60d" * 3900, "\U0001f4a3" * 3900, "a \U0001f467 " + "\U0001f60d" * 200):
+        assert all(len(view.text) <= 2 * len(text) for view in views(text))
+    assert any("girl" in view.text for view in views("a \U0001f467 " + "\U0001f60d" * 200))
+
+
+def test_terms_of_two_lists_are_found_across_views_at_other_words_only() -> None:
+    lexicon = Lexicon({"who": ["child"], "how": ["nude"]})
+    assert near(lexicon.search("a n.u.d.e dlihc"), ["who", "how"], 12)
+    assert near(lexicon.search("a n.u.d.e one two three dlihc"), ["who", "how"], 3) is None
+    same = Lexicon({"who": ["child"], "how": ["child"]})
+    assert near(same.search("child"), ["who", "how"], 12) is None
