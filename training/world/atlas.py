@@ -27,6 +27,8 @@ BASE = 128
 FONT_PACKAGE, FONT_VERSION, FONT_LICENCE = "manimgx-fonts", "2026.9.26.post1", "OFL-1.1"
 FONT_AUTHOR = "Google LLC (Noto Emoji)"
 FONT_SHA256 = "de6c18832938afc99caf132b39d6a30a19bac7f2e812e28db2535b4608d27551"
+EDGE = 2
+"""Transparent pixels around each sprite."""
 INK = (38, 38, 44)
 PAPER = (250, 248, 240)
 KEPT = 4096
@@ -104,11 +106,39 @@ def pyramid(base: Image) -> tuple[Image, ...]:
     return tuple(levels)
 
 
+def extent(alpha: Image) -> tuple[int, int, int, int]:
+    """The tight box of what can be seen, (left, top, right, bottom) in pixels, of (h, w) uint8."""
+    rows, columns = np.flatnonzero((alpha > 40).any(1)), np.flatnonzero((alpha > 40).any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def fitted(rgba: Image) -> Image:
+    """The sprite centred and scaled so that its longer side fills the square but for a transparent edge, which
+    bilinear sampling needs; so a size means the same for every sprite."""
+    left, top, right, bottom = extent(rgba[..., 3])
+    room = len(rgba) - 2 * EDGE
+    zoom = room / max(right - left, bottom - top)
+    middle = len(rgba) / 2 - 0.5
+    shift = np.array(
+        [[zoom, 0, middle - zoom * (left + right - 1) / 2], [0, zoom, middle - zoom * (top + bottom - 1) / 2]]
+    )
+    soft = premultiplied(rgba.astype(np.float32) / 255).astype(np.float32)
+    moved = cv2.warpAffine(soft, shift, (len(rgba), len(rgba)), flags=cv2.INTER_CUBIC).clip(0, 255)
+    moved[..., :3] = np.minimum(moved[..., :3] * 255 / np.maximum(moved[..., 3:], 1), 255)
+    return np.rint(moved).astype(np.uint8)
+
+
 class Atlas:
-    """All sprites; `base` is (concepts, styles, BASE, BASE, 4) uint8 in straight alpha."""
+    """All sprites; `base` is (concepts, styles, BASE, BASE, 4) uint8 in straight alpha.
+
+    `shape` is (concepts, styles, 2) float32: the tight box's width and height as shares of the longer, in 0..1.
+    """
 
     def __init__(self, base: Image) -> None:
         self.base = base
+        boxes = np.array([[extent(sprite[..., 3]) for sprite in row] for row in base], np.float32)
+        sides = np.stack((boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]), -1)
+        self.shape: NDArray[np.float32] = np.minimum(sides / (base.shape[2] - 2 * EDGE), 1)
         self._kept: OrderedDict[tuple[int, int, int], tuple[Image, ...]] = OrderedDict()
 
     def levels(self, concept: int, style: int, colour: int) -> tuple[Image, ...]:
@@ -136,7 +166,7 @@ class Atlas:
 def load_atlas(folder: Path = WORK) -> Atlas:
     """The atlas from the cache in `folder`, rasterised first where it is missing."""
     icons = [concept.icon for concept in concepts()]
-    key = hashlib.sha256((SHA256 + FONT_SHA256 + repr((icons, BASE))).encode()).hexdigest()[:16]
+    key = hashlib.sha256((SHA256 + FONT_SHA256 + repr((icons, BASE, EDGE))).encode()).hexdigest()[:16]
     path = folder / f"atlas-{key}.npy"
     if not path.exists():
         bodies = json.loads(fetch(folder).read_text(encoding="utf-8"))["icons"]
@@ -147,7 +177,7 @@ def load_atlas(folder: Path = WORK) -> Atlas:
             flat = cv2.resize(premultiplied(large), (BASE, BASE), interpolation=cv2.INTER_AREA).astype(np.float32)
             flat[..., :3] /= np.maximum(flat[..., 3:], 1) / 255
             for style, drawn in enumerate((flat / 255, glyph(data, written[icon]))):
-                base[row, style] = np.rint(drawn.clip(0, 1) * 255)
+                base[row, style] = fitted(np.rint(drawn.clip(0, 1) * 255).astype(np.uint8))
         partial = path.with_suffix(".tmp.npy")
         np.save(partial, base)
         partial.replace(path)
