@@ -1,4 +1,4 @@
-"""python -m training.world fetch | preview -o sheet.png | sources | held-out: the world from the command line."""
+"""python -m training.world fetch | preview -o FOLDER | sheet -o sheet.png | sources | held-out | held-shots."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from . import held_shots
+from .atlas import FONT_AUTHOR, FONT_LICENCE, FONT_PACKAGE, FONT_SHA256, FONT_VERSION, characters, load_atlas
 from .captions import caption
+from .concepts import STYLES, concepts
 from .held_out import write
 from .objects import AUTHOR, EVERYTHING, LICENCE, PACKAGE, SHA256, VERSION, Thing
 from .scenes import render, sample
-from .sprites import fetch, load
+from .preview import write_preview
+from .sprites import WORK, fetch, load
 from .thumbs import shrink
 
 HERE = Path(__file__).resolve().parent
 TRAINING_DATA = HERE.parent.parent / "models" / "still" / "training_data.json"
 
 
-def preview(path: Path, seed: int, count: int) -> None:
+def first_sheet(path: Path, seed: int, count: int) -> None:
     """Writes a sheet of `count` scenes, eight in a row, and prints their captions."""
     sprites, rng = load(), np.random.default_rng(seed)
     tiles = []
@@ -48,6 +52,33 @@ def entry(thing: Thing, body: str) -> dict[str, Any]:
     }
 
 
+def shot_sources() -> list[str]:
+    """The part of SOURCES.md on the sprites of stills, clips and sound (`concepts.txt`), both styles."""
+    icons = json.loads(fetch().read_text(encoding="utf-8"))["icons"]
+    written, atlas = characters(), load_atlas()
+    lines = [
+        "",
+        "## The sprites of shots",
+        "",
+        f"{len(concepts())} concepts in the art styles {' and '.join(STYLES)} ({len(concepts()) * len(STYLES)} sprites).",
+        f"`flat`: the npm package above ({LICENCE}). `line`: glyphs of `NotoEmoji[wght].ttf` from the PyPI package",
+        f"`{FONT_PACKAGE}` {FONT_VERSION} ({FONT_LICENCE}, copyright 2013 {FONT_AUTHOR}); the font's SHA-256 is",
+        f"`{FONT_SHA256}`. The licence allows use, embedding and redistribution; no font is",
+        "redistributed here. Outlines are filled, and sprites tinted, by `atlas.py`. Settings, covers, motions, sounds and",
+        "captions are made by the code in this folder: no recording, no photograph. None is an object that the newsroom",
+        "pack refuses.",
+        "",
+        "| concept | flat: icon | SHA-256 of the SVG body | line: character | SHA-256 of its pixels |",
+        "|---|---|---|---|---|",
+    ]
+    for row, concept in enumerate(concepts()):
+        body = hashlib.sha256(icons[concept.icon]["body"].encode()).hexdigest()
+        drawn = hashlib.sha256(np.ascontiguousarray(atlas.base[row, 1]).tobytes()).hexdigest()
+        code = f"U+{ord(written[concept.icon]):04X}"
+        lines.append(f"| {concept.name} | `{concept.icon}` | `{body[:16]}…` | {code} | `{drawn[:16]}…` |")
+    return lines
+
+
 def sources() -> None:
     """Writes SOURCES.md and models/still/training_data.json."""
     icons = json.loads(fetch().read_text(encoding="utf-8"))["icons"]
@@ -67,6 +98,7 @@ def sources() -> None:
         f"| `{e['sha256'][:16]}…` |"
         for e in entries
     ]
+    lines += shot_sources()
     (HERE / "SOURCES.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     document = {
         "statement": "Trained only on scenes composed from the sprites listed here; backgrounds, tints and captions"
@@ -87,7 +119,12 @@ def main() -> None:
     commands.add_parser("fetch", help="download the sprite package and check its hash")
     commands.add_parser("sources", help="write SOURCES.md and models/still/training_data.json")
     commands.add_parser("held-out", help="write held_out.json, the evaluation's captions")
-    sheet = commands.add_parser("preview", help="draw a sheet of scenes")
+    commands.add_parser("held-shots", help="write held_out_shots.json, the same for clips and five languages")
+    look = commands.add_parser("preview", help="write contact sheets, captions and a clip with sound")
+    look.add_argument("-o", "--out", type=Path, default=WORK / "preview")
+    look.add_argument("--seed", type=int, default=0)
+    look.add_argument("--side", type=int, default=256, help="the clip's side in pixels")
+    sheet = commands.add_parser("sheet", help="draw a sheet of the shipped still model's scenes")
     sheet.add_argument("-o", "--out", type=Path, default=Path("sheet.png"))
     sheet.add_argument("--seed", type=int, default=0)
     sheet.add_argument("--count", type=int, default=32)
@@ -98,8 +135,13 @@ def main() -> None:
         sources()
     elif options.command == "held-out":
         write(load())
+    elif options.command == "held-shots":
+        held_shots.write(load_atlas())
+    elif options.command == "preview":
+        for path in write_preview(options.out, load_atlas(), options.seed, options.side):
+            print(path)
     else:
-        preview(options.out, options.seed, options.count)
+        first_sheet(options.out, options.seed, options.count)
 
 
 if __name__ == "__main__":

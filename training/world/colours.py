@@ -20,17 +20,16 @@ class Colour:
     @property
     def invariant_de(self) -> bool:
         """German colour words that take no ending: ein rosa Hund."""
-        return self.de in ("rosa", "lila", "orange", "beige", "türkis", "oliv")
+        return self.de in ("rosa", "lila", "orange", "beige", "türkisfarben", "olivgrün")
 
 
 def _es(word: str) -> tuple[str, str, str, str]:
-    if word.endswith("o"):
-        return word, word[:-1] + "a", word + "s", word[:-1] + "as"
     if word in ("naranja", "rosa", "violeta", "beige", "turquesa", "oliva", "lima", "azul marino"):
         return word, word, word, word
+    if word.endswith("o"):
+        return word, word[:-1] + "a", word + "s", word[:-1] + "as"
     many = word + ("s" if word[-1] in "aeiou" else "es")
-    many = many.replace("ón", "on")
-    return word, word, many, many
+    return word, word, many.replace("ón", "on"), many.replace("ón", "on")
 
 
 def _fr(one: str, she: str | None = None) -> tuple[str, str, str, str]:
@@ -46,8 +45,8 @@ COLOURS16: tuple[Colour, ...] = (
     Colour("yellow", (252, 208, 45), "黄色", _es("amarillo"), _fr("jaune", "jaune"), "gelb"),
     Colour("green", (50, 160, 70), "绿色", _es("verde"), _fr("vert", "verte"), "grün"),
     Colour("lime", (165, 220, 50), "黄绿色", _es("lima"), _fr("citron vert"), "hellgrün", ("lime green",)),
-    Colour("olive", (120, 125, 45), "橄榄色", _es("oliva"), _fr("olive"), "oliv"),
-    Colour("turquoise", (60, 195, 190), "青色", _es("turquesa"), _fr("turquoise"), "türkis", ("teal", "cyan")),
+    Colour("olive", (120, 125, 45), "橄榄色", _es("oliva"), _fr("olive"), "olivgrün"),
+    Colour("turquoise", (60, 195, 190), "青色", _es("turquesa"), _fr("turquoise"), "türkisfarben", ("teal", "cyan")),
     Colour("blue", (40, 105, 225), "蓝色", _es("azul"), _fr("bleu", "bleue"), "blau"),
     Colour("navy", (28, 45, 110), "深蓝色", _es("azul marino"), _fr("bleu marine"), "dunkelblau", ("navy blue",)),
     Colour("purple", (135, 70, 200), "紫色", _es("violeta"), _fr("violet", "violette"), "lila", ("violet",)),
