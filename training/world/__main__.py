@@ -17,8 +17,8 @@ from .captions import caption
 from .concepts import STYLES, concepts
 from .held_out import write
 from .objects import AUTHOR, EVERYTHING, LICENCE, PACKAGE, SHA256, VERSION, Thing
-from .scenes import render, sample
 from .preview import write_preview
+from .scenes import render, sample
 from .sprites import WORK, fetch, load
 from .thumbs import shrink
 
@@ -60,13 +60,13 @@ def shot_sources() -> list[str]:
         "",
         "## The sprites of shots",
         "",
-        f"{len(concepts())} concepts in the art styles {' and '.join(STYLES)} ({len(concepts()) * len(STYLES)} sprites).",
+        f"{len(concepts())} concepts in {len(STYLES)} art styles: {len(concepts()) * len(STYLES)} sprites.",
         f"`flat`: the npm package above ({LICENCE}). `line`: glyphs of `NotoEmoji[wght].ttf` from the PyPI package",
         f"`{FONT_PACKAGE}` {FONT_VERSION} ({FONT_LICENCE}, copyright 2013 {FONT_AUTHOR}); the font's SHA-256 is",
         f"`{FONT_SHA256}`. The licence allows use, embedding and redistribution; no font is",
-        "redistributed here. Outlines are filled, and sprites tinted, by `atlas.py`. Settings, covers, motions, sounds and",
-        "captions are made by the code in this folder: no recording, no photograph. None is an object that the newsroom",
-        "pack refuses.",
+        "redistributed here. Outlines are filled, and sprites tinted, by `atlas.py`. Settings, covers, motions, sounds",
+        "and captions are made by the code in this folder: no recording, no photograph. None is an object that the",
+        "newsroom pack refuses.",
         "",
         "| concept | flat: icon | SHA-256 of the SVG body | line: character | SHA-256 of its pixels |",
         "|---|---|---|---|---|",

@@ -92,7 +92,8 @@ def premultiplied(rgba: NDArray[np.float32]) -> Image:
     """Straight alpha in 0..1 to premultiplied uint8."""
     soft = rgba.copy()
     soft[..., :3] *= soft[..., 3:]
-    return np.rint(soft * 255).astype(np.uint8)
+    out: Image = np.rint(soft * 255).astype(np.uint8)
+    return out
 
 
 def pyramid(base: Image) -> tuple[Image, ...]:
@@ -125,7 +126,8 @@ def fitted(rgba: Image) -> Image:
     soft = premultiplied(rgba.astype(np.float32) / 255).astype(np.float32)
     moved = cv2.warpAffine(soft, shift, (len(rgba), len(rgba)), flags=cv2.INTER_CUBIC).clip(0, 255)
     moved[..., :3] = np.minimum(moved[..., :3] * 255 / np.maximum(moved[..., 3:], 1), 255)
-    return np.rint(moved).astype(np.uint8)
+    out: Image = np.rint(moved).astype(np.uint8)
+    return out
 
 
 class Atlas:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .atlas import EDGE, Atlas, pyramid
+from .atlas import BASE, EDGE, Atlas, pyramid
 from .motions import COVER_HIGH, COVER_WIDE, HIDE_GROUND, Timeline, frame_times, timeline
 from .palette import Image
 from .settings import MARGIN, draw_setting
@@ -97,7 +97,7 @@ def render_line(shot: Shot, line: Timeline, atlas: Atlas, side: int = 128) -> Im
     backdrop = _backdrop(shot.setting, shot.seed % 97, side)
     sprites = [atlas.levels(actor.concept, actor.style, actor.colour) for actor in shot.actors]
     out = np.empty((len(line.times), side, side, 3), np.uint8)
-    whole = 1 + 2 * EDGE / (len(sprites[0][0]) - 2 * EDGE)
+    whole = BASE / (BASE - 2 * EDGE)
     still = shot.motion == "rest" and shot.camera == "still"
     for k, (cx, cy, zoom) in enumerate(line.camera):
         if still and k:

@@ -45,7 +45,7 @@ class Event:
 
 
 Moved = tuple[Track, tuple[Event, ...]]
-Motion = Callable[[Times, Shot, Actor, int], Moved]
+Motion = Callable[[Times, Shot, int], Moved]
 
 
 def smooth(t: Times, start: float, end: float) -> Times:
@@ -74,8 +74,9 @@ def _track(
     )
 
 
-def rest(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
+def rest(t: Times, shot: Shot, i: int) -> Moved:
     """Nothing moves; what has a voice uses it."""
+    actor = shot.actors[i]
     kind = concepts()[actor.concept].kind
     voice = {"bird": "chirp", "animal": "call", "clock": "tick", "music": "note"}.get(kind)
     if voice is None:
@@ -85,8 +86,9 @@ def rest(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
     return _track(t, actor), tuple(Event(float(when), voice, 0.6, i) for when in times)
 
 
-def slide(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
+def slide(t: Times, shot: Shot, i: int) -> Moved:
     """Moves along the ground, starts and stops within the clip."""
+    actor = shot.actors[i]
     start, end = slide_times(shot)
     reach = (0.27 if shot.count == 1 else 0.1 / shot.count) * shot.direction
     return _track(t, actor, x=actor.x + reach * (2 * smooth(t, start, end) - 1)), ()
@@ -98,8 +100,9 @@ def slide_times(shot: Shot) -> tuple[float, float]:
     return 0.5 * shot.seconds - half, 0.5 * shot.seconds + half
 
 
-def bounce(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
+def bounce(t: Times, shot: Shot, i: int) -> Moved:
     """Falls from its apex, touches the ground every period, and springs up again."""
+    actor = shot.actors[i]
     period, delay = 0.7 / shot.tempo, LAG * i
     high = min(0.36, actor.y - actor.high / 2 - 0.06)
     phase = ((t - delay) / period + 0.5) % 1
@@ -108,8 +111,9 @@ def bounce(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
     return _track(t, actor, y=y), tuple(Event(float(hit), "impact", 0.5 + high, i) for hit in hits)
 
 
-def fall(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
+def fall(t: Times, shot: Shot, i: int) -> Moved:
     """Hangs near the top, drops with growing speed, lands, rebounds a little, and lies still."""
+    actor = shot.actors[i]
     top, lasts = actor.high / 2 + 0.02, 0.5 / shot.tempo
     start = 0.2 * shot.seconds + LAG * i
     hit, back = start + lasts, 0.24 / shot.tempo**0.5
@@ -119,8 +123,9 @@ def fall(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
     return _track(t, actor, y=y), (Event(hit, "impact", 1.0, i), Event(hit + back, "impact", 0.3, i))
 
 
-def spin(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
+def spin(t: Times, shot: Shot, i: int) -> Moved:
     """Turns in place, a whole number of turns; ticks when upside down."""
+    actor = shot.actors[i]
     turns = spin_turns(shot)
     ticks = (np.arange(turns) + 0.5) * shot.seconds / turns
     events = tuple(Event(float(when), "tick", 0.7, i) for when in ticks) if i == 0 else ()
@@ -132,16 +137,18 @@ def spin_turns(shot: Shot) -> int:
     return {0.75: 1, 1.0: 2}.get(shot.tempo, 3)
 
 
-def grow(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
+def grow(t: Times, shot: Shot, i: int) -> Moved:
     """Grows (or, with direction -1, shrinks) with its foot in place; the tone follows the size."""
+    actor = shot.actors[i]
     share = smooth(t, 0.2 * shot.seconds, 0.8 * shot.seconds)
     share = share if shot.direction > 0 else 1 - share
     scale = 0.45 + 0.85 * share
     return _track(t, actor, y=actor.y + actor.high / 2 * (1 - scale), scale=scale), ()
 
 
-def shake(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
+def shake(t: Times, shot: Shot, i: int) -> Moved:
     """Two bursts of shaking; a rattle at each extreme of the way."""
+    actor = shot.actors[i]
     rate, lasts = 5.0 * shot.tempo, 0.25 * shot.seconds
     x, events = np.full_like(t, actor.x), []
     for start in (0.15 * shot.seconds, 0.6 * shot.seconds):
@@ -152,8 +159,9 @@ def shake(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
     return _track(t, actor, x=x), tuple(events)
 
 
-def orbit(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
+def orbit(t: Times, shot: Shot, i: int) -> Moved:
     """Circles the partner; nearest, and loudest, at the lowest point."""
+    actor = shot.actors[i]
     turns = 2 if shot.tempo > 1 else 1
     angle = 2 * np.pi * turns * t / shot.seconds * shot.direction
     near = (1 + np.cos(angle)) / 2
@@ -162,8 +170,9 @@ def orbit(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
     return track, tuple(Event(float(when), "whoosh", 0.6, i) for when in whens)
 
 
-def fly(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
+def fly(t: Times, shot: Shot, i: int) -> Moved:
     """Crosses the whole picture in an arc; passes the middle half way."""
+    actor = shot.actors[i]
     u = ((t - 0.5 * shot.seconds) * max(shot.tempo, 1.0) / shot.seconds + 0.5) * 2 - 1
     x = 0.5 + shot.direction * u * (0.55 + actor.size / 2)
     return _track(t, actor, x, 0.34 + 0.1 * u**2), (Event(0.5 * shot.seconds, "whoosh", 1.0, i),)
@@ -174,28 +183,34 @@ def hide_times(shot: Shot) -> tuple[float, float]:
     return 0.36 * shot.seconds, 0.62 * shot.seconds
 
 
-def hide(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
+def hide(t: Times, shot: Shot, i: int) -> Moved:
     """Goes behind the cover, stays out of sight, and comes out at the other side."""
+    actor = shot.actors[i]
     gone, back = hide_times(shot)
     inner = max(COVER_WIDE / 2 - actor.wide / 2, 0.0)
     outer = COVER_WIDE / 2 + actor.wide / 2 - 0.03
     way = -outer + (outer - inner) * smooth(t, 0, gone) + 2 * inner * ((t - gone) / (back - gone)).clip(0, 1)
     way += (outer - inner) * smooth(t, back, shot.seconds)
-    y = np.full_like(t, min(actor.y, HIDE_GROUND - actor.high / 2))
+    # what floats comes down far enough for the cover to hide all of it
+    y = np.full_like(
+        t, np.clip(actor.y, HIDE_GROUND - COVER_HIGH + actor.high / 2 + 0.02, HIDE_GROUND - 0.015 - actor.high / 2)
+    )
     events = (Event(gone, "rustle", 0.8, i), Event(back, "rustle", 0.8, i))
     return _track(t, actor, 0.5 + shot.direction * way, y), events
 
 
-def appear(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
+def appear(t: Times, shot: Shot, i: int) -> Moved:
     """Isn't there, then pops up with a chime."""
+    actor = shot.actors[i]
     when = 0.3 * shot.seconds / shot.tempo + LAG * i
     u = (t - when) / 0.25
     scale = 1 + 0.15 * np.sin(np.pi * u.clip(0, 1))
     return _track(t, actor, scale=scale, alpha=(u * 3).clip(0, 1)), (Event(when, "chime", 0.8, i),)
 
 
-def collide(t: Times, shot: Shot, actor: Actor, i: int) -> Moved:
+def collide(t: Times, shot: Shot, i: int) -> Moved:
     """Runs into the partner in the middle; both recoil."""
+    actor = shot.actors[i]
     hit, side = 0.45 * shot.seconds / max(shot.tempo, 0.9), -1 if actor.x < 0.5 else 1
     touch = actor.wide / 2 * 0.96
     far = 0.5 - touch - actor.wide / 2 - 0.01
@@ -236,9 +251,9 @@ def camera(t: Times, shot: Shot) -> NDArray[np.float64]:
 def timeline(shot: Shot, times: Times) -> Timeline:
     """Where everything is at `times`, (T,) seconds."""
     tracks, events = [], []
-    for i, actor in enumerate(shot.actors):
+    for i in range(len(shot.actors)):
         moves = i < shot.count or shot.motion == "collide"
-        track, happened = (ALL[shot.motion] if moves else rest)(times, shot, actor, i)
+        track, happened = (ALL[shot.motion] if moves else rest)(times, shot, i)
         tracks.append(track)
         if moves:
             events += [event for event in happened if event.time < shot.seconds]

@@ -19,6 +19,7 @@ from .palette import Image
 MARGIN = 0.25
 SUPER = 2
 Rgb = tuple[int, int, int]
+Line = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Canvas:
         (cx, cy), radius = self.at([(x, y)])[0], round(r * self.unit * 16)
         cv2.circle(self.pixels, (int(cx), int(cy)), radius, colour, -1, cv2.LINE_AA, 4)
 
-    def land(self, line: Callable[[NDArray[np.float64]], NDArray[np.float64]], colour: Rgb) -> None:
+    def land(self, line: Line, colour: Rgb) -> None:
         """Everything under the line y(x)."""
         x = np.linspace(-MARGIN, 1 + MARGIN, 97)
         edge = np.stack((x, line(x)), 1)
@@ -110,7 +111,7 @@ def _clouds(c: Canvas, rng: np.random.Generator) -> None:
             c.disc(x + dx * r, y, r * k, (250, 251, 253))
 
 
-def _wavy(level: float, high: float, waves: float, phase: float) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+def _wavy(level: float, high: float, waves: float, phase: float) -> Line:
     return lambda x: level + high * np.sin(2 * np.pi * (waves * x + phase))
 
 
@@ -153,9 +154,9 @@ def _scene(setting: Setting, side: int, rng: np.random.Generator) -> Canvas:
         c.box(x, 0.12, x + 0.3, 0.44, (250, 250, 248))
         c.box(x + 0.02, 0.14, x + 0.28, 0.42, _lit((150, 205, 240), light))
         c.box(x + 0.145, 0.14, x + 0.155, 0.42, (250, 250, 248))
-        far = 0.7 - x
-        c.box(far, 0.18, far + 0.18, 0.34, (120, 84, 56))
-        c.box(far + 0.015, 0.195, far + 0.165, 0.325, _lit((206, 120, 96), float(rng.uniform(-0.3, 0.4))))
+        hung = 0.7 - x
+        c.box(hung, 0.18, hung + 0.18, 0.34, (120, 84, 56))
+        c.box(hung + 0.015, 0.195, hung + 0.165, 0.325, _lit((206, 120, 96), float(rng.uniform(-0.3, 0.4))))
         c.box(-MARGIN, ground - 0.1, 1 + MARGIN, 1 + MARGIN, _lit((172, 126, 84), light))
         c.box(-MARGIN, ground - 0.115, 1 + MARGIN, ground - 0.095, (246, 244, 238))
     elif name == "under water":

@@ -21,6 +21,7 @@ CENTRED = ("whoosh",)
 def ambience(rng: np.random.Generator, kind: str, count: int) -> Sound:
     """`count` samples of the setting's sound; root mean square 1, or 0 for "none"."""
     t = np.arange(count) / RATE
+    out: NDArray[np.floating]
     if kind == "water":
         swell = 0.6 + 0.4 * np.sin(2 * np.pi * (0.45 * t + rng.random()))
         out = voices.noise(rng, count, 200, 1600) * swell

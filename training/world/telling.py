@@ -15,7 +15,7 @@ from .concepts import concepts
 from .settings import SETTINGS
 from .shots import Actor, Shot, style_name
 from .tongues import LANGUAGES
-from .tongues.base import Language, Phrases
+from .tongues.base import Language, Phrases, Said
 
 VOICES = {"bird": "chirp", "animal": "call", "clock": "tick", "music": "note"}
 
@@ -53,8 +53,8 @@ def noun_phrase(tongue: Language, rng: np.random.Generator, actor: Actor, count:
     noun = names[0] if rng.random() < 0.6 else names[int(rng.integers(len(names)))]
     colour = None if actor.colour == OWN else COLOURS16[actor.colour]
     tint = "" if colour is None else _pick(rng, tongue.colours(colour))
-    said = _pick(rng, tongue.sizes[size]) if size in tongue.sizes else ""
-    return tongue.noun_phrase(noun, colour, tint, said, count, case)
+    word = _pick(rng, tongue.sizes[size]) if size in tongue.sizes else ""
+    return tongue.noun_phrase(Said(noun, colour, tint, word, count, case))
 
 
 def place_key(shot: Shot) -> str:
@@ -130,6 +130,7 @@ def words(language: str) -> tuple[str, ...]:
             for colour in (None, *COLOURS16):
                 for count in (1, 2, 3, 4):
                     tint = "" if colour is None else tongue.colours(colour)[0]
-                    found += [tongue.noun_phrase(noun, colour, tint, "", count, case) for case in ("nom", "acc", "dat")]
+                    cases = (Said(noun, colour, tint, "", count, case) for case in ("nom", "acc", "dat"))
+                    found += map(tongue.noun_phrase, cases)
     found += [phrase for colour in COLOURS16 for phrase in tongue.colours(colour)]
     return tuple(dict.fromkeys(re.sub(r"\{\w\}", "", phrase) for phrase in found))

@@ -82,8 +82,8 @@ def rattle(rng: np.random.Generator, material: str, size: float) -> Sound:
 def rustle(rng: np.random.Generator, size: float) -> Sound:
     """Leaves or cloth brushed aside."""
     t = _time(int(0.22 * RATE))
-    grain = 0.4 + np.abs(noise(rng, len(t), 5, 60))
-    return _shaped(noise(rng, len(t), 1800, 6000) * grain * np.exp(-t / 0.06) * (1 - np.exp(-t / 0.004)))
+    grain, k = 0.4 + np.abs(noise(rng, len(t), 5, 60)), pitch(size)
+    return _shaped(noise(rng, len(t), 1800 * k, 6000 * k) * grain * np.exp(-t / 0.06) * (1 - np.exp(-t / 0.004)))
 
 
 def chime(size: float) -> Sound:
@@ -135,14 +135,16 @@ def engine(rng: np.random.Generator, size: float, speed: NDArray[np.float64]) ->
     """Goes on as long as `speed` (samples, picture widths a second) does, its pitch and loudness with the speed."""
     hz = 55 * pitch(size) * (1 + 0.9 * speed)
     phase = np.cumsum(hz) / RATE
-    pulse = sum(np.sin(2 * np.pi * n * phase) / n**0.8 for n in range(1, 9))
+    pulse = np.sum([np.sin(2 * np.pi * n * phase) / n**0.8 for n in range(1, 9)], axis=0)
     rough = 1 + 0.25 * noise(rng, len(speed), 4, 40)
-    return (pulse * rough * (0.25 + 0.75 * speed.clip(0, 1)) * 0.4).astype(np.float32)
+    out: Sound = (pulse * rough * (0.25 + 0.75 * speed.clip(0, 1)) * 0.4).astype(np.float32)
+    return out
 
 
 def moving_noise(rng: np.random.Generator, low: float, high: float, speed: NDArray[np.float64]) -> Sound:
     """A scrape or wash between two frequencies, as loud as the speed."""
-    return (noise(rng, len(speed), low, high) * speed.clip(0, 1.2) * 0.35).astype(np.float32)
+    out: Sound = (noise(rng, len(speed), low, high) * speed.clip(0, 1.2) * 0.35).astype(np.float32)
+    return out
 
 
 def glide(size: NDArray[np.float64], moving: NDArray[np.float64]) -> Sound:

@@ -9,8 +9,32 @@ from ..colours import Colour
 from ..concepts import Noun
 
 Phrases = tuple[str, ...]
-NounPhrase = Callable[[Noun, Colour | None, str, str, int, str], str]
-"""(noun, colour, colour word or "", size word or "", count, case: nom, acc or dat) -> "a small red dog"."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a noun phrase says: the noun, a colour (and `tint`, one of its words), a size's word or "", how many, and
+    the case, nom, acc or dat, for languages that have cases."""
+
+    noun: Noun
+    colour: Colour | None = None
+    tint: str = ""
+    size: str = ""
+    count: int = 1
+    case: str = "nom"
+
+    @property
+    def name(self) -> str:
+        """Singular or plural, by the count."""
+        return self.noun.one if self.count == 1 else self.noun.many
+
+    @property
+    def form(self) -> int:
+        """0 to 3: masculine, feminine, and their plurals."""
+        return (self.noun.gender == "f") + 2 * (self.count > 1)
+
+
+NounPhrase = Callable[[Said], str]
 
 
 @dataclass(frozen=True)

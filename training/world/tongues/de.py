@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ..colours import Colour
-from ..concepts import Noun
-from .base import Language, Phrases
+from .base import Language, Phrases, Said
 
 _COUNTS = ("", "", "zwei", "drei", "vier")
 _ENDINGS = {"m": "er", "f": "e", "n": "es"}
@@ -14,20 +13,20 @@ def _ending(colour: Colour, ending: str) -> str:
     return colour.de if colour.invariant_de else colour.de + ending
 
 
-def noun_phrase(noun: Noun, colour: Colour | None, tint: str, size: str, count: int, case: str) -> str:
+def noun_phrase(said: Said) -> str:
     """Ein kleiner roter Hund; von einem kleinen roten Hund; drei rote Hunde."""
-    oblique = case == "dat" or (case == "acc" and noun.gender == "m")
-    ending = "e" if count > 1 else "en" if oblique else _ENDINGS[noun.gender]
-    words = [size + ending] if size else []
-    if colour is not None:
-        words.append(_ending(colour, ending))
-    if count > 1:
-        return " ".join((_COUNTS[count], *words, noun.many))
-    if case == "dat":
-        article = "einer" if noun.gender == "f" else "einem"
+    oblique = said.case == "dat" or (said.case == "acc" and said.noun.gender == "m")
+    ending = "e" if said.count > 1 else "en" if oblique else _ENDINGS[said.noun.gender]
+    words = [said.size + ending] if said.size else []
+    if said.colour is not None:
+        words.append(_ending(said.colour, ending))
+    if said.count > 1:
+        return " ".join((_COUNTS[said.count], *words, said.noun.many))
+    if said.case == "dat":
+        article = "einer" if said.noun.gender == "f" else "einem"
     else:
-        article = {"f": "eine", "m": "einen" if case == "acc" else "ein"}.get(noun.gender, "ein")
-    name = noun.extra if oblique else noun.one
+        article = {"f": "eine", "m": "einen" if said.case == "acc" else "ein"}.get(said.noun.gender, "ein")
+    name = said.noun.extra if oblique else said.noun.one
     if oblique and name.startswith("fliegende "):
         name = name.replace("fliegende ", "fliegenden ")
     return " ".join((article, *words, name))
@@ -60,7 +59,10 @@ GERMAN = Language(
     verbs={
         "rest": (("bleibt still", "bleiben still"), ("bewegt sich nicht", "bewegen sich nicht")),
         "slide left": (("gleitet nach links", "gleiten nach links"), ("rutscht nach links", "rutschen nach links")),
-        "slide right": (("gleitet nach rechts", "gleiten nach rechts"), ("rutscht nach rechts", "rutschen nach rechts")),
+        "slide right": (
+            ("gleitet nach rechts", "gleiten nach rechts"),
+            ("rutscht nach rechts", "rutschen nach rechts"),
+        ),
         "bounce": (("hüpft", "hüpfen"), ("springt auf und ab", "springen auf und ab")),
         "fall": (("fällt herunter", "fallen herunter"), ("fällt zu Boden", "fallen zu Boden")),
         "spin": (("dreht sich", "drehen sich"), ("rotiert", "rotieren")),

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from ..colours import Colour
-from ..concepts import Noun
-from .base import Language, Phrases
+from .base import Language, Phrases, Said
 
 _COUNTS = ("", "", "two", "three", "four")
 
 
-def noun_phrase(noun: Noun, colour: Colour | None, tint: str, size: str, count: int, case: str) -> str:
+def noun_phrase(said: Said) -> str:
     """A small red dog; three red dogs."""
-    words = " ".join(word for word in (size, tint, noun.one if count == 1 else noun.many) if word)
-    if count > 1:
-        return f"{_COUNTS[count]} {words}"
+    words = " ".join(word for word in (said.size, said.tint, said.name) if word)
+    if said.count > 1:
+        return f"{_COUNTS[said.count]} {words}"
     # by sound: an hourglass, a unicorn, a ufo
     vowel = (words[0] in "aeiou" and not words.startswith(("uni", "ufo"))) or words.startswith("hour")
     return ("an " if vowel else "a ") + words
@@ -26,7 +25,12 @@ def colours(colour: Colour) -> Phrases:
 
 def _plain(word: str) -> Phrases:
     an = "an" if word[0] in "aeiou" else "a"
-    return (f"on {an} {word} background", f"on {word}", f"against {an} {word} wall", f"in front of {an} {word} backdrop")
+    return (
+        f"on {an} {word} background",
+        f"on {word}",
+        f"against {an} {word} wall",
+        f"in front of {an} {word} backdrop",
+    )
 
 
 def _blend(top: str, bottom: str) -> Phrases:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from ..colours import Colour
-from ..concepts import Noun
-from .base import Language, Phrases
+from .base import Language, Phrases, Said
 
 _COUNTS = ("", "", "dos", "tres", "cuatro")
 
 
-def noun_phrase(noun: Noun, colour: Colour | None, tint: str, size: str, count: int, case: str) -> str:
+def noun_phrase(said: Said) -> str:
     """Un perro rojo pequeño; tres casas rojas."""
-    form = (noun.gender == "f") + 2 * (count > 1)
-    words = [noun.one if count == 1 else noun.many]
-    if colour is not None:
-        words.append(colour.es[form])
-    if size:
-        words.append(size[:-1] + "a" if size.endswith("o") and form % 2 else size)
-        words[-1] += "s" if count > 1 else ""
-    article = _COUNTS[count] if count > 1 else ("una" if form else "un")
-    if article == "una" and noun.one.startswith("á"):
+    form = said.form
+    words = [said.name]
+    if said.colour is not None:
+        words.append(said.colour.es[form])
+    if said.size:
+        words.append(said.size[:-1] + "a" if said.size.endswith("o") and form % 2 else said.size)
+        words[-1] += "s" if said.count > 1 else ""
+    article = _COUNTS[said.count] if said.count > 1 else ("una" if form % 2 else "un")
+    # un águila, un ancla: before a stressed a the feminine article gives way
+    if article == "una" and said.noun.one in ("águila", "ancla"):
         article = "un"
     return " ".join((article, *words))
 
@@ -58,7 +58,10 @@ SPANISH = Language(
         "grow": (("crece", "crecen"), ("se hace más grande", "se hacen más grandes")),
         "shrink": (("encoge", "encogen"), ("disminuye de tamaño", "disminuyen de tamaño")),
         "shake": (("tiembla", "tiemblan"), ("se sacude", "se sacuden")),
-        "orbit": (("da vueltas alrededor de {b}", "dan vueltas alrededor de {b}"), ("orbita alrededor de {b}", "orbitan alrededor de {b}")),
+        "orbit": (
+            ("da vueltas alrededor de {b}", "dan vueltas alrededor de {b}"),
+            ("orbita alrededor de {b}", "orbitan alrededor de {b}"),
+        ),
         "fly left": (("vuela hacia la izquierda", "vuelan hacia la izquierda"),),
         "fly right": (("vuela hacia la derecha", "vuelan hacia la derecha"),),
         "hide": (("se esconde detrás de {c}", "se esconden detrás de {c}"), ("desaparece detrás de {c}",) * 2),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ..colours import Colour
-from ..concepts import Noun
-from .base import Language, Phrases
+from .base import Language, Phrases, Said
 
 _COUNTS = ("", "", "deux", "trois", "quatre")
 _SIZES = {
@@ -15,15 +14,15 @@ _SIZES = {
 }
 
 
-def noun_phrase(noun: Noun, colour: Colour | None, tint: str, size: str, count: int, case: str) -> str:
+def noun_phrase(said: Said) -> str:
     """Un petit chien rouge; trois maisons rouges."""
-    form = (noun.gender == "f") + 2 * (count > 1)
-    words = [_COUNTS[count] if count > 1 else ("une" if form else "un")]
-    if size:
-        words.append(_SIZES[size][form])
-    words.append(noun.one if count == 1 else noun.many)
-    if colour is not None:
-        words.append(colour.fr[form])
+    form = said.form
+    words = [_COUNTS[said.count] if said.count > 1 else ("une" if form else "un")]
+    if said.size:
+        words.append(_SIZES[said.size][form])
+    words.append(said.name)
+    if said.colour is not None:
+        words.append(said.colour.fr[form])
     return " ".join(words)
 
 

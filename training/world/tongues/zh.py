@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from ..colours import Colour
-from ..concepts import Noun
-from .base import Language, Phrases
+from .base import Language, Phrases, Said
 
 _COUNTS = ("", "一", "两", "三", "四")
 
 
-def noun_phrase(noun: Noun, colour: Colour | None, tint: str, size: str, count: int, case: str) -> str:
+def noun_phrase(said: Said) -> str:
     """一只小小的红色的小狗."""
-    return _COUNTS[count] + noun.extra + size + (f"{tint}的" if tint else "") + noun.one
+    return _COUNTS[said.count] + said.noun.extra + said.size + (f"{said.tint}的" if said.tint else "") + said.noun.one
 
 
 def colours(colour: Colour) -> Phrases:
