@@ -166,6 +166,16 @@ def test_boxes_are_where_the_pixels_are(atlas: Atlas) -> None:
                 assert np.abs(seen - box.clip(0, 128)).max() < 2.5
 
 
+def test_whatever_is_counted_or_related_stays_in_sight(atlas: Atlas) -> None:
+    rng = np.random.default_rng(9)
+    for _ in range(400):
+        shot = sample_shot(rng, atlas, "clip")
+        if len(shot.actors) > 1:
+            found = boxes(shot, timeline(shot, frame_times(shot)))
+            assert np.nanmin(found) > -0.02
+            assert np.nanmax(found) < 1.02
+
+
 @pytest.mark.parametrize("relation", ["left", "above", "front"])
 def test_relations_hold_in_every_frame(atlas: Atlas, relation: str) -> None:
     for shot in draw(atlas, 7, 25, "clip", relation=relation):

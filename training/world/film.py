@@ -14,6 +14,9 @@ from .palette import Image
 from .settings import MARGIN, draw_setting
 from .shots import Shot
 
+RIM = 18
+"""Pixels around a cover's box in its picture of 256, for a bush's leaves."""
+
 
 @lru_cache(maxsize=256)
 def _backdrop(setting: int, seed: int, side: int) -> Image:
@@ -27,7 +30,7 @@ def cover_levels(name: str) -> tuple[Image, ...]:
     """What things hide behind, as a sprite's pyramid: a brick wall, a bush, a wooden box; opaque over its box."""
     side = 256
     picture = np.zeros((side, side, 4), np.uint8)
-    inner = picture[2:-2, 2:-2]
+    inner = picture[RIM:-RIM, RIM:-RIM]
     n = len(inner)
     if name == "wall":
         inner[:] = (214, 204, 196, 255)
@@ -38,6 +41,13 @@ def cover_levels(name: str) -> tuple[Image, ...]:
     elif name == "bush":
         inner[:] = (52, 122, 60, 255)
         rng = np.random.default_rng(5)
+        # leaves over the edge, so that it isn't a box
+        for k in np.arange(0, 4, 1 / 9):
+            x, y = ((k % 1, 0), (1, k % 1), (1 - k % 1, 1), (0, 1 - k % 1))[int(k)]
+            cv2.circle(
+                picture, (RIM + int(x * n), RIM + int(y * n)), int(rng.integers(9, RIM - 1)), (52, 122, 60, 255), -1,
+                cv2.LINE_AA,
+            )  # fmt: skip
         for x, y, r in zip(rng.integers(0, n, 60), rng.integers(0, n, 60), rng.integers(12, 30, 60), strict=True):
             shade = int(rng.integers(-18, 30))
             cv2.circle(inner, (int(x), int(y)), int(r), (60 + shade, 138 + shade, 66 + shade, 255), -1, cv2.LINE_AA)
@@ -97,7 +107,7 @@ def render_line(shot: Shot, line: Timeline, atlas: Atlas, side: int = 128) -> Im
     backdrop = _backdrop(shot.setting, shot.seed % 97, side)
     sprites = [atlas.levels(actor.concept, actor.style, actor.colour) for actor in shot.actors]
     out = np.empty((len(line.times), side, side, 3), np.uint8)
-    whole = BASE / (BASE - 2 * EDGE)
+    square = BASE / (BASE - 2 * EDGE)
     still = shot.motion == "rest" and shot.camera == "still"
     for k, (cx, cy, zoom) in enumerate(line.camera):
         if still and k:
@@ -107,13 +117,13 @@ def render_line(shot: Shot, line: Timeline, atlas: Atlas, side: int = 128) -> Im
         # the subject stands in front of its partner
         for i in reversed(range(len(shot.actors))):
             track = line.tracks[i]
-            size = shot.actors[i].size * float(track.scale[k]) * zoom * side * whole
+            size = shot.actors[i].size * float(track.scale[k]) * zoom * side * square
             middle = ((track.x[k] - cx) * zoom + 0.5) * side, ((track.y[k] - cy) * zoom + 0.5) * side
             _stamp(frame, sprites[i], middle, (size, size), float(track.angle[k]), float(track.alpha[k]))
         if shot.cover:
             middle = ((0.5 - cx) * zoom + 0.5) * side, ((HIDE_GROUND - COVER_HIGH / 2 - cy) * zoom + 0.5) * side
-            sides = COVER_WIDE * zoom * side * 256 / 252, COVER_HIGH * zoom * side * 256 / 252
-            _stamp(frame, cover_levels(shot.cover), middle, sides, 0, 1)
+            whole = 256 / (256 - 2 * RIM) * zoom * side
+            _stamp(frame, cover_levels(shot.cover), middle, (COVER_WIDE * whole, COVER_HIGH * whole), 0, 1)
         out[k] = frame
     return out
 

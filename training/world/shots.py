@@ -141,6 +141,13 @@ def _layout(rng: np.random.Generator, atlas: Atlas, shot: Shot, dress: tuple[int
     )
 
 
+def _camera(rng: np.random.Generator, media: str, count: int, relation: str, motion: str) -> str:
+    """A camera that keeps in sight whatever a caption counts or relates."""
+    if media == "still" or rng.random() > 0.4 or count > 1 or relation == "left" or motion in ("collide", "orbit"):
+        return "still"
+    return _pick(rng, CAMERAS[1:3] if relation else CAMERAS[1:])
+
+
 def sample_shot(rng: np.random.Generator, atlas: Atlas, media: str = "av", held_out: bool = False) -> Shot:
     """Draws a shot for `media` ("still", "clip" or "av") among the training or the held-out combinations."""
     while True:
@@ -162,7 +169,7 @@ def sample_shot(rng: np.random.Generator, atlas: Atlas, media: str = "av", held_
             motion=motion,
             direction=1 if rng.random() < 0.5 else -1,
             tempo=float(rng.choice((0.75, 1.0, 1.35))),
-            camera=_pick(rng, CAMERAS[1:]) if media != "still" and rng.random() < 0.3 else "still",
+            camera=_camera(rng, media, count, relation, motion),
             cover=_pick(rng, COVERS) if motion == "hide" else "",
             media=media,
             seed=int(rng.integers(2**31)),

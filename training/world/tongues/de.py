@@ -27,8 +27,6 @@ def noun_phrase(said: Said) -> str:
     else:
         article = {"f": "eine", "m": "einen" if said.case == "acc" else "ein"}.get(said.noun.gender, "ein")
     name = said.noun.extra if oblique else said.noun.one
-    if oblique and name.startswith("fliegende "):
-        name = name.replace("fliegende ", "fliegenden ")
     return " ".join((article, *words, name))
 
 
