@@ -1,4 +1,4 @@
-"""python -m training.world fetch | preview -o FOLDER | sheet -o sheet.png | sources | held-out | held-shots."""
+"""python -m training.world COMMAND: fetch, preview, sheet, sources, statement, held-out, held-shots."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import numpy as np
 from PIL import Image
 
 from . import held_shots
-from .atlas import FONT_AUTHOR, FONT_LICENCE, FONT_PACKAGE, FONT_SHA256, FONT_VERSION, characters, load_atlas
+from .atlas import load_atlas
 from .captions import caption
-from .concepts import STYLES, concepts
 from .held_out import write
 from .objects import AUTHOR, EVERYTHING, LICENCE, PACKAGE, SHA256, VERSION, Thing
 from .preview import write_preview
 from .scenes import render, sample
 from .sprites import WORK, fetch, load
+from .statement import shot_sources, statement
 from .thumbs import shrink
 
 HERE = Path(__file__).resolve().parent
@@ -52,33 +52,6 @@ def entry(thing: Thing, body: str) -> dict[str, Any]:
     }
 
 
-def shot_sources() -> list[str]:
-    """The part of SOURCES.md on the sprites of stills, clips and sound (`concepts.txt`), both styles."""
-    icons = json.loads(fetch().read_text(encoding="utf-8"))["icons"]
-    written, atlas = characters(), load_atlas()
-    lines = [
-        "",
-        "## The sprites of shots",
-        "",
-        f"{len(concepts())} concepts in {len(STYLES)} art styles: {len(concepts()) * len(STYLES)} sprites.",
-        f"`flat`: the npm package above ({LICENCE}). `line`: glyphs of `NotoEmoji[wght].ttf` from the PyPI package",
-        f"`{FONT_PACKAGE}` {FONT_VERSION} ({FONT_LICENCE}, copyright 2013 {FONT_AUTHOR}); the font's SHA-256 is",
-        f"`{FONT_SHA256}`. The licence allows use, embedding and redistribution; no font is",
-        "redistributed here. Outlines are filled, and sprites tinted, by `atlas.py`. Settings, covers, motions, sounds",
-        "and captions are made by the code in this folder: no recording, no photograph. None is an object that the",
-        "newsroom pack refuses.",
-        "",
-        "| concept | flat: icon | SHA-256 of the SVG body | line: character | SHA-256 of its pixels |",
-        "|---|---|---|---|---|",
-    ]
-    for row, concept in enumerate(concepts()):
-        body = hashlib.sha256(icons[concept.icon]["body"].encode()).hexdigest()
-        drawn = hashlib.sha256(np.ascontiguousarray(atlas.base[row, 1]).tobytes()).hexdigest()
-        code = f"U+{ord(written[concept.icon]):04X}"
-        lines.append(f"| {concept.name} | `{concept.icon}` | `{body[:16]}…` | {code} | `{drawn[:16]}…` |")
-    return lines
-
-
 def sources() -> None:
     """Writes SOURCES.md and models/still/training_data.json."""
     icons = json.loads(fetch().read_text(encoding="utf-8"))["icons"]
@@ -98,7 +71,7 @@ def sources() -> None:
         f"| `{e['sha256'][:16]}…` |"
         for e in entries
     ]
-    lines += shot_sources()
+    lines += shot_sources(load_atlas())
     (HERE / "SOURCES.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     document = {
         "statement": "Trained only on scenes composed from the sprites listed here; backgrounds, tints and captions"
@@ -118,6 +91,8 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("fetch", help="download the sprite package and check its hash")
     commands.add_parser("sources", help="write SOURCES.md and models/still/training_data.json")
+    listed = commands.add_parser("statement", help="write the training data statement of a model of shots")
+    listed.add_argument("-o", "--out", type=Path, required=True)
     commands.add_parser("held-out", help="write held_out.json, the evaluation's captions")
     commands.add_parser("held-shots", help="write held_out_shots.json, the same for clips and five languages")
     look = commands.add_parser("preview", help="write contact sheets, captions and a clip with sound")
@@ -135,6 +110,10 @@ def main() -> None:
         sources()
     elif options.command == "held-out":
         write(load())
+    elif options.command == "statement":
+        options.out.write_text(
+            json.dumps(statement(load_atlas()), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     elif options.command == "held-shots":
         held_shots.write(load_atlas())
     elif options.command == "preview":
