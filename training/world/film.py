@@ -43,11 +43,10 @@ def cover_levels(name: str) -> tuple[Image, ...]:
         rng = np.random.default_rng(5)
         # leaves over the edge, so that it isn't a box
         for k in np.arange(0, 4, 1 / 9):
-            x, y = ((k % 1, 0), (1, k % 1), (1 - k % 1, 1), (0, 1 - k % 1))[int(k)]
-            cv2.circle(
-                picture, (RIM + int(x * n), RIM + int(y * n)), int(rng.integers(9, RIM - 1)), (52, 122, 60, 255), -1,
-                cv2.LINE_AA,
-            )  # fmt: skip
+            along = int(k % 1 * n)
+            at = ((along, 0), (n, along), (n - along, n), (0, n - along))[int(k)]
+            where, size = (RIM + at[0], RIM + at[1]), int(rng.integers(9, RIM - 1))
+            cv2.circle(picture, where, size, (52, 122, 60, 255), -1, cv2.LINE_AA)
         for x, y, r in zip(rng.integers(0, n, 60), rng.integers(0, n, 60), rng.integers(12, 30, 60), strict=True):
             shade = int(rng.integers(-18, 30))
             cv2.circle(inner, (int(x), int(y)), int(r), (60 + shade, 138 + shade, 66 + shade, 255), -1, cv2.LINE_AA)
