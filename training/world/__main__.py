@@ -1,4 +1,4 @@
-"""python -m training.world fetch | preview -o sheet.png | sources | held-out: the world from the command line."""
+"""python -m training.world COMMAND: fetch, preview, sheet, sources, statement, held-out, held-shots."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from . import held_shots
+from .atlas import load_atlas
 from .captions import caption
 from .held_out import write
 from .objects import AUTHOR, EVERYTHING, LICENCE, PACKAGE, SHA256, VERSION, Thing
+from .preview import write_preview
 from .scenes import render, sample
-from .sprites import fetch, load
+from .sprites import WORK, fetch, load
+from .statement import shot_sources, statement
 from .thumbs import shrink
 
 HERE = Path(__file__).resolve().parent
 TRAINING_DATA = HERE.parent.parent / "models" / "still" / "training_data.json"
 
 
-def preview(path: Path, seed: int, count: int) -> None:
+def first_sheet(path: Path, seed: int, count: int) -> None:
     """Writes a sheet of `count` scenes, eight in a row, and prints their captions."""
     sprites, rng = load(), np.random.default_rng(seed)
     tiles = []
@@ -67,6 +71,7 @@ def sources() -> None:
         f"| `{e['sha256'][:16]}…` |"
         for e in entries
     ]
+    lines += shot_sources(load_atlas())
     (HERE / "SOURCES.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     document = {
         "statement": "Trained only on scenes composed from the sprites listed here; backgrounds, tints and captions"
@@ -86,8 +91,15 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("fetch", help="download the sprite package and check its hash")
     commands.add_parser("sources", help="write SOURCES.md and models/still/training_data.json")
+    listed = commands.add_parser("statement", help="write the training data statement of a model of shots")
+    listed.add_argument("-o", "--out", type=Path, required=True)
     commands.add_parser("held-out", help="write held_out.json, the evaluation's captions")
-    sheet = commands.add_parser("preview", help="draw a sheet of scenes")
+    commands.add_parser("held-shots", help="write held_out_shots.json, the same for clips and five languages")
+    look = commands.add_parser("preview", help="write contact sheets, captions and a clip with sound")
+    look.add_argument("-o", "--out", type=Path, default=WORK / "preview")
+    look.add_argument("--seed", type=int, default=0)
+    look.add_argument("--side", type=int, default=256, help="the clip's side in pixels")
+    sheet = commands.add_parser("sheet", help="draw a sheet of the shipped still model's scenes")
     sheet.add_argument("-o", "--out", type=Path, default=Path("sheet.png"))
     sheet.add_argument("--seed", type=int, default=0)
     sheet.add_argument("--count", type=int, default=32)
@@ -98,8 +110,17 @@ def main() -> None:
         sources()
     elif options.command == "held-out":
         write(load())
+    elif options.command == "statement":
+        options.out.write_text(
+            json.dumps(statement(load_atlas()), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+    elif options.command == "held-shots":
+        held_shots.write(load_atlas())
+    elif options.command == "preview":
+        for path in write_preview(options.out, load_atlas(), options.seed, options.side):
+            print(path)
     else:
-        preview(options.out, options.seed, options.count)
+        first_sheet(options.out, options.seed, options.count)
 
 
 if __name__ == "__main__":
