@@ -23,16 +23,17 @@ from .palette import Image
 from .sprites import WORK, fetch, rasterise, tint
 
 BASE = 128
-"""Side of the largest level in pixels. Pictures of 128 pixels never enlarge it; at 512 the largest are doubled."""
+"""Side of the largest level in pixels: pictures of 128 pixels never enlarge it. `FINE` is for those of 256 and more."""
+FINE = 256
 FONT_PACKAGE, FONT_VERSION, FONT_LICENCE = "manimgx-fonts", "2026.9.26.post1", "OFL-1.1"
 FONT_AUTHOR = "Google LLC (Noto Emoji)"
 FONT_SHA256 = "de6c18832938afc99caf132b39d6a30a19bac7f2e812e28db2535b4608d27551"
 EDGE = 2
-"""Transparent pixels around each sprite."""
+"""Transparent pixels around each sprite of BASE pixels, and as many times more around a larger one."""
 INK = (38, 38, 44)
 PAPER = (250, 248, 240)
 KEPT = 8192
-"""Tinted pyramids kept in memory, about 130 kB each: all 6,018 of them, 800 MB, once every one has been drawn."""
+"""Tinted pyramids of BASE kept in memory, about 130 kB each: all 6,018, 800 MB, once every one has been drawn."""
 
 
 def font() -> bytes:
@@ -117,7 +118,7 @@ def fitted(rgba: Image) -> Image:
     """The sprite centred and scaled so that its longer side fills the square but for a transparent edge, which
     bilinear sampling needs; so a size means the same for every sprite."""
     left, top, right, bottom = extent(rgba[..., 3])
-    room = len(rgba) - 2 * EDGE
+    room = len(rgba) * (1 - 2 * EDGE / BASE)
     zoom = room / max(right - left, bottom - top)
     middle = len(rgba) / 2 - 0.5
     shift = np.array(
@@ -131,7 +132,7 @@ def fitted(rgba: Image) -> Image:
 
 
 class Atlas:
-    """All sprites; `base` is (concepts, styles, BASE, BASE, 4) uint8 in straight alpha.
+    """All sprites; `base` is (concepts, styles, side, side, 4) uint8 in straight alpha.
 
     `shape` is (concepts, styles, 2) float32: the tight box's width and height as shares of the longer, in 0..1.
     """
@@ -140,7 +141,8 @@ class Atlas:
         self.base = base
         boxes = np.array([[extent(sprite[..., 3]) for sprite in row] for row in base], np.float32)
         sides = np.stack((boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]), -1)
-        self.shape: NDArray[np.float32] = np.minimum(sides / (base.shape[2] - 2 * EDGE), 1)
+        self.shape: NDArray[np.float32] = np.minimum(sides / (base.shape[2] * (1 - 2 * EDGE / BASE)), 1)
+        self._most = KEPT * BASE**2 // base.shape[2] ** 2
         self._kept: OrderedDict[tuple[int, int, int], tuple[Image, ...]] = OrderedDict()
 
     def levels(self, concept: int, style: int, colour: int) -> tuple[Image, ...]:
@@ -154,7 +156,7 @@ class Atlas:
             rgb = COLOURS16[colour].rgb
             rgba = paint(rgba, rgb) if STYLES[style] == "line" else tint(rgba, rgb)
         made = self._kept[key] = pyramid(premultiplied(rgba))
-        if len(self._kept) > KEPT:
+        if len(self._kept) > self._most:
             self._kept.popitem(last=False)
         return made
 
@@ -165,20 +167,20 @@ class Atlas:
         return mean
 
 
-def load_atlas(folder: Path = WORK) -> Atlas:
-    """The atlas from the cache in `folder`, rasterised first where it is missing."""
+def load_atlas(folder: Path = WORK, side: int = BASE) -> Atlas:
+    """The atlas of sprites of `side` pixels from the cache in `folder`, rasterised first where it is missing."""
     icons = [concept.icon for concept in concepts()]
-    key = hashlib.sha256((SHA256 + FONT_SHA256 + repr((icons, BASE, EDGE))).encode()).hexdigest()[:16]
+    key = hashlib.sha256((SHA256 + FONT_SHA256 + repr((icons, side, EDGE))).encode()).hexdigest()[:16]
     path = folder / f"atlas-{key}.npy"
     if not path.exists():
         bodies = json.loads(fetch(folder).read_text(encoding="utf-8"))["icons"]
         written, data = characters(folder), font()
-        base = np.empty((len(icons), len(STYLES), BASE, BASE, 4), np.uint8)
+        base = np.empty((len(icons), len(STYLES), side, side, 4), np.uint8)
         for row, icon in enumerate(icons):
-            large = rasterise(bodies[icon]["body"], BASE * 2)
-            flat = cv2.resize(premultiplied(large), (BASE, BASE), interpolation=cv2.INTER_AREA).astype(np.float32)
+            large = rasterise(bodies[icon]["body"], side * 2)
+            flat = cv2.resize(premultiplied(large), (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
             flat[..., :3] /= np.maximum(flat[..., 3:], 1) / 255
-            for style, drawn in enumerate((flat / 255, glyph(data, written[icon]))):
+            for style, drawn in enumerate((flat / 255, glyph(data, written[icon], side))):
                 base[row, style] = fitted(np.rint(drawn.clip(0, 1) * 255).astype(np.uint8))
         partial = path.with_suffix(".tmp.npy")
         np.save(partial, base)
