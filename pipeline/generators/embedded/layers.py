@@ -1,0 +1,77 @@
+"""The autoencoder of layers: premultiplied RGBA pictures <-> latents, 64 pixels a cell.
+
+A sprite of 256x256 becomes 4x4 cells, a backdrop of 768x768 becomes 12x12; the same weights serve both. Residual
+convolutions without norms across pixels, most channels at low resolution, and a pixel shuffle by 4 at the end, whose
+sub-pixel patterns hold the edges (as in `autoencoder.py`, whose blocks it is made of).
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from .autoencoder import ResidualBlock
+
+CHANNELS = 4
+"""Red, green, blue, premultiplied; and how much is covered."""
+
+
+class FiligranaLayerAutoencoder(ModelMixin, ConfigMixin):
+    """Encodes layers in [0, 1] to latents in (-1, 1) and back.
+
+    `widths` and `decoder_depths` are given from 16 cells per latent cell and axis (four pixels each) down to one;
+    the encoder starts two levels further down, since it only has to tell patterns apart.
+    """
+
+    config_name = "config.json"  # type: ignore[assignment]
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        latent_channels: int = 16,
+        widths: tuple[int, ...] = (48, 112, 160, 224, 256),
+        encoder_depths: tuple[int, ...] = (1, 1, 1),
+        decoder_depths: tuple[int, ...] = (1, 1, 1, 2, 2),
+        patch: int = 4,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        values, skipped = CHANNELS * patch * patch, len(widths) - len(encoder_depths)
+        first = 2**skipped * patch
+        inner = widths[skipped:]
+        encoder: list[nn.Module] = [nn.PixelUnshuffle(first), nn.Conv2d(CHANNELS * first**2, inner[0], 3, padding=1)]
+        encoder += [ResidualBlock(inner[0]) for _ in range(encoder_depths[0])]
+        for narrow, wide, depth in zip(inner[:-1], inner[1:], encoder_depths[1:], strict=True):
+            encoder += [nn.PixelUnshuffle(2), nn.Conv2d(4 * narrow, wide, 1)]
+            encoder += [ResidualBlock(wide) for _ in range(depth)]
+        self.encoder = nn.Sequential(*encoder, nn.SiLU(), nn.Conv2d(widths[-1], latent_channels, 1))
+
+        decoder: list[nn.Module] = [nn.Conv2d(latent_channels, widths[-1], 3, padding=1)]
+        decoder += [ResidualBlock(widths[-1]) for _ in range(decoder_depths[-1])]
+        for wide, narrow, depth in zip(widths[:0:-1], widths[-2::-1], decoder_depths[-2::-1], strict=True):
+            decoder += [nn.SiLU(), nn.Conv2d(wide, 4 * narrow, 1), nn.PixelShuffle(2)]
+            decoder += [ResidualBlock(narrow) for _ in range(depth)]
+        decoder += [nn.SiLU(), nn.Conv2d(widths[0], values, 3, padding=1), nn.PixelShuffle(patch)]
+        self.decoder = nn.Sequential(*decoder)
+        self.factor: int = patch * 2 ** (len(widths) - 1)
+
+    def encode(self, layers: Tensor) -> Tensor:
+        """(N, 4, H, W) in [0, 1], premultiplied -> (N, latent_channels, H/64, W/64) in (-1, 1)."""
+        return torch.tanh(self.encoder(layers * 2 - 1))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(N, latent_channels, h, w) -> (N, 4, 64h, 64w), about [0, 1] but not clamped."""
+        out: Tensor = self.decoder(latents)
+        return out / 2 + 0.5
+
+    def forward(self, layers: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
+        """Reconstructs; `noise` is the standard deviation of what is added to the latents in training.
+
+        Also returns the values before the tanh, which training keeps from saturating.
+        """
+        raw = self.encoder(layers * 2 - 1)
+        latents = torch.tanh(raw)
+        if noise:
+            latents = latents + noise * torch.randn_like(latents)
+        return self.decode(latents), raw

@@ -1,0 +1,107 @@
+"""Trains the autoencoder of layers on sprites and on crops of backdrops, then on whole backdrops.
+
+python -m training.train_layers --seconds 2400
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder
+
+from .common import AUTOCAST, Run, average, channels_last, prepare
+from .muon import Muon
+from .world.atlas import Atlas, load_atlas
+from .world.layers import PLATE, SPRITE, any_plate, any_sprite
+from .world.palette import Image
+
+SEED = 20266
+NOISE = 0.08
+SPRITES, CROPS = 12, 4
+
+
+def to_layers(pictures: list[Image]) -> Tensor:
+    """Layers (h, w, 4) uint8 -> (N, 4, h, w) float32 in [0, 1], channels last in memory."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div_(255)
+
+
+def crop(rng: np.random.Generator) -> Image:
+    """A part of a backdrop, as large as a sprite, on the grid of the latents."""
+    left, top = (int(rng.integers((PLATE - SPRITE) // 64 + 1)) * 64 for _ in range(2))
+    return any_plate(rng)[top : top + SPRITE, left : left + SPRITE]
+
+
+def layer_loss(y: Tensor, x: Tensor) -> Tensor:
+    """Mean absolute error of the values and of their differences to the right and below."""
+    loss = (y - x).abs().mean()
+    loss = loss + 0.5 * ((y.diff(dim=2) - x.diff(dim=2)).abs().mean() + (y.diff(dim=3) - x.diff(dim=3)).abs().mean())
+    return loss + 0.5 * (y - x).square().mean().sqrt()
+
+
+@torch.no_grad()
+def measured(model: FiligranaLayerAutoencoder, atlas: Atlas) -> dict[str, float]:
+    """PSNR in dB over grey of 48 fixed sprites, and of 12 fixed backdrops; mean over pictures."""
+    rng = np.random.default_rng(SEED)
+    out = {}
+    for name, pictures in (
+        ("sprites", [any_sprite(rng, atlas) for _ in range(48)]),
+        ("plates", [any_plate(rng) for _ in range(12)]),
+    ):
+        x = to_layers(pictures)
+        with torch.autocast("cpu", AUTOCAST):
+            y = torch.cat([model.decode(model.encode(part)).float() for part in x.split(6)]).clamp(0, 1)
+        over = [z[:, :3] + 0.5 * (1 - z[:, 3:]) for z in (x, y)]
+        error = (over[0] - over[1]).square().flatten(1).mean(1)
+        out[name] = round(float((-10 * torch.log10(error)).mean()), 2)
+    return out
+
+
+def main() -> None:
+    """Runs until the budget is spent; kill and start it again at will."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=2400)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--whole", type=float, default=0.2, help="share of the budget for whole backdrops, at the end")
+    parser.add_argument("--name", default="layers")
+    options = parser.parse_args()
+    prepare(SEED)
+    atlas = load_atlas(side=SPRITE)
+    model: FiligranaLayerAutoencoder = channels_last(FiligranaLayerAutoencoder())
+    ema = copy.deepcopy(model).requires_grad_(False)
+    ends = ("encoder.1.", f"encoder.{len(model.encoder) - 1}.", "decoder.0.", f"decoder.{len(model.decoder) - 2}.")
+    optimiser = Muon(model.named_parameters(), options.rate, 1e-3, ends)
+    run = Run(options.name, options.seconds, options.rate)
+    parts = {"model": model, "ema": ema, "optimiser": optimiser}
+    run.resume(**parts)
+    rng = np.random.default_rng((SEED, run.step))
+    while run.running:
+        whole = run.spent > run.seconds * (1 - options.whole) and run.step % 3 == 0
+        if whole:
+            x = to_layers([any_plate(rng)])
+        else:
+            x = to_layers([*(any_sprite(rng, atlas) for _ in range(SPRITES)), *(crop(rng) for _ in range(CROPS))])
+        with torch.autocast("cpu", AUTOCAST):
+            y, raw = model(x, NOISE)
+        loss = layer_loss(y.float(), x) + 0.05 * functional.relu(raw.float().abs() - 1).square().mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        average(ema, model, run.step)
+        run.advance(optimiser, loss.item())
+        if run.due:
+            run.save(**parts)
+        if run.step % 1000 == 0:
+            run.note(**measured(ema, atlas))
+    run.save(**parts)
+    run.note(**measured(ema, atlas))
+
+
+if __name__ == "__main__":
+    main()
