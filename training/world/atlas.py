@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from filigrana.pipeline.generators.embedded.compose import pyramid
+
 from .colours import COLOURS16, OWN
 from .concepts import STYLES, concepts
 from .objects import SHA256
@@ -95,17 +97,6 @@ def premultiplied(rgba: NDArray[np.float32]) -> Image:
     soft[..., :3] *= soft[..., 3:]
     out: Image = np.rint(soft * 255).astype(np.uint8)
     return out
-
-
-def pyramid(base: Image) -> tuple[Image, ...]:
-    """Levels a factor of about the square root of two apart, by area averaging: none is ever shrunk by more when
-    it is drawn, so that bilinear sampling doesn't alias."""
-    levels, side = [base], float(len(base))
-    while side > 12:
-        side /= 2**0.5
-        whole = round(side)
-        levels.append(cv2.resize(base, (whole, whole), interpolation=cv2.INTER_AREA).astype(np.uint8))
-    return tuple(levels)
 
 
 def extent(alpha: Image) -> tuple[int, int, int, int]:

@@ -26,7 +26,7 @@ class Layer(nn.Module):
         self.mlp = FeedForward(width, ratio)
         self.table = nn.Parameter(torch.randn(6, width) / math.sqrt(width))
 
-    def forward(self, x: Tensor, modulation: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, modulation: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """x (N, tokens, width), modulation (N, 6, width), context (N, words, width)."""
         shift, scale, gate, shift2, scale2, gate2 = (modulation + self.table).unsqueeze(2).unbind(1)
         y = functional.layer_norm(x, (x.shape[-1],)) * (1 + scale) + shift

@@ -1,0 +1,129 @@
+"""The joint transformer: one rectified flow over backdrop, sprites, motion and sound, told by the caption's slots.
+
+A shot's latents are one vector a shot, in this order: the backdrop's 12x12 cells (16 tokens), the three sprites' 4x4
+cells (4 tokens each: subject, partner, cover), motion and sound (16 tokens each, one an eighth of a second). Tokens of
+the same eighth share their place in time. Without sound its tokens are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .time import STEPS
+from .transformer import Layer
+
+PLATE_CELLS, SPRITE_CELLS, SPRITES = 12, 4, 3
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A shot's latents: plate (N, C, 12, 12), sprites (N, 3, C, 4, 4), motion and sound (N, 16, channels)."""
+
+    plate: Tensor
+    sprites: Tensor
+    motion: Tensor
+    sound: Tensor
+
+
+def _patched(cells: Tensor, patch: int) -> Tensor:
+    """(N, C, h, w) -> (N, tokens, C * patch * patch)."""
+    return functional.pixel_unshuffle(cells, patch).flatten(2).transpose(1, 2)
+
+
+def _unpatched(tokens: Tensor, patch: int, side: int) -> Tensor:
+    return functional.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (side // patch, side // patch)), patch)
+
+
+class FiligranaJointTransformer(ModelMixin, ConfigMixin):
+    """Predicts the velocity noise - latents. `means` and `scales` normalise plate, sprites, motion and sound."""
+
+    config_name = "config.json"  # type: ignore[assignment]
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        channels: int = 16,
+        time_channels: int = 48,
+        slot_width: int = 224,
+        width: int = 256,
+        depth: int = 9,
+        heads: int = 4,
+        ratio: int = 4,
+        means: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0),
+        scales: tuple[float, ...] = (0.5, 0.5, 0.5, 0.5),
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.width = width
+        self.means, self.scales = tuple(means), tuple(scales)
+        self.shapes = ((16, 9 * channels), (4 * SPRITES, 4 * channels), (STEPS, time_channels), (STEPS, time_channels))
+        self.enter = nn.ModuleList(nn.Linear(values, width) for _, values in self.shapes)
+        self.leave = nn.ModuleList(nn.Linear(width, values) for _, values in self.shapes)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
+        self.position = nn.Parameter(torch.randn(sum(count for count, _ in self.shapes), width) * 0.02)
+        self.clock = nn.Parameter(torch.randn(STEPS, width) * 0.02)
+        self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
+        self.slots = nn.Linear(slot_width, width)
+        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.layers = nn.ModuleList(Layer(width, heads, ratio) for _ in range(depth))
+        self.final_table = nn.Parameter(torch.randn(2, width) / math.sqrt(width))
+
+    @property
+    def values(self) -> int:
+        """Length of a shot's latents."""
+        return sum(count * values for count, values in self.shapes)
+
+    @property
+    def silent_values(self) -> int:
+        """Length of a shot's latents without sound, which comes last."""
+        return self.values - self.shapes[3][0] * self.shapes[3][1]
+
+    def pack(self, parts: Parts) -> Tensor:
+        """Parts in the autoencoders' scale -> normalised latents (N, values)."""
+        plate, sprites = _patched(parts.plate, 3), parts.sprites.flatten(0, 1)
+        tokens = (plate, _patched(sprites, 2).unflatten(0, (-1, SPRITES)), parts.motion, parts.sound)
+        return torch.cat([((x - self.means[k]) / self.scales[k]).flatten(1) for k, x in enumerate(tokens)], 1)
+
+    def unpack(self, latents: Tensor) -> Parts:
+        """The inverse of `pack`, bounded as the autoencoders' latents are. Silent latents give a sound of zeros."""
+        if latents.shape[1] == self.silent_values:
+            latents = functional.pad(latents, (0, self.values - self.silent_values))
+        split = latents.split([count * values for count, values in self.shapes], 1)
+        plate, sprites, motion, sound = (
+            (x * self.scales[k] + self.means[k]).clamp(-1, 1).unflatten(1, self.shapes[k]) for k, x in enumerate(split)
+        )
+        cells = _unpatched(sprites.unflatten(1, (SPRITES, -1)).flatten(0, 1), 2, SPRITE_CELLS)
+        return Parts(_unpatched(plate, 3, PLATE_CELLS), cells.unflatten(0, (-1, SPRITES)), motion, sound)
+
+    def _waves(self, sigma: Tensor) -> Tensor:
+        frequencies = torch.exp(torch.arange(64, device=sigma.device) * (-math.log(1000.0) / 63)) * 64
+        angles = sigma.float()[:, None] * frequencies
+        return torch.cat((angles.cos(), angles.sin()), 1).to(self.position.dtype)
+
+    def forward(self, latents: Tensor, sigma: Tensor, slots: Tensor) -> Tensor:
+        """latents (N, values or silent_values) at noise level sigma (N,) in 0..1; slots (N, attributes, slot width).
+
+        Returns the velocity, shaped like the latents.
+        """
+        shapes = self.shapes if latents.shape[1] == self.values else self.shapes[:3]
+        split = latents.split([count * values for count, values in shapes], 1)
+        groups = [self.enter[k](x.unflatten(1, shapes[k])) for k, x in enumerate(split)]
+        groups[2:] = [group + self.clock for group in groups[2:]]
+        x = torch.cat(groups, 1)
+        x = x + self.position[: x.shape[1]]
+        context = self.slots(slots)
+        condition = self.time(self._waves(sigma)) + context.mean(1)
+        modulation = self.modulation(condition).unflatten(1, (6, self.width))
+        for layer in self.layers:
+            x = layer(x, modulation, context, None)
+        shift, scale = (condition[:, None] + self.final_table).unsqueeze(2).unbind(1)
+        x = functional.layer_norm(x, (self.width,)) * (1 + scale) + shift
+        outs = x.split([count for count, _ in shapes], 1)
+        return torch.cat([self.leave[k](out).flatten(1) for k, out in enumerate(outs)], 1)

@@ -1,0 +1,64 @@
+"""The caption encoder of the shot family: a caption -> one vector for each thing that it may say.
+
+Slots are learned tokens that read the caption's words in every layer. Training makes slot k say attribute k (which
+thing, which colour, how it moves, …), so what the model understood can be shown before anything is drawn, and the
+transformer learns from attributes instead of from grammar. The captions' words stay out of the transformer.
+"""
+
+from __future__ import annotations
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from .attention import Attention, FeedForward, RMSNorm
+
+ATTRIBUTES: dict[str, int] = {
+    "media": 3, "concept": 177, "style": 2, "colour": 17, "count": 4, "size": 3, "place": 3, "relation": 4,
+    "partner": 178, "partner_style": 3, "partner_colour": 18, "setting": 24, "motion": 12, "direction": 2,
+    "camera": 5, "cover": 4,
+}  # fmt: skip
+"""What a caption may say, and how many answers there are; the last answer of the partner's is that there is none."""
+
+
+class FiligranaReader(ModelMixin, ConfigMixin):
+    """Token ids (N, words) int64, 0 = padding -> slots (N, attributes, width)."""
+
+    config_name = "config.json"  # type: ignore[assignment]
+
+    @register_to_config  # type: ignore[untyped-decorator]
+    def __init__(
+        self,
+        vocabulary_size: int = 4096,
+        words: int = 48,
+        width: int = 224,
+        depth: int = 3,
+        heads: int = 4,
+        answers: tuple[int, ...] = tuple(ATTRIBUTES.values()),
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.embedding = nn.Embedding(vocabulary_size, width)
+        nn.init.normal_(self.embedding.weight, std=0.3)
+        self.position = nn.Parameter(torch.randn(words, width) * 0.02)
+        self.slots = nn.Parameter(torch.randn(len(answers), width) * 0.3)
+        self.norms = nn.ModuleList(RMSNorm(width) for _ in range(2 * depth))
+        self.attentions = nn.ModuleList(Attention(width, heads) for _ in range(depth))
+        self.mlps = nn.ModuleList(FeedForward(width, 3) for _ in range(depth))
+        self.final = RMSNorm(width)
+        self.says = nn.ModuleList(nn.Linear(width, count) for count in answers)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """The slots of each caption; an empty caption has slots, too: those that say nothing."""
+        words, slots = self.embedding(ids) + self.position[: ids.shape[1]], self.slots.expand(len(ids), -1, -1)
+        x = torch.cat((slots, words), 1)
+        mask = torch.cat((torch.ones_like(ids[:, :1]).expand(-1, slots.shape[1]) > 0, ids != 0), 1)[:, None, None]
+        for index, (attention, mlp) in enumerate(zip(self.attentions, self.mlps, strict=True)):
+            x = x + attention(self.norms[2 * index](x), mask=mask)
+            x = x + mlp(self.norms[2 * index + 1](x))
+        out: Tensor = self.final(x[:, : slots.shape[1]])
+        return out
+
+    def answer(self, slots: Tensor) -> list[Tensor]:
+        """Slots -> for each attribute the logits of its answers, (N, answers)."""
+        return [head(slots[:, index]) for index, head in enumerate(self.says)]

@@ -1,0 +1,265 @@
+"""The pipeline for shots: pictures, clips, and clips with sound, from one diffusion over the layers they consist of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
+from diffusers.utils.outputs import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from torch import Tensor
+
+from .compose import Image
+from .joint import SPRITES, FiligranaJointTransformer
+from .layers import FiligranaLayerAutoencoder
+from .reader import FiligranaReader
+from .spectrogram import waveform
+from .text import tokenize
+from .time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
+from .tracks import MARGIN, SECONDS, Scene, frames, scene
+from .words import LENGTH
+
+StepEnd = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any]]
+RATE = 16_000
+SMALLEST, LARGEST = 64, 1024
+MOST_FRAMES = 64
+PLATE = 768
+OUTPUTS = ("pil", "np", "scene", "latent")
+
+
+@dataclass
+class FiligranaShotOutput(BaseOutput):
+    """`images`: for each shot its only frame (stills); `frames`: for each its frames (clips). PIL pictures, or float32
+    (frames, h, w, 3) in 0..1 for "np", a `Scene` for "scene", whose frames are drawn one by one, or latents.
+    `audio`: for each shot (samples,) float32 in -1..1 at `sampling_rate`, None without sound."""
+
+    images: Any = None
+    frames: Any = None
+    audio: list[NDArray[np.float32]] | None = None
+    sampling_rate: int = RATE
+
+
+class FiligranaShotPipeline(DiffusionPipeline):
+    """Draws the licensed sprite world from a prompt in five languages, deterministic on a CPU.
+
+    Components: layers (autoencoder of sprites and backdrops), motion and sound (autoencoders), reader (caption
+    encoder), tokenizer, transformer, scheduler (flow matching, Euler). Pictures are square, 64 to 1024 pixels; clips are two
+    seconds of 2 to 64 frames.
+    """
+
+    model_cpu_offload_seq = "reader->transformer->layers"  # type: ignore[assignment]
+    _callback_tensor_inputs = ("latents",)
+
+    def __init__(
+        self,
+        layers: FiligranaLayerAutoencoder,
+        motion: FiligranaMotionAutoencoder,
+        sound: FiligranaSoundAutoencoder,
+        reader: FiligranaReader,
+        tokenizer: Any,
+        transformer: FiligranaJointTransformer,
+        scheduler: FlowMatchEulerDiscreteScheduler,
+    ) -> None:
+        super().__init__()
+        self.register_modules(  # type: ignore[no-untyped-call]
+            layers=layers, motion=motion, sound=sound, reader=reader, tokenizer=tokenizer, transformer=transformer,
+            scheduler=scheduler,
+        )  # fmt: skip
+        self._interrupt = False
+
+    @property
+    def interrupt(self) -> bool:
+        """Set by a callback (`pipe._interrupt = True`) to skip the remaining steps."""
+        return self._interrupt
+
+    def check_inputs(
+        self,
+        prompt: str | list[str],
+        negative_prompt: str | list[str] | None,
+        size: tuple[int, int],
+        num_frames: int,
+        num_inference_steps: int,
+        output_type: str,
+        callback_inputs: list[str],
+    ) -> list[str]:
+        """Returns the prompts as a list; ValueError says what is wrong with the arguments."""
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if not prompts or not all(isinstance(text, str) for text in prompts):
+            raise ValueError("prompt must be a string or a non-empty list of strings")
+        if isinstance(negative_prompt, list) and len(negative_prompt) != len(prompts):
+            raise ValueError(f"{len(negative_prompt)} negative prompts for {len(prompts)} prompts")
+        if size[0] != size[1] or not SMALLEST <= size[0] <= LARGEST or size[0] % 2:
+            raise ValueError(
+                f"this model draws squares of an even {SMALLEST} to {LARGEST} pixels, not {size[0]}x{size[1]}"
+            )
+        if not 1 <= num_frames <= MOST_FRAMES:
+            raise ValueError(f"num_frames must be 1 (a picture) to {MOST_FRAMES}, not {num_frames}")
+        if num_inference_steps < 1:
+            raise ValueError("num_inference_steps must be at least 1")
+        if output_type not in OUTPUTS:
+            raise ValueError(f"output_type {output_type!r} is not one of {OUTPUTS}")
+        unknown = set(callback_inputs) - set(self._callback_tensor_inputs)
+        if unknown:
+            raise ValueError(f"callback_on_step_end_tensor_inputs offers only 'latents', not {sorted(unknown)}")
+        return prompts
+
+    def encode_prompt(self, prompts: list[str], repeats: int = 1) -> Tensor:
+        """Captions -> slots (N, attributes, width), each repeated `repeats` times in a row."""
+        ids = tokenize(self.tokenizer, prompts, LENGTH).to(self._execution_device)
+        out: Tensor = self.reader(ids).repeat_interleave(repeats, 0)
+        return out
+
+    def prepare_latents(
+        self,
+        batch_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        generator: torch.Generator | list[torch.Generator] | None,
+        latents: Tensor | None = None,
+        sound: bool = True,
+    ) -> Tensor:
+        """Unit Gaussian noise (batch, values), or the caller's own latents of that shape.
+
+        Without sound they are shorter by the sound's part, which comes last: one seed gives one picture either way.
+        """
+        length = int(self.transformer.values if sound else self.transformer.silent_values)
+        if latents is not None:
+            if tuple(latents.shape) != (batch_size, length):
+                raise ValueError(f"latents have shape {tuple(latents.shape)}, expected {(batch_size, length)}")
+            return latents.to(device=device, dtype=dtype)
+        shape = (batch_size, int(self.transformer.values))
+        noise: Tensor = randn_tensor(shape, generator=generator, device=device, dtype=dtype)
+        return noise[:, :length]
+
+    def decode(self, latents: Tensor, image: Image | None = None) -> list[Scene]:
+        """Final latents -> scenes. `image` (h, w, 3) uint8 takes the backdrop's place."""
+        parts = self.transformer.unpack(latents)
+        kind = self.layers.dtype
+        sprites = _pixels(self.layers.decode(parts.sprites.flatten(0, 1).to(kind)))
+        moved = self.motion.decode(parts.motion.to(self.motion.dtype)).float().cpu().numpy()
+        given = None if image is None else widened(image)
+        plates = [_pixels(self.layers.decode(one.to(kind)))[0, ..., :3] if given is None else given
+                  for one in parts.plate.split(1)]  # fmt: skip
+        return [
+            scene(plate, list(sprites[k * SPRITES : (k + 1) * SPRITES]), moved[k]) for k, plate in enumerate(plates)
+        ]
+
+    def decode_sound(self, latents: Tensor) -> list[NDArray[np.float32]]:
+        """Final latents -> two seconds of sound each."""
+        made = self.sound.decode(self.transformer.unpack(latents).sound.to(self.sound.dtype)).float()
+        return list(waveform(made, round(SECONDS * RATE)).cpu().numpy().astype(np.float32))
+
+    def _velocity(self, latents: Tensor, sigma: Tensor, slots: Tensor, scale: float) -> Tensor:
+        guided = len(slots) > len(latents)
+        x = torch.cat((latents, latents)) if guided else latents
+        out: Tensor = self.transformer(x, sigma.expand(len(x)).to(x.device), slots)
+        if not guided:
+            return out
+        plain, told = out.chunk(2)
+        return plain + scale * (told - plain)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | list[str],
+        negative_prompt: str | list[str] | None = None,
+        num_inference_steps: int = 20,
+        guidance_scale: float = 2.0,
+        height: int = 512,
+        width: int = 512,
+        num_frames: int = 1,
+        sound: bool = False,
+        image: Any = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        latents: Tensor | None = None,
+        num_images_per_prompt: int = 1,
+        output_type: str = "pil",
+        callback_on_step_end: StepEnd | None = None,
+        callback_on_step_end_tensor_inputs: list[str] | None = None,
+        return_dict: bool = True,
+    ) -> FiligranaShotOutput | tuple[Any, ...]:
+        """Draws each prompt `num_images_per_prompt` times: pictures, or with `num_frames` > 1 clips of two seconds.
+
+        `image` (PIL, or uint8 (h, w, 3)) is what the prompt's things move before. `callback_on_step_end(pipe, step,
+        timestep, {"latents": ...})` runs after every step and may return other latents; what it raises leaves this
+        call, and the pipeline can be called again.
+        """
+        wanted = ["latents"] if callback_on_step_end_tensor_inputs is None else callback_on_step_end_tensor_inputs
+        prompts = self.check_inputs(
+            prompt, negative_prompt, (width, height), num_frames, num_inference_steps, output_type, wanted
+        )
+        backdrop = None if image is None else as_rgb(image)
+        self._interrupt = False
+        slots = self.encode_prompt(prompts, num_images_per_prompt)
+        count = len(slots)
+        if guidance_scale > 1:
+            against = negative_prompt if negative_prompt is not None else ""
+            texts = [against] * len(prompts) if isinstance(against, str) else list(against)
+            slots = torch.cat((self.encode_prompt(texts, num_images_per_prompt), slots))
+        device = self._execution_device
+        x = self.prepare_latents(count, slots.dtype, device, generator, latents, sound)
+        self.scheduler.set_timesteps(num_inference_steps, device=device)
+        with self.progress_bar(total=num_inference_steps) as bar:
+            for step, timestep in enumerate(self.scheduler.timesteps):
+                if self._interrupt:
+                    continue
+                sigma = (timestep / self.scheduler.config.num_train_timesteps).to(x.dtype)
+                velocity = self._velocity(x, sigma, slots, guidance_scale)
+                x = self.scheduler.step(velocity, timestep, x, return_dict=False)[0]
+                if callback_on_step_end is not None:
+                    values = {"latents": x} if wanted else {}
+                    x = (callback_on_step_end(self, step, timestep, values) or {}).get("latents", x)
+                bar.update()
+        audio = self.decode_sound(x) if sound and output_type != "latent" else None
+        shown = x if output_type == "latent" else self._shown(self.decode(x, backdrop), width, num_frames, output_type)
+        self.maybe_free_model_hooks()  # type: ignore[no-untyped-call]
+        out = FiligranaShotOutput(
+            images=shown if num_frames == 1 else None, frames=shown if num_frames > 1 else None, audio=audio
+        )
+        return out if return_dict else tuple(v for v in (out.images, out.frames, out.audio) if v is not None)
+
+    def _shown(self, scenes: list[Scene], side: int, count: int, output_type: str) -> Any:
+        if output_type == "scene":
+            return scenes
+        drawn: Iterator[list[Image]] = (list(frames(shot, side, count)) for shot in scenes)
+        if output_type == "np":
+            arrays = [np.stack(shot).astype(np.float32) / 255 for shot in drawn]
+            return np.concatenate(arrays) if count == 1 else arrays
+        pictures = [[Pillow.fromarray(one) for one in shot] for shot in drawn]
+        return [shot[0] for shot in pictures] if count == 1 else pictures
+
+
+def _pixels(layers: Tensor) -> Image:
+    """Decoded layers (N, 4, h, w) -> premultiplied uint8 (N, h, w, 4)."""
+    whole = (layers.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+    # premultiplied colour can't exceed what is covered; and what is all but transparent is transparent
+    alpha = np.where(whole[..., 3:] < 10, 0, whole[..., 3:])
+    return np.asarray(np.concatenate((np.minimum(whole[..., :3], alpha), alpha), -1), np.uint8)
+
+
+def as_rgb(image: Any) -> Image:
+    """A PIL picture or uint8 array as (h, w, 3) uint8; ValueError for anything else."""
+    array = np.asarray(image.convert("RGB") if isinstance(image, Pillow.Image) else image)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or min(array.shape[:2]) < 8:
+        raise ValueError("image must be a PIL picture or uint8 (h, w, 3), at least 8 pixels a side")
+    return array
+
+
+def widened(image: Image) -> Image:
+    """A picture as a backdrop: its middle square, and its mirror image around it for the camera to look into."""
+    h, w = image.shape[:2]
+    n = min(h, w)
+    square = image[(h - n) // 2 :, (w - n) // 2 :][:n, :n]
+    side = round(PLATE / (1 + 2 * MARGIN))
+    method = cv2.INTER_AREA if n > side else cv2.INTER_CUBIC
+    square = cv2.resize(square, (side, side), interpolation=method).astype(np.uint8)
+    edge = (PLATE - side) // 2
+    return np.asarray(np.pad(square, ((edge, edge), (edge, edge), (0, 0)), mode="reflect"), np.uint8)

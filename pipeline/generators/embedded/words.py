@@ -1,0 +1,68 @@
+"""The words of the shot family: five languages in one vocabulary, Chinese by its characters.
+
+Words are compared in lower case without accents. What is no known word becomes [UNK]; `unknown_words` names those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .text import ENDINGS, PAD, UNKNOWN
+
+LENGTH = 48
+"""Tokens of a caption; longer ones are cut."""
+
+
+def _normalizer() -> Any:
+    from tokenizers import Regex, normalizers
+
+    return normalizers.Sequence(
+        [
+            normalizers.NFKD(),
+            normalizers.StripAccents(),
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex(r"[^\p{L}]+"), " "),
+        ]
+    )
+
+
+def _splitter() -> Any:
+    from tokenizers import Regex, pre_tokenizers
+
+    return pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(r"\p{Han}"), "isolated")]
+    )
+
+
+def split_words(text: str) -> list[str]:
+    """The words, and Chinese characters, as the tokenizer looks them up."""
+    return [word for word, _ in _splitter().pre_tokenize_str(_normalizer().normalize_str(text))]
+
+
+def build_words(texts: Iterable[str]) -> list[str]:
+    """Every word of `texts` once, sorted."""
+    return sorted({word for text in texts for word in split_words(text)})
+
+
+def build_shot_tokenizer(words: list[str]) -> Any:
+    """A `PreTrainedTokenizerFast` over `words` and a few endings; id 0 is padding, 1 is unknown."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: index for index, word in enumerate(dict.fromkeys((PAD, UNKNOWN, *ENDINGS, *words)))}
+    core = Tokenizer(models.WordPiece(vocabulary, unk_token=UNKNOWN, max_input_chars_per_word=40))
+    core.normalizer, core.pre_tokenizer = _normalizer(), _splitter()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, unk_token=UNKNOWN, pad_token=PAD, model_max_length=LENGTH, padding_side="right"
+    )
+
+
+def unknown_words(tokenizer: Any, text: str) -> list[str]:
+    """The words of `text` that the tokenizer does not know, in their order, each once."""
+    core = tokenizer.backend_tokenizer
+    return [
+        word
+        for word in dict.fromkeys(split_words(text))
+        if UNKNOWN in (token.value for token in core.model.tokenize(word))
+    ]

@@ -1,0 +1,300 @@
+"""The shot family: words, slots, latents, layers, motion, sound, and the pipeline on tiny random weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
+from PIL import Image
+
+from filigrana.pipeline.generators.embedded import compose, tracks
+from filigrana.pipeline.generators.embedded.joint import FiligranaJointTransformer, Parts
+from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder
+from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES, FiligranaReader
+from filigrana.pipeline.generators.embedded.shot import FiligranaShotPipeline, widened
+from filigrana.pipeline.generators.embedded.spectrogram import spectrogram, waveform
+from filigrana.pipeline.generators.embedded.time import (
+    BINS,
+    FRAMES,
+    MOMENTS,
+    VALUES,
+    FiligranaMotionAutoencoder,
+    FiligranaSoundAutoencoder,
+)
+from filigrana.pipeline.generators.embedded.words import build_shot_tokenizer, build_words, split_words, unknown_words
+from filigrana.training.shots_data import attributes, motion, say
+from filigrana.training.world import layers as world_layers
+from filigrana.training.world.film import render_frames
+from tests.small_world import draw, plain_atlas
+
+TEXTS = ["a red dog rolls to the left", "ein grüner Hund", "一只红色的小狗在左边", "un perro rojo", "un chien à gauche"]
+
+
+@pytest.fixture(scope="module")
+def pipe() -> FiligranaShotPipeline:
+    torch.manual_seed(0)
+    tokenizer = build_shot_tokenizer(build_words(TEXTS))
+    layers: Any = FiligranaLayerAutoencoder(widths=(8, 8, 8, 8, 8), decoder_depths=(0, 0, 0, 0, 1))
+    transformer = FiligranaJointTransformer(slot_width=32, width=32, depth=1, heads=2)
+    for head in transformer.leave:
+        torch.nn.init.normal_(head.weight, std=0.1)
+    made = FiligranaShotPipeline(
+        layers,
+        FiligranaMotionAutoencoder(width=32, depth=1),
+        FiligranaSoundAutoencoder(width=16),
+        FiligranaReader(vocabulary_size=len(tokenizer), width=32, depth=1, heads=2),
+        tokenizer,
+        transformer,
+        FlowMatchEulerDiscreteScheduler(),
+    )
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+def noise(seed: int = 1) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# Words
+
+
+def test_words_are_lower_case_without_accents_and_chinese_is_split_by_characters() -> None:
+    assert split_words("Ein GRÜNER Hund, à gauche!") == ["ein", "gruner", "hund", "a", "gauche"]
+    assert split_words("红色的dog") == ["红", "色", "的", "dog"]
+
+
+def test_a_word_that_is_not_known_is_named_once_in_its_order() -> None:
+    tokenizer = build_shot_tokenizer(build_words(TEXTS))
+    assert unknown_words(tokenizer, "a red zebra and a zebra, 猫 dogs") == ["zebra", "and", "猫"]
+    assert unknown_words(tokenizer, "") == []
+
+
+def test_the_vocabulary_of_the_world_knows_every_caption_of_training() -> None:
+    from filigrana.training.shots_data import vocabulary
+
+    atlas, rng = plain_atlas(), np.random.default_rng(3)
+    tokenizer = build_shot_tokenizer(vocabulary(atlas, 500))
+    unknown = [unknown_words(tokenizer, say(rng, shot)) for shot in draw(atlas, 11, 200)]
+    assert sum(map(bool, unknown)) <= 2
+
+
+# What is learned from
+
+
+def test_attributes_are_within_their_answers_and_tell_shots_apart() -> None:
+    shots = draw(plain_atlas(), 2, 100)
+    answers = [attributes(shot) for shot in shots]
+    for row in answers:
+        assert len(row) == len(ATTRIBUTES)
+        assert all(0 <= value < count for value, count in zip(row, ATTRIBUTES.values(), strict=True))
+    assert len({tuple(row) for row in answers}) == 100
+
+
+@pytest.mark.parametrize("wanted", [{"motion": "hide"}, {"motion": "collide"}, {"relation": "front"}, {"count": 4}])
+def test_true_layers_and_motion_give_the_picture_that_the_world_draws(wanted: dict[str, Any]) -> None:
+    """So what the autoencoders lose is all that a perfect diffusion would lose."""
+    atlas = plain_atlas()
+    for shot in draw(atlas, 5, 3, **wanted):
+        actors = (shot.subject, shot.partner or shot.subject)
+        sprites = [atlas.levels(actor.concept, actor.style, actor.colour)[0] for actor in actors]
+        sprites.append(world_layers.cover(shot.cover or "wall"))
+        plate = world_layers.plate(shot.setting, shot.seed)[..., :3]
+        drawn = np.stack(list(tracks.frames(tracks.scene(plate, sprites, motion(shot)), 256, 32)))
+        true = render_frames(shot, atlas, 256, 16)
+        error = np.square(drawn.astype(float) - true).mean()
+        assert 10 * np.log10(255**2 / max(error, 1e-3)) > 30
+
+
+def test_motion_keeps_absent_things_out_of_sight() -> None:
+    shot = next(s for s in draw(plain_atlas(), 8, 60) if s.partner is None and not s.cover and s.count == 1)
+    values = motion(shot)
+    assert values.shape == (MOMENTS, VALUES)
+    alpha = values[:, : 6 * 6].reshape(MOMENTS, 6, 6)[..., 5]
+    assert alpha[:, 1:].max() == 0
+    assert np.abs(values).max() < 3
+
+
+# Latents
+
+
+def test_latents_are_packed_and_unpacked_without_loss_and_bounded() -> None:
+    model = FiligranaJointTransformer(width=32, depth=1, heads=2, means=(0.1, 0.0, -0.1, 0.2), scales=(0.4, 0.5, 0.6, 0.3))
+    torch.manual_seed(1)
+    shapes = ((2, 16, 12, 12), (2, 3, 16, 4, 4), (2, 16, 48), (2, 16, 48))
+    parts = Parts(*(torch.rand(shape) * 1.8 - 0.9 for shape in shapes))
+    packed = model.pack(parts)
+    assert packed.shape == (2, model.values)
+    back = model.unpack(packed)
+    for name in ("plate", "sprites", "motion", "sound"):
+        assert torch.allclose(getattr(parts, name), getattr(back, name), atol=1e-5)
+    silent = model.unpack(packed[:, : model.silent_values])
+    assert torch.allclose(silent.motion, parts.motion, atol=1e-5)
+    assert model.unpack(packed * 100).plate.abs().max() <= 1
+
+
+def test_a_layer_autoencoder_takes_sprites_and_backdrops() -> None:
+    model: Any = FiligranaLayerAutoencoder(widths=(8, 8, 8, 8, 8))
+    for side in (256, 768):
+        latents = model.encode(torch.rand(1, 4, side, side))
+        assert latents.shape == (1, 16, side // 64, side // 64)
+        assert latents.abs().max() < 1
+        assert model.decode(latents).shape == (1, 4, side, side)
+
+
+def test_sound_comes_back_from_its_spectrogram() -> None:
+    t = torch.arange(32000) / 16000
+    tone = 0.5 * torch.sin(2 * torch.pi * 440 * t) * (t > 0.7) * (t < 1.3)
+    levels = spectrogram(tone[None])
+    assert levels.shape == (1, BINS, FRAMES)
+    assert float(levels.min()) >= 0
+    assert float(levels.max()) <= 1.05
+    back = waveform(levels, 32000)[0]
+    assert back.shape == (32000,)
+    assert torch.equal(back, waveform(levels, 32000)[0])
+    assert float(back[:9600].square().mean()) < 1e-4
+    assert float((spectrogram(back[None]) - levels).abs().mean()) < 0.02
+    assert int(torch.fft.rfft(back[12000:20000]).abs().argmax()) == 220
+
+
+# Composing
+
+
+def test_what_the_camera_does_not_do_on_purpose_it_does_not_do_at_all() -> None:
+    rng = np.random.default_rng(0)
+    plate = rng.integers(0, 255, (768, 768, 3)).astype(np.uint8)
+    still = np.zeros((MOMENTS, VALUES), np.float32)
+    blank = np.zeros((256, 256, 4), np.uint8)
+    jitter = still.copy()
+    jitter[:, -3:] = rng.normal(0, 0.002, (MOMENTS, 3))
+    for values in (still, jitter):
+        shown = next(tracks.frames(tracks.scene(plate, [blank] * 3, values), 512, 1))
+        assert np.array_equal(shown, plate[128:640, 128:640])
+
+
+def test_a_track_far_outside_or_of_wild_size_draws_nothing_wrong() -> None:
+    sprite = np.full((256, 256, 4), 255, np.uint8)
+    plate = np.zeros((768, 768, 3), np.uint8)
+    values = np.full((MOMENTS, VALUES), 50, np.float32)
+    for shown in tracks.frames(tracks.scene(plate, [sprite] * 3, values), 64, 3):
+        assert shown.shape == (64, 64, 3)
+    assert len(compose.pyramid(sprite)[-1]) <= 17
+
+
+def test_a_given_picture_becomes_the_backdrop_with_its_mirror_image_around() -> None:
+    picture = np.zeros((300, 600, 3), np.uint8)
+    picture[:, :300] = 255
+    wide = widened(picture)
+    assert wide.shape == (768, 768, 3)
+    assert wide[384, 140].min() > 250
+    assert wide[384, 620].max() < 5
+    assert np.array_equal(wide[:, :128], wide[:, 256:128:-1])
+
+
+# The pipeline
+
+
+def test_one_call_gives_pictures_clips_or_clips_with_sound(pipe: FiligranaShotPipeline) -> None:
+    picture = pipe("a red dog", num_inference_steps=2, height=128, width=128, generator=noise())
+    assert isinstance(picture.images[0], Image.Image)
+    assert picture.images[0].size == (128, 128)
+    assert picture.frames is None
+    assert picture.audio is None
+    clip = pipe(TEXTS[:2], num_inference_steps=2, height=64, width=64, num_frames=16, sound=True, output_type="np")
+    assert [shot.shape for shot in clip.frames] == [(16, 64, 64, 3)] * 2
+    assert [wave.shape for wave in clip.audio] == [(32000,)] * 2
+    assert all(np.isfinite(wave).all() and np.abs(wave).max() <= 1 for wave in clip.audio)
+
+
+def test_a_seed_means_one_shot_and_the_same_picture_with_or_without_sound(pipe: FiligranaShotPipeline) -> None:
+    def latents(seed: int) -> Any:
+        return pipe("a red dog", num_inference_steps=2, generator=noise(seed), output_type="latent").images
+
+    assert torch.equal(latents(1), latents(1))
+    assert not torch.equal(latents(1), latents(2))
+    start = pipe.prepare_latents(1, torch.float32, torch.device("cpu"), noise(1), sound=False)
+    assert torch.equal(start, pipe.prepare_latents(1, torch.float32, torch.device("cpu"), noise(1))[:, : start.shape[1]])
+
+
+def test_ones_own_latents_guidance_and_a_negative_prompt_are_used(pipe: FiligranaShotPipeline) -> None:
+    own = torch.zeros(1, pipe.transformer.silent_values)
+
+    def run(**options: Any) -> Any:
+        return pipe("a red dog", num_inference_steps=2, latents=own, output_type="latent", **options).images
+
+    assert not torch.equal(run(guidance_scale=1.0), run(guidance_scale=4.0))
+    assert not torch.equal(run(guidance_scale=4.0), run(guidance_scale=4.0, negative_prompt="perro"))
+    with pytest.raises(ValueError, match="latents have shape"):
+        pipe("a", latents=own, sound=True)
+
+
+def test_a_callback_sees_each_step_may_change_latents_stop_and_raise(pipe: FiligranaShotPipeline) -> None:
+    seen: list[int] = []
+
+    def note(_pipe: Any, step: int, _time: Any, values: dict[str, Any]) -> dict[str, Any]:
+        seen.append(step)
+        return {"latents": torch.zeros_like(values["latents"])}
+
+    out = pipe("a", num_inference_steps=3, callback_on_step_end=note, output_type="latent").images
+    assert seen == [0, 1, 2]
+    assert float(out.abs().max()) == 0
+
+    def stop(this: Any, step: int, _time: Any, values: dict[str, Any]) -> dict[str, Any]:
+        seen.append(step)
+        this._interrupt = True
+        return values
+
+    seen.clear()
+    pipe("a", num_inference_steps=3, callback_on_step_end=stop, output_type="latent")
+    assert seen == [0]
+
+    def fail(*_: Any) -> dict[str, Any]:
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        pipe("a", num_inference_steps=3, callback_on_step_end=fail)
+    assert pipe("a", num_inference_steps=1, height=64, width=64).images
+
+
+def test_a_given_image_shows_behind(pipe: FiligranaShotPipeline) -> None:
+    green = Image.new("RGB", (64, 64), (0, 200, 0))
+    scene = pipe("a", num_inference_steps=1, image=green, output_type="scene").images[0]
+    assert (scene.plate == (0, 200, 0)).all()
+    with pytest.raises(ValueError, match="image must be"):
+        pipe("a", image=np.zeros((4, 4)))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"prompt": []}, "non-empty"),
+        ({"prompt": [1]}, "string"),
+        ({"prompt": "a", "width": 512, "height": 256}, "squares"),
+        ({"prompt": "a", "width": 2048, "height": 2048}, "64 to 1024"),
+        ({"prompt": "a", "num_frames": 0}, "num_frames"),
+        ({"prompt": "a", "num_frames": 65}, "num_frames"),
+        ({"prompt": "a", "num_inference_steps": 0}, "num_inference_steps"),
+        ({"prompt": "a", "output_type": "pickle"}, "output_type"),
+        ({"prompt": ["a", "b"], "negative_prompt": ["c"]}, "negative prompts"),
+        ({"prompt": "a", "callback_on_step_end_tensor_inputs": ["noise"]}, "offers only"),
+    ],
+)
+def test_wrong_arguments_are_refused_in_words(
+    pipe: FiligranaShotPipeline, options: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        pipe(**options)
+
+
+def test_it_is_saved_and_loaded_as_safetensors(pipe: FiligranaShotPipeline, tmp_path: Path) -> None:
+    pipe.save_pretrained(tmp_path, safe_serialization=True)
+    assert not [path for path in tmp_path.rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
+    again = FiligranaShotPipeline.from_pretrained(tmp_path)
+    again.set_progress_bar_config(disable=True)
+    one, two = (
+        p("un perro rojo", num_inference_steps=2, generator=noise(), output_type="latent").images for p in (pipe, again)
+    )
+    assert torch.equal(one, two)

@@ -1,0 +1,94 @@
+"""Trains the caption encoder to say what captions say.
+
+python -m training.train_reader --seconds 600
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES, FiligranaReader
+from filigrana.pipeline.generators.embedded.text import tokenize
+from filigrana.pipeline.generators.embedded.words import LENGTH, build_shot_tokenizer
+
+from .common import AUTOCAST, Run, average, prepare
+from .muon import Muon
+from .shots_data import attributes, draw, say, vocabulary
+from .world.atlas import Atlas, load_atlas
+from .world.sprites import WORK
+
+SEED = 20268
+BATCH = 192
+UNKNOWN_RATE = 0.04
+TOKENIZER = WORK / "shot-tokenizer"
+
+
+def batch(rng: np.random.Generator, atlas: Atlas, count: int, held_out: bool = False) -> tuple[list[str], Tensor]:
+    """Captions and the answers to them, (count, attributes) int64."""
+    shots = [draw(rng, atlas, held_out) for _ in range(count)]
+    return [say(rng, shot, held_out) for shot in shots], torch.tensor([attributes(shot) for shot in shots])
+
+
+@torch.no_grad()
+def right(model: FiligranaReader, ids: Tensor, answers: Tensor) -> dict[str, float]:
+    """The share of right answers to held-out captions, by attribute."""
+    said = [logits.argmax(1) for logits in model.answer(model(ids))]
+    return {
+        name: round(float((guess == answers[:, k]).float().mean()), 3)
+        for k, (name, guess) in enumerate(zip(ATTRIBUTES, said, strict=True))
+    }
+
+
+def main() -> None:
+    """Runs until the budget is spent; kill and start it again at will."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    options = parser.parse_args()
+    prepare(SEED)
+    atlas = load_atlas()
+    if not TOKENIZER.exists():
+        build_shot_tokenizer(vocabulary(atlas)).save_pretrained(TOKENIZER)
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(TOKENIZER)
+    model = FiligranaReader(vocabulary_size=len(tokenizer))
+    ema = copy.deepcopy(model).requires_grad_(False)
+    optimiser = Muon(model.named_parameters(), options.rate, 0.01, ("embedding", "position", "slots", "says"))
+    run = Run("reader", options.seconds, options.rate)
+    parts = {"model": model, "ema": ema, "optimiser": optimiser}
+    run.resume(**parts)
+    held_texts, held_answers = batch(np.random.default_rng(1), atlas, 1000, held_out=True)
+    held = tokenize(tokenizer, held_texts, LENGTH)
+    rng = np.random.default_rng((SEED, run.step))
+    while run.running:
+        texts, answers = batch(rng, atlas, BATCH)
+        ids = tokenize(tokenizer, texts, LENGTH)
+        ids = ids[:, : int((ids != 0).sum(1).max())]
+        ids = torch.where((torch.rand(ids.shape) < UNKNOWN_RATE) & (ids != 0), 1, ids)
+        with torch.autocast("cpu", AUTOCAST):
+            said = model.answer(model(ids))
+        losses = [functional.cross_entropy(logits.float(), answers[:, k]) for k, logits in enumerate(said)]
+        loss = torch.stack(losses).sum() / len(losses)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        average(ema, model, run.step)
+        run.advance(optimiser, loss.item())
+        if run.due:
+            run.save(**parts)
+        if run.step % 1000 == 0:
+            run.note(**right(ema, held, held_answers))
+    run.save(**parts)
+    run.note(**right(ema, held, held_answers))
+
+
+if __name__ == "__main__":
+    main()
