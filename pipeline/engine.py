@@ -91,6 +91,8 @@ class Engine:
                 code="generate.media",
                 hint="Give an -o file name that ends in .png, .jpg, .webp or .avif.",
             )
+        if request.sound and not getattr(generator, "sound", False):
+            raise GenerationError("this model makes no sound", code="generate.media", hint="Leave --media av out.")
         run = Run(progress, parts.stage_timeout)
         model = run.stage("load", lambda: model_of(generator))
         seed = secrets.randbits(32) if request.seed is None else request.seed
@@ -104,6 +106,8 @@ class Engine:
             "model": {"name": model.name, "version": model.version, "digest": model.digest},
             "policy": _policy(parts),
         }
+        if request.sound:
+            asked["sound"] = True
         # The prompt as it was written: what cleaning removes is what a guard must see.
         texts = {"prompt": request.prompt}
         if request.negative_prompt:
@@ -133,7 +137,14 @@ class Engine:
             raise GenerationError("no generator is configured")
         model, policy = model_of(generator), _policy(parts)
         sampling = Sampling(
-            prompt, request.seed, request.steps, request.guidance, request.size, request.negative_prompt
+            prompt,
+            request.seed,
+            request.steps,
+            request.guidance,
+            request.size,
+            request.negative_prompt,
+            kind_of_mime(request.mime),
+            request.sound,
         )
         try:
             made, chosen = generate_best(parts, run, intent, sampling, request.best_of)

@@ -14,7 +14,7 @@ from ..provenance.catalog import Catalog
 from ..provenance.database import session
 from ..provenance.identity import AssetId
 from ..provenance.log.sequencer import AuditLog
-from ..provenance.media import Frame
+from ..provenance.media import Frame, kind_of_mime
 from ..provenance.tables import Intent
 from ..provenance.vault import Vault
 from ..safety.text.views import clean
@@ -85,6 +85,8 @@ def replay(log: AuditLog, generator: Generator, asset_id: AssetId, progress: Ste
         None if guidance is None else float(guidance),
         None if size is None else (int(size[0]), int(size[1])),
         texts.get("negative_prompt"),
+        kind_of_mime(str(asked.get("mime", "image/png"))),
+        asked.get("sound") is True,
     )
     differences = _differences(recorded, generator)
     made = generator.generate(sampling, progress)

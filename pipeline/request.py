@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InputError
 from ..provenance.identity import AssetId
 from ..provenance.manifest import Edit, SourceType
-from ..provenance.media import Kind
+from ..provenance.media import Kind, kind_of_mime
 from ..safety.decision import Decision
 from .energy import Energy
 from .previews import Early
@@ -30,7 +30,7 @@ def no_progress(stage: str, done: int, total: int) -> None:
 @dataclass(frozen=True)
 class GenerateRequest:
     """A prompt and how to sample. None means: the model's own default. ``size``: (width, height) in px.
-    ``accept_rewrite``: the digest of an offered rewrite that the author accepts."""
+    ``accept_rewrite``: the digest of an offered rewrite that the author accepts. ``sound``: a clip with sound."""
 
     prompt: str
     seed: int | None = None
@@ -42,8 +42,13 @@ class GenerateRequest:
     mime: str = "image/png"
     accept_rewrite: str | None = None
     subject: str = "local"
+    sound: bool = False
 
     def __post_init__(self) -> None:
+        if self.sound and kind_of_mime(self.mime) != "video":
+            raise InputError(
+                "a picture has no sound", code="input.media", hint="Give an -o file name that ends in .mp4 or .webm."
+            )
         if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
             raise InputError("a seed is a whole number from 0 to 2^63 - 1", code="input.seed")
         if self.steps is not None and not 1 <= self.steps <= 1000:

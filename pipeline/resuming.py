@@ -132,6 +132,7 @@ def _prompt(engine: Engine, run: Run, desk: Desk, case: Case, work: Path) -> Out
         best_of=asked["best_of"],
         mime=asked["mime"],
         subject=str(case.subject),
+        sound=asked.get("sound") is True,
     )
     prompt = check_text(texts.get("rewritten_prompt", request.prompt), parts.pack)
     accepted = commitments.pop("rewritten_prompt", None)

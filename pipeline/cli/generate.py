@@ -54,6 +54,7 @@ def generate(
         "negative_prompt": negative_prompt,
         "best_of": best_of,
         "accept_rewrite": accept_rewrite,
+        "sound": media == "av",
     }
     with pipeline(policy=policy, model=model, publish_prompt=publish_prompt) as opened:
         if count == 1:

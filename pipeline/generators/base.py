@@ -39,7 +39,7 @@ class Previews:
 @dataclass(frozen=True)
 class Sampling:
     """One sampling, fully determined: with the same model, versions and machine it gives the same pixels.
-    ``size``: (width, height) px, None for the model's own."""
+    ``size``: (width, height) px, None for the model's own. ``sound``: whether a clip is wanted with sound."""
 
     prompt: str
     seed: int
@@ -47,6 +47,8 @@ class Sampling:
     guidance: float | None = None
     size: tuple[int, int] | None = None
     negative_prompt: str | None = None
+    kind: Kind = "image"
+    sound: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Any text-to-image pipeline in diffusers' folder layout, the embedded one among them, through one path.
+"""Any text-to-image or text-to-video pipeline in diffusers' folder layout, the embedded ones too, through one path.
 
 Safetensors only: a folder whose weights are pickles is refused before anything is loaded, remote code is never run,
 and a watermark that the library would add by itself (SDXL's fixed 48 bits) is switched off: the mark is ours to put.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections.abc import Iterable
 from contextlib import nullcontext
 from functools import cached_property
 from importlib import metadata, resources
@@ -19,9 +20,11 @@ import numpy as np
 
 from ...errors import FiligranaError, GenerationError
 from ...provenance.manifest import Model
-from ...provenance.media import Frame, Kind
+from ...provenance.media import Frame, Kind, MediaFile
 from ..torch_compat import ready
 from .base import Generated, Previews, Sampling, StepProgress, StoppedEarly
+from .clips import ArrayFrames, SceneFrames, sound_file
+from .families import Family, family_of, sound_rate
 
 EMBEDDED = "embedded"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -35,7 +38,6 @@ def embedded_folder() -> Path:
 class DiffusersGenerator:
     """A generator over a diffusers folder or hub id. The weights are loaded at the first use."""
 
-    kinds: frozenset[Kind] = frozenset({"image"})
     gives_previews = True
 
     def __init__(self, name: str, *, device: str = "auto", dtype: str = "auto") -> None:
@@ -86,6 +88,21 @@ class DiffusersGenerator:
         if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
             raise GenerationError("model_index.json names no pipeline class", code="generate.no_model")
         return index
+
+    @cached_property
+    def family(self) -> Family:
+        """What this pipeline makes, and how."""
+        return family_of(self._index["_class_name"])
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """Pictures, clips, or both."""
+        return self.family.kinds
+
+    @property
+    def sound(self) -> bool:
+        """Whether its clips can have sound."""
+        return self.family.sound
 
     @cached_property
     def model(self) -> Model:
@@ -139,10 +156,9 @@ class DiffusersGenerator:
             options["add_watermarker"] = False
         try:
             pipeline: Any
-            if name == "FiligranaPipeline":
-                from .embedded.still import FiligranaPipeline
-
-                pipeline = FiligranaPipeline.from_pretrained(str(self.folder), dtype=options["dtype"])
+            own = _own(name)
+            if own is not None:
+                pipeline = own.from_pretrained(str(self.folder), dtype=options["dtype"])
             else:
                 pipeline = DiffusionPipeline.from_pretrained(
                     str(self.folder), local_files_only=True, trust_remote_code=False, **options
@@ -182,6 +198,12 @@ class DiffusersGenerator:
             options["negative_prompt"] = sampling.negative_prompt
         if sampling.size is not None:
             options["width"], options["height"] = sampling.size
+        if sampling.kind == "image" and "num_frames" in self._takes:
+            options["num_frames"] = 1
+        if sampling.kind == "video":
+            options |= self._of_clips(sampling)
+        if self.family.scenes:
+            options["output_type"] = "scene"
         progress(0, steps)
         estimator, due = Estimator(pipeline), previews.due(steps) if previews is not None else frozenset()
 
@@ -191,33 +213,91 @@ class DiffusersGenerator:
                 previews.look(step + 1, steps, frame)
             return values
 
-        if "callback_on_step_end" in inspect.signature(type(pipeline).__call__).parameters:
+        if "callback_on_step_end" in self._takes:
             options["callback_on_step_end"] = step_end
         # The noise is drawn on the CPU, so that one seed means one start on every device.
         options["generator"] = torch.Generator("cpu").manual_seed(sampling.seed)
         try:
             with torch.inference_mode(), estimator.listening() if due else nullcontext():
-                images = pipeline(prompt=sampling.prompt, **options).images
+                result = pipeline(prompt=sampling.prompt, **options)
         except (FiligranaError, KeyboardInterrupt, StoppedEarly):
             raise
         except Exception as error:  # a pipeline may raise anything for options that it cannot serve
             raise GenerationError(f"the model could not generate: {_short(error)}") from error
-        array = np.asarray(images[0], np.float32) if len(images) else np.empty(0, np.float32)
-        if array.ndim != 3 or array.shape[2] != 3 or not array.size or not np.isfinite(array).all():
-            raise GenerationError("the model gave no usable picture (empty, or not finite)", code="generate.empty")
-        rgb = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
+        frames, size = self._frames(result, sampling, options)
         used = {
             "seed": sampling.seed,
             "steps": steps,
             "guidance": None if sampling.guidance is None else f"{sampling.guidance:g}",
-            "width": int(rgb.shape[1]),
-            "height": int(rgb.shape[0]),
+            "width": size[0],
+            "height": size[1],
             "device": str(pipeline.device),
             "dtype": str(self._dtype(torch)).removeprefix("torch."),
             "pipeline": self._index["_class_name"],
             "versions": {name: metadata.version(name) for name in ("torch", "diffusers")},
         }
-        return Generated("image", (Frame(rgb),), sampling=used)
+        if sampling.kind == "image":
+            return Generated("image", frames, sampling=used)
+        return Generated("video", frames, self.family.rate, self._sound(result, sampling), used)
+
+    @cached_property
+    def _takes(self) -> frozenset[str]:
+        return frozenset(inspect.signature(type(self._pipeline).__call__).parameters)
+
+    def _of_clips(self, sampling: Sampling) -> dict[str, Any]:
+        """What a clip is asked for beyond a picture: how many frames, how fast, with sound or not."""
+        family, options = self.family, dict[str, Any]()
+        if family.scenes:
+            options |= {"num_frames": int(family.rate * 2), "sound": sampling.sound}
+        if family.tells_rate:
+            options["frame_rate"] = float(family.rate)
+        return options
+
+    def _frames(
+        self, result: Any, sampling: Sampling, options: dict[str, Any]
+    ) -> tuple[Iterable[Frame], tuple[int, int]]:
+        """The frames, and their width and height. Raises GenerationError where there is no usable one."""
+        many = sampling.kind == "video"
+        shown = getattr(result, "frames" if many else "images", None)
+        shown = [] if shown is None else shown
+        if len(shown) == 0:
+            raise GenerationError("the model gave no usable picture (empty)", code="generate.empty")
+        frames: Iterable[Frame]
+        if self.family.scenes:
+            side = int(options.get("width", 512))
+            frames = SceneFrames(shown[0], side, int(options.get("num_frames", 1)), self.family.rate)
+        else:
+            array = np.asarray(shown[0], np.float32)
+            frames = ArrayFrames(array if many else array[None], self.family.rate)
+        if not many:
+            frames = tuple(frames)
+        first = next(iter(frames), None)
+        if first is None:
+            raise GenerationError("the model gave a clip without frames", code="generate.empty")
+        return frames, (int(first.rgb.shape[1]), int(first.rgb.shape[0]))
+
+    def _sound(self, result: Any, sampling: Sampling) -> MediaFile | None:
+        if not sampling.sound:
+            return None
+        audio = getattr(result, "audio", None)
+        rate = getattr(result, "sampling_rate", None) or sound_rate(self._pipeline)
+        if audio is None or len(audio) == 0 or not rate:
+            raise GenerationError("the model gave no sound", code="generate.empty")
+        one = audio[0]
+        return sound_file(np.asarray(one.float().cpu() if hasattr(one, "cpu") else one, np.float32), int(rate))
+
+
+def _own(name: str) -> Any:
+    """The pipeline class of the embedded families, or None."""
+    if name == "FiligranaPipeline":
+        from .embedded.still import FiligranaPipeline
+
+        return FiligranaPipeline
+    if name == "FiligranaShotPipeline":
+        from .embedded.shot import FiligranaShotPipeline
+
+        return FiligranaShotPipeline
+    return None
 
 
 def _shown(estimator: Any) -> Any:

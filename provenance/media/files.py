@@ -34,7 +34,7 @@ _AV_FORMAT = {
 __all__ = ["MediaFile", "open_container", "open_media", "picture_from_bytes", "sniff"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class MediaFile:
     """A file whose header was read and whose size is within the limits. ``frames()`` may be called many times."""
 

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
 from PIL import Image
 
 from filigrana.pipeline.generators.embedded import compose, tracks
 from filigrana.pipeline.generators.embedded.joint import FiligranaJointTransformer, Parts
 from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder
-from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES, FiligranaReader
+from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES
 from filigrana.pipeline.generators.embedded.shot import FiligranaShotPipeline, widened
 from filigrana.pipeline.generators.embedded.spectrogram import spectrogram, waveform
 from filigrana.pipeline.generators.embedded.time import (
@@ -22,37 +21,20 @@ from filigrana.pipeline.generators.embedded.time import (
     FRAMES,
     MOMENTS,
     VALUES,
-    FiligranaMotionAutoencoder,
-    FiligranaSoundAutoencoder,
 )
 from filigrana.pipeline.generators.embedded.words import build_shot_tokenizer, build_words, split_words, unknown_words
 from filigrana.training.shots_data import attributes, motion, say
 from filigrana.training.world import layers as world_layers
 from filigrana.training.world.film import render_frames
 from tests.small_world import draw, plain_atlas
+from tests.tiny_shots import tiny_shots
 
 TEXTS = ["a red dog rolls to the left", "ein grüner Hund", "一只红色的小狗在左边", "un perro rojo", "un chien à gauche"]
 
 
 @pytest.fixture(scope="module")
 def pipe() -> FiligranaShotPipeline:
-    torch.manual_seed(0)
-    tokenizer = build_shot_tokenizer(build_words(TEXTS))
-    layers: Any = FiligranaLayerAutoencoder(widths=(8, 8, 8, 8, 8), decoder_depths=(0, 0, 0, 0, 1))
-    transformer = FiligranaJointTransformer(slot_width=32, width=32, depth=1, heads=2)
-    for head in transformer.leave:
-        torch.nn.init.normal_(head.weight, std=0.1)
-    made = FiligranaShotPipeline(
-        layers,
-        FiligranaMotionAutoencoder(width=32, depth=1),
-        FiligranaSoundAutoencoder(width=16),
-        FiligranaReader(vocabulary_size=len(tokenizer), width=32, depth=1, heads=2),
-        tokenizer,
-        transformer,
-        FlowMatchEulerDiscreteScheduler(),
-    )
-    made.set_progress_bar_config(disable=True)
-    return made
+    return tiny_shots(TEXTS)
 
 
 def noise(seed: int = 1) -> torch.Generator:

@@ -51,8 +51,8 @@ class FiligranaShotPipeline(DiffusionPipeline):
     """Draws the licensed sprite world from a prompt in five languages, deterministic on a CPU.
 
     Components: layers (autoencoder of sprites and backdrops), motion and sound (autoencoders), reader (caption
-    encoder), tokenizer, transformer, scheduler (flow matching, Euler). Pictures are square, 64 to 1024 pixels; clips are two
-    seconds of 2 to 64 frames.
+    encoder), tokenizer, transformer, scheduler (flow matching, Euler). Pictures are square, 64 to 1024 pixels; clips
+    are two seconds of 2 to 64 frames.
     """
 
     model_cpu_offload_seq = "reader->transformer->layers"  # type: ignore[assignment]
