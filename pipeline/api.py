@@ -7,7 +7,7 @@ import datetime as dt
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from ..errors import InputError
@@ -33,6 +33,9 @@ from .staging import Recovered
 from .waiting import Stamped, stamp, stamp_quietly, stamping_parts
 
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from .generators.embedded.unknown import UnknownWord
 
 
 def mime_for(path: Path | str) -> str:
@@ -128,6 +131,12 @@ class Pipeline:
             sound_guard=house.sound_guard(),
             **self._judging(house.pack),
         )
+
+    def unknown_words(self, prompt: str) -> list[UnknownWord]:
+        """The words of a prompt that the model in use never learned, as far as it can tell; for people to see before
+        it draws."""
+        ask = getattr(self.generator, "unknown_words", None)
+        return [] if ask is None else list(ask(prompt))
 
     def generate(self, prompt: str, *, progress: Progress = no_progress, **options: Any) -> Outcome:
         """From a prompt to a Release, a Refusal or a Held. ``options``: the fields of GenerateRequest."""

@@ -89,7 +89,7 @@ class Engine:
             raise GenerationError(
                 f"this model makes {', '.join(sorted(generator.kinds))}, not {kind_of_mime(request.mime)}",
                 code="generate.media",
-                hint="Give an -o file name that ends in .png, .jpg, .webp or .avif.",
+                hint=f"Give an -o file name that ends in {_suffixes(generator.kinds)}.",
             )
         if request.sound and not getattr(generator, "sound", False):
             raise GenerationError("this model makes no sound", code="generate.media", hint="Leave --media av out.")
@@ -148,7 +148,7 @@ class Engine:
         )
         try:
             made, chosen = generate_best(parts, run, intent, sampling, request.best_of)
-            decision = judge_frames(parts, run, intent, made.frames, made.kind, generated=True)
+            decision = judge_frames(parts, run, intent, made.frames, made.kind, generated=True, sound=made.sound)
         except Stopped as stopped:
             return self.stop(run, intent.id, stopped.decision, request.subject, stopped.early)
         digest = run.stage("digest", lambda: pixel_digest(made.frames))
@@ -343,3 +343,9 @@ class Engine:
 def _policy(parts: Parts) -> dict[str, str]:
     ref = parts.pack.ref
     return {"id": ref.id, "version": ref.version, "digest": ref.digest}
+
+
+def _suffixes(kinds: Iterable[str]) -> str:
+    """File names for what a generator makes, for an error's hint."""
+    known = {"image": ".png, .jpg, .webp or .avif", "video": ".mp4, .mov or .webm", "audio": ".wav, .m4a or .mp3"}
+    return ", or ".join(known[kind] for kind in sorted(kinds) if kind in known)

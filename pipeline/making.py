@@ -154,9 +154,17 @@ def _views(frame: Frame) -> list[Any]:
 
 
 def judge_frames(
-    parts: Parts, run: Run, intent: OpenIntent, frames: Iterable[Frame], kind: Kind, *, generated: bool
+    parts: Parts,
+    run: Run,
+    intent: OpenIntent,
+    frames: Iterable[Frame],
+    kind: Kind,
+    *,
+    generated: bool,
+    sound: MediaFile | None = None,
 ) -> Decision:
-    """Allowed, or for a person to see: whoever calls must not release the latter. Raises Stopped for anything else."""
+    """Allowed, or for a person to see: whoever calls must not release the latter. Raises Stopped for anything else.
+    ``sound``: the file with the frames' sound, where it isn't their own."""
 
     def judge() -> Decision:
         judged = OutputJudge(
@@ -185,9 +193,10 @@ def judge_frames(
     _decided(parts, run, intent, decision.record())
     if decision.verdict not in (Verdict.ALLOW, Verdict.REVIEW):
         raise Stopped(decision)
-    if parts.sound_guard is not None and isinstance(frames, Frames) and frames.media.info.sound is not None:
+    media = frames.media if isinstance(frames, Frames) else sound
+    if parts.sound_guard is not None and media is not None and media.info.sound is not None:
         # The stricter of both: a person sees what either would have seen.
-        decision = max(decision, judge_track(parts, run, intent, frames.media), key=lambda each: each.verdict)
+        decision = max(decision, judge_track(parts, run, intent, media), key=lambda each: each.verdict)
     return decision
 
 

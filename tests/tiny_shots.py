@@ -40,5 +40,5 @@ def tiny_shots(texts: list[str]) -> FiligranaShotPipeline:
         transformer,
         FlowMatchEulerDiscreteScheduler(),
     )
-    made.set_progress_bar_config(disable=True)
+    made.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]
     return made

@@ -120,11 +120,22 @@ def _one(
     else:
         mime = mime_for(output)
         check_output(output)
+    if not json_:
+        _name_unknown(opened, text)
     with progress_bars(json_) as tell:
         outcome = opened.generate(text, mime=mime, progress=tell, **options)
     if folder and outcome.released:
         output = output / outcome.file.name  # type: ignore[union-attr]
     return _exported(outcome, output)
+
+
+def _name_unknown(opened: Pipeline, text: str) -> None:
+    """Names the words that the embedded model passes over, before it draws."""
+    from .output import err
+
+    for found in opened.unknown_words(text):
+        nearest = f" (it knows {', '.join(found.nearest)})" if found.nearest else ""
+        err.print(f"[yellow]the model does not know[/yellow] {escape(found.word)}{nearest}")
 
 
 def _exported(outcome: Outcome, target: Path) -> Outcome:

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from functools import cached_property
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ from ..torch_compat import ready
 from .base import Generated, Previews, Sampling, StepProgress, StoppedEarly
 from .clips import ArrayFrames, SceneFrames, sound_file
 from .families import Family, family_of, sound_rate
+
+if TYPE_CHECKING:
+    from .embedded.unknown import UnknownWord
 
 EMBEDDED = "embedded"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -103,6 +106,24 @@ class DiffusersGenerator:
     def sound(self) -> bool:
         """Whether its clips can have sound."""
         return self.family.sound
+
+    def unknown_words(self, prompt: str) -> list[UnknownWord]:
+        """The words of a prompt that an embedded model never learned; none for other models, which read anything.
+        Loads no weights."""
+        if not self._index["_class_name"].startswith("Filigrana"):
+            return []
+        from .embedded.unknown import unknown_words
+
+        return unknown_words(self._tokenizer, prompt)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import PreTrainedTokenizerFast
+
+        try:
+            return PreTrainedTokenizerFast.from_pretrained(str(self.folder / "tokenizer"))
+        except Exception as error:  # the library raises many kinds; all mean that the folder is incomplete
+            raise GenerationError("the model's tokenizer cannot be read", code="generate.load") from error
 
     @cached_property
     def model(self) -> Model:

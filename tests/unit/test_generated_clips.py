@@ -43,7 +43,8 @@ def sampling(**changes: Any) -> Sampling:
 def test_a_clip_has_two_seconds_of_frames_and_sound_and_can_be_gone_through_again(folder: Path) -> None:
     made = DiffusersGenerator(str(folder)).generate(sampling(kind="video", sound=True), quiet)
     first, second = list(made.frames), list(made.frames)
-    assert (len(first), made.rate) == (32, 16)
+    assert len(first) == 32
+    assert made.rate == 16
     assert [frame.time for frame in first[:2]] == [0, Fraction(1, 16)]
     assert all(np.array_equal(a.rgb, b.rgb) for a, b in zip(first, second, strict=True))
     assert made.sound is not None
@@ -117,3 +118,40 @@ def test_every_family_of_the_table_is_a_pipeline_that_takes_what_it_is_told() ->
     for name in ("StableDiffusionXLPipeline", "StableDiffusion3Pipeline", "FluxPipeline", "SanaPipeline"):
         assert hasattr(diffusers, name)
         assert family_of(name).kinds == {"image"}
+
+
+def test_the_sound_of_a_generated_clip_is_judged_like_any_other(
+    folder: Path, make_engine: Callable[..., Engine]
+) -> None:
+    """Without a recogniser the pack says what becomes of sound; a generator's is no exception."""
+    from dataclasses import replace
+
+    class Deaf:
+        """A recogniser that fails: whoever cannot hear must not release."""
+
+        name = version = "deaf"
+        model = None
+
+        def __call__(self, *_: Any, **__: Any) -> Any:
+            raise RuntimeError("no ears")
+
+        def __getattr__(self, _: str) -> Any:
+            raise RuntimeError("no ears")
+
+    engine = make_engine(generator=DiffusersGenerator(str(folder)))
+    request = GenerateRequest("a red ball", seed=4, steps=1, size=(256, 256), mime="video/mp4", sound=True)
+    assert isinstance(engine.generate(request), Release)
+    engine.parts = replace(engine.parts, sound_guard=Deaf())
+    try:
+        outcome: Any = engine.generate(request)
+    except FiligranaError:
+        return
+    assert not isinstance(outcome, Release)
+
+
+def test_words_that_the_model_never_learned_are_named_without_loading_weights(folder: Path) -> None:
+    generator = DiffusersGenerator(str(folder))
+    (found,) = generator.unknown_words("a red bal bounces")
+    assert (found.word, found.nearest) == ("bal", ("ball",))
+    assert generator.unknown_words("a RED ball, bounces!") == []
+    assert "_pipeline" not in vars(generator)

@@ -22,7 +22,8 @@ from filigrana.pipeline.generators.embedded.time import (
     MOMENTS,
     VALUES,
 )
-from filigrana.pipeline.generators.embedded.words import build_shot_tokenizer, build_words, split_words, unknown_words
+from filigrana.pipeline.generators.embedded.unknown import UnknownWord, unknown_words
+from filigrana.pipeline.generators.embedded.words import build_shot_tokenizer, build_words, split_words
 from filigrana.training.shots_data import attributes, motion, say
 from filigrana.training.world import layers as world_layers
 from filigrana.training.world.film import render_frames
@@ -51,7 +52,8 @@ def test_words_are_lower_case_without_accents_and_chinese_is_split_by_characters
 
 def test_a_word_that_is_not_known_is_named_once_in_its_order() -> None:
     tokenizer = build_shot_tokenizer(build_words(TEXTS))
-    assert unknown_words(tokenizer, "a red zebra and a zebra, 猫 dogs") == ["zebra", "and", "猫"]
+    assert [found.word for found in unknown_words(tokenizer, "a red zebra and a zebra, 猫 dogs")] == ["zebra", "and", "猫"]
+    assert unknown_words(tokenizer, "a red dgo rols") == [UnknownWord("dgo", ()), UnknownWord("rols", ("rolls",))]
     assert unknown_words(tokenizer, "") == []
 
 

@@ -1,6 +1,6 @@
 """The words of the shot family: five languages in one vocabulary, Chinese by its characters.
 
-Words are compared in lower case without accents. What is no known word becomes [UNK]; `unknown_words` names those.
+Words are compared in lower case without accents. What is no known word becomes [UNK]; `unknown.py` names those.
 """
 
 from __future__ import annotations
@@ -56,13 +56,3 @@ def build_shot_tokenizer(words: list[str]) -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=core, unk_token=UNKNOWN, pad_token=PAD, model_max_length=LENGTH, padding_side="right"
     )
-
-
-def unknown_words(tokenizer: Any, text: str) -> list[str]:
-    """The words of `text` that the tokenizer does not know, in their order, each once."""
-    core = tokenizer.backend_tokenizer
-    return [
-        word
-        for word in dict.fromkeys(split_words(text))
-        if UNKNOWN in (token.value for token in core.model.tokenize(word))
-    ]
