@@ -1,0 +1,190 @@
+"""The judges of shots: classifiers of what a picture or a clip shows, and of what a sound is, on real renders only.
+
+They serve the evaluation alone, and share nothing with the CLIP or the generator.
+
+python -m training.shot_judge still --seconds 1500
+python -m training.shot_judge clip --seconds 900
+python -m training.shot_judge sound --seconds 400
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES
+from filigrana.pipeline.generators.embedded.spectrogram import spectrogram
+from filigrana.pipeline.generators.embedded.time import BINS
+
+from .common import AUTOCAST, Run, average, channels_last, prepare
+from .muon import Muon
+from .shots_data import attributes
+from .world.atlas import Atlas, load_atlas
+from .world.film import render_frames
+from .world.shots import Shot, sample_shot
+from .world.sound import render_sound
+from .world.telling import sound_key
+
+SEED = 20271
+SIDE = 128
+FRAMES = 8
+"""Frames of a clip that its judge sees, evenly over its two seconds."""
+STILL = ("concept", "style", "colour", "count", "relation", "setting")
+CLIP = ("motion", "direction", "cover")
+SOUNDS = (
+    "soft", "rubber", "wood", "stone", "metal", "glass", "paper", "tick", "rattle", "whoosh", "engine", "wash",
+    "scrape", "falling tone", "rising tone", "rustle", "chime", "chirp", "call", "note", "water", "wind", "crickets", "traffic",
+    "clock", "birds", "bubbles", "none",
+)  # fmt: skip
+"""What is heard most, as captions say it."""
+
+
+class _Block(nn.Module):
+    def __init__(self, wide: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.BatchNorm2d(wide), nn.SiLU(), nn.Conv2d(wide, wide, 3, padding=1, bias=False), nn.BatchNorm2d(wide),
+            nn.SiLU(), nn.Conv2d(wide, wide, 3, padding=1, bias=False),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.body(x)
+        return out
+
+
+class Judge(nn.Module):
+    """Residual convolutions on `channels` x side x side, the mean and the maximum over places, a linear layer."""
+
+    def __init__(self, channels: int, answers: tuple[int, ...], widths: tuple[int, ...] = (48, 96, 192, 256)) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 4)]
+        for narrow, wide in zip((widths[0], *widths[:-1]), widths, strict=True):
+            if narrow != wide:
+                layers.append(nn.Conv2d(narrow, wide, 2, 2))
+            layers.append(_Block(wide))
+        self.body = nn.Sequential(*layers)
+        self.answers = answers
+        self.head = nn.Linear(2 * widths[-1], sum(answers))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(N, channels, h, w) in [-1, 1] -> logits of each question."""
+        y = functional.silu(self.body(x))
+        return list(self.head(torch.cat((y.mean((2, 3)), y.amax((2, 3))), 1)).split(self.answers, 1))
+
+
+def questions(what: str) -> dict[str, int]:
+    """What a judge is asked, and how many answers there are."""
+    if what == "sound":
+        return {"sound": len(SOUNDS)}
+    return {name: ATTRIBUTES[name] for name in (STILL if what == "still" else CLIP)}
+
+
+def judge(what: str) -> Judge:
+    """An untrained judge."""
+    answers = tuple(questions(what).values())
+    if what == "sound":
+        return Judge(1, answers, (32, 64, 128))
+    return Judge(3, answers) if what == "still" else Judge(FRAMES, answers, (48, 96, 160))
+
+
+def truth(what: str, shots: list[Shot]) -> Tensor:
+    """(N, questions) int64."""
+    if what == "sound":
+        return torch.tensor([[SOUNDS.index(sound_key(shot))] for shot in shots])
+    index = [list(ATTRIBUTES).index(name) for name in questions(what)]
+    return torch.tensor([attributes(shot) for shot in shots])[:, index]
+
+
+def seen(what: str, media: list[NDArray[Any]]) -> Tensor:
+    """What a judge looks at: a frame (h, w, 3); FRAMES frames (T, h, w, 3) in grey; a sound (samples,)."""
+    if what == "sound":
+        levels = spectrogram(torch.from_numpy(np.stack(media)))
+        return levels[:, None, : BINS - 1] * 2 - 1
+    x = torch.from_numpy(np.stack(media)).float().div_(127.5).sub_(1)
+    return x.permute(0, 3, 1, 2) if what == "still" else x.mean(-1)
+
+
+def real(what: str, shot: Shot, atlas: Atlas) -> NDArray[Any]:
+    """The real render of a shot, as `seen` takes it."""
+    if what == "sound":
+        return render_sound(shot)
+    frames = render_frames(shot, atlas, SIDE, FRAMES // 2)
+    return frames[0] if what == "still" else frames
+
+
+def draw(what: str, rng: np.random.Generator, atlas: Atlas, held_out: bool = False) -> Shot:
+    """A shot for this judge."""
+    return sample_shot(rng, atlas, {"still": "still", "clip": "clip", "sound": "av"}[what], held_out)
+
+
+def roughen(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Blurs half of the batch slightly and adds noise, so that a soft picture is still recognised."""
+    half = len(x) // 2
+    soft = functional.avg_pool2d(functional.pad(x[:half], (1, 1, 1, 1), mode="replicate"), 3, 1)
+    return torch.cat((soft, x[half:])) + float(rng.uniform(0, 0.08)) * torch.randn_like(x)
+
+
+@torch.no_grad()
+def right(model: Judge, what: str, x: Tensor, answers: Tensor) -> dict[str, float]:
+    """The share of right answers, question by question."""
+    said = [logits.argmax(1) for part in x.split(50) for logits in model(part)]
+    count = len(model.answers)
+    return {
+        name: round(float((torch.cat(said[k::count]) == answers[:, k]).float().mean()), 4)
+        for k, name in enumerate(questions(what))
+    }
+
+
+def load_judge(what: str) -> Judge:
+    """The trained judge."""
+    model = judge(what)
+    model.load_state_dict(torch.load(Run(f"shot-judge-{what}", 1, 1).path, weights_only=True)["ema"])
+    return model.eval().requires_grad_(False)
+
+
+def main() -> None:
+    """Runs until the budget is spent; kill and start it again at will."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("still", "clip", "sound"))
+    parser.add_argument("--seconds", type=float, default=900)
+    options = parser.parse_args()
+    prepare(SEED)
+    what, atlas = options.what, load_atlas()
+    model = channels_last(judge(what))
+    ema = copy.deepcopy(model).requires_grad_(False)
+    optimiser = Muon(model.named_parameters(), 2e-3, 0.02, ("head", "body.0."))
+    run = Run(f"shot-judge-{what}", options.seconds, 2e-3, 0.5)
+    parts = {"model": model, "ema": ema, "optimiser": optimiser}
+    run.resume(**parts)
+    rng = np.random.default_rng((SEED, run.step))
+    while run.running:
+        shots = [draw(what, rng, atlas) for _ in range(96)]
+        x, wanted = roughen(seen(what, [real(what, shot, atlas) for shot in shots]), rng), truth(what, shots)
+        with torch.autocast("cpu", AUTOCAST):
+            said = model(x.contiguous(memory_format=torch.channels_last))
+        loss = torch.stack([functional.cross_entropy(o.float(), wanted[:, k]) for k, o in enumerate(said)]).sum()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        average(ema, model, run.step)
+        for old, new in zip(ema.buffers(), model.buffers(), strict=True):
+            old.copy_(new)
+        run.advance(optimiser, loss.item())
+        if run.due:
+            run.save(**parts)
+    run.save(**parts)
+    held = [draw(what, rng, atlas, held_out=True) for _ in range(500)]
+    x = seen(what, [real(what, shot, atlas) for shot in held])
+    run.note(**right(ema.eval(), what, x, truth(what, held)))
+
+
+if __name__ == "__main__":
+    main()
