@@ -40,8 +40,8 @@ STILL = ("concept", "style", "colour", "count", "relation", "setting")
 CLIP = ("motion", "direction", "cover")
 SOUNDS = (
     "soft", "rubber", "wood", "stone", "metal", "glass", "paper", "tick", "rattle", "whoosh", "engine", "wash",
-    "scrape", "falling tone", "rising tone", "rustle", "chime", "chirp", "call", "note", "water", "wind", "crickets", "traffic",
-    "clock", "birds", "bubbles", "none",
+    "scrape", "falling tone", "rising tone", "rustle", "chime", "chirp", "call", "note", "water", "wind", "crickets",
+    "traffic", "clock", "birds", "bubbles", "none",
 )  # fmt: skip
 """What is heard most, as captions say it."""
 
