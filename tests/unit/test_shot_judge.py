@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,7 @@ def test_a_judge_answers_each_question_about_what_it_sees(what: str) -> None:
 def test_a_judge_can_learn() -> None:
     """Two sounds that differ are told apart within a few steps."""
     atlas, rng = plain_atlas(), np.random.default_rng(2)
-    shots = []
+    shots: list[Any] = []
     while len({shot_judge.sound_key(shot) for shot in shots}) < 2:
         shots = [shot_judge.draw("sound", rng, atlas) for _ in range(2)]
     x = shot_judge.seen("sound", [shot_judge.real("sound", shot, atlas) for shot in shots])
