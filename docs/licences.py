@@ -30,6 +30,14 @@ BUNDLED = """\
 PyAV's wheel is a work of its own that is used through its Python interface; who ships it in a product minds the GPL
 parts of the FFmpeg inside it.
 
+## What only training needs (the extra `train`)
+
+| package | licence |
+|---|---|
+| manimgx-fonts 2026.9.26.post1 | OFL-1.1 (the Noto Emoji font in it) |
+| resvg-py | MIT (its licence file); resvg, which it wraps, Apache-2.0 or MIT |
+| npm `@iconify-json/fluent-emoji-flat` 1.2.6 (data) | MIT |
+
 ## What lies in this repository
 
 | what | from | licence |
