@@ -78,7 +78,9 @@ class Tables:
 
 def tables() -> Tables:
     """From the cache, or encoded now with the autoencoder of layers."""
-    path = WORK / "layer-latents.pt"
+    # other weights, other latents
+    step = torch.load(Run("layers", 1, 1).path, weights_only=True)["step"]
+    path = WORK / f"layer-latents-{step}.pt"
     if not path.exists():
         model, atlas = averaged(FiligranaLayerAutoencoder(), "layers"), load_atlas(side=layers.SPRITE)
         model = model.to(memory_format=torch.channels_last)

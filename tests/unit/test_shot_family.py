@@ -282,3 +282,41 @@ def test_it_is_saved_and_loaded_as_safetensors(pipe: FiligranaShotPipeline, tmp_
         p("un perro rojo", num_inference_steps=2, generator=noise(), output_type="latent").images for p in (pipe, again)
     )
     assert torch.equal(one, two)
+
+
+# Training
+
+
+def test_the_flow_loss_is_zero_for_the_true_velocity_alone_and_is_learned() -> None:
+    from filigrana.training.train_joint import flow_loss
+
+    torch.manual_seed(2)
+    model = FiligranaJointTransformer(slot_width=32, width=32, depth=1, heads=2)
+    latents, slots = torch.randn(4, model.values), torch.randn(4, 16, 32)
+    first = flow_loss(model, latents, torch.full((4,), 0.5), slots)
+    assert first.shape == (4,)
+    # untrained it says no velocity at all, and misses the whole variance of noise - latents
+    assert torch.allclose(first, torch.full((4,), 2.0), atol=0.2)
+    assert flow_loss(model, latents[:, : model.silent_values], torch.full((4,), 0.5), slots).shape == (3,)
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(30):
+        loss = flow_loss(model, latents, torch.full((4,), 0.5), slots).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float(loss.detach()) < 1.8
+
+
+def test_a_shots_layers_are_taken_from_the_tables() -> None:
+    from filigrana.training.train_joint import Tables
+
+    count = 177 * 2 * 17 + 3
+    numbers = torch.arange(count).float()[:, None, None, None].expand(-1, 1, 1, 1)
+    table = Tables(numbers, torch.arange(24 * 97).float()[:, None, None, None])
+    for shot in draw(plain_atlas(), 6, 40):
+        plate, three = table.of(shot)
+        assert float(plate) == shot.setting * 97 + shot.seed % 97
+        subject = shot.subject
+        assert float(three[0]) == (subject.concept * 2 + subject.style) * 17 + subject.colour
+        assert (float(three[1]) == 0) == (shot.partner is None)
+        assert float(three[2]) == (count - 3 + ("wall", "bush", "box").index(shot.cover) if shot.cover else 0)
