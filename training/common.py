@@ -110,6 +110,15 @@ class Run:
             self.note(loss=round(sum(self._loss) / len(self._loss), 5))
             self._loss.clear()
 
+    def learn(self, loss: Tensor, model: nn.Module, ema: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        """One step down the gradient of `loss`, bounded in its norm; the average follows, and the step is counted."""
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        average(ema, model, self.step)
+        self.advance(optimiser, loss.item())
+
     def note(self, **values: Any) -> None:
         """Appends one JSON line to the log."""
         line = {"step": self.step, "seconds": round(self.spent, 1), "rate": round(self.learning_rate(), 6), **values}

@@ -23,7 +23,7 @@ from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES
 from filigrana.pipeline.generators.embedded.spectrogram import spectrogram
 from filigrana.pipeline.generators.embedded.time import BINS
 
-from .common import AUTOCAST, Run, average, channels_last, prepare
+from .common import AUTOCAST, Run, channels_last, prepare
 from .muon import Muon
 from .shots_data import attributes
 from .world.atlas import Atlas, load_atlas
@@ -170,14 +170,9 @@ def main() -> None:
         with torch.autocast("cpu", AUTOCAST):
             said = model(x.contiguous(memory_format=torch.channels_last))
         loss = torch.stack([functional.cross_entropy(o.float(), wanted[:, k]) for k, o in enumerate(said)]).sum()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        average(ema, model, run.step)
+        run.learn(loss, model, ema, optimiser)
         for old, new in zip(ema.buffers(), model.buffers(), strict=True):
             old.copy_(new)
-        run.advance(optimiser, loss.item())
         if run.due:
             run.save(**parts)
     run.save(**parts)

@@ -18,7 +18,7 @@ from filigrana.pipeline.generators.embedded.text import FiligranaTextEncoder, bu
 from filigrana.pipeline.generators.embedded.transformer import FiligranaTransformer
 
 from .cache_latents import FOLDER, unpack
-from .common import AUTOCAST, Run, average, prepare
+from .common import AUTOCAST, Run, prepare
 from .muon import Muon
 from .world.captions import caption, vocabulary
 from .world.scenes import Scene
@@ -112,12 +112,7 @@ def main() -> None:
         ids = tokenize(tokenizer, texts, WORDS)
         ids = torch.where((torch.rand(ids.shape) < UNKNOWN_RATE) & (ids != 0), 1, ids)
         loss = flow_loss(model, x / scale, torch.sigmoid(torch.randn(BATCH) * 1.2 + 0.2), ids)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        average(ema, model, run.step)
-        run.advance(optimiser, loss.item())
+        run.learn(loss, model, ema, optimiser)
         if run.due:
             run.save(**parts)
         if time.monotonic() - looked > 60:

@@ -26,7 +26,7 @@ from filigrana.pipeline.generators.embedded.text import tokenize
 from filigrana.pipeline.generators.embedded.time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
 from filigrana.pipeline.generators.embedded.words import LENGTH
 
-from .common import AUTOCAST, Run, average, prepare
+from .common import AUTOCAST, Run, prepare
 from .muon import Muon
 from .shots_data import motion, say
 from .train_layers import to_layers
@@ -35,7 +35,7 @@ from .world import layers
 from .world.atlas import Atlas, load_atlas
 from .world.colours import OWN
 from .world.concepts import STYLES, concepts
-from .world.settings import SETTINGS
+from .world.settings import SETTINGS, VARIANTS
 from .world.shots import COVERS, Shot, sample_shot
 from .world.sound import render_sound
 from .world.sprites import WORK
@@ -73,7 +73,7 @@ class Tables:
                 three[k] = self.sprite(actor.concept, actor.style, actor.colour)
         if shot.cover:
             three[2] = self.sprites[COVERS.index(shot.cover) - len(COVERS)]
-        return self.plates[shot.setting * layers.VARIANTS + shot.seed % layers.VARIANTS], three
+        return self.plates[shot.setting * VARIANTS + shot.seed % VARIANTS], three
 
 
 def tables() -> Tables:
@@ -93,7 +93,7 @@ def tables() -> Tables:
 
         sprites = [encoded([layers.sprite(atlas, *key) for key in keys[i : i + 34]]) for i in range(0, len(keys), 34)]
         sprites.append(encoded([layers.cover(name) for name in COVERS]))
-        plates = [encoded([layers.plate(n, seed)]) for n in range(len(SETTINGS)) for seed in range(layers.VARIANTS)]
+        plates = [encoded([layers.plate(n, seed)]) for n in range(len(SETTINGS)) for seed in range(VARIANTS)]
         torch.save({"sprites": torch.cat(sprites), "plates": torch.cat(plates)}, path)
     return Tables(**torch.load(path, weights_only=True))
 
@@ -188,12 +188,7 @@ def main() -> None:
         latents = latents if sound else latents[:, : model.silent_values]
         losses = flow_loss(model, latents, torch.sigmoid(torch.randn(BATCH) * 1.2 + 0.3), slots)
         loss = losses.sum() / 4
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        average(ema, model, run.step)
-        run.advance(optimiser, loss.item())
+        run.learn(loss, model, ema, optimiser)
         if sound:
             each.append(losses.detach())
         if run.due:

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder
 
-from .common import AUTOCAST, Run, average, channels_last, prepare
+from .common import AUTOCAST, Run, channels_last, prepare
 from .muon import Muon
 from .world.atlas import Atlas, load_atlas
 from .world.layers import PLATE, SPRITE, any_plate, any_sprite
@@ -89,12 +89,7 @@ def main() -> None:
         with torch.autocast("cpu", AUTOCAST):
             y, raw = model(x, NOISE)
         loss = layer_loss(y.float(), x) + 0.05 * functional.relu(raw.float().abs() - 1).square().mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        average(ema, model, run.step)
-        run.advance(optimiser, loss.item())
+        run.learn(loss, model, ema, optimiser)
         if run.due:
             run.save(**parts)
         if run.step % 1000 == 0:

@@ -17,7 +17,7 @@ from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES, FiligranaR
 from filigrana.pipeline.generators.embedded.text import tokenize
 from filigrana.pipeline.generators.embedded.words import LENGTH, build_shot_tokenizer
 
-from .common import AUTOCAST, Run, average, prepare
+from .common import AUTOCAST, Run, prepare
 from .muon import Muon
 from .shots_data import attributes, draw, say, vocabulary
 from .world.atlas import Atlas, load_atlas
@@ -76,12 +76,7 @@ def main() -> None:
             said = model.answer(model(ids))
         losses = [functional.cross_entropy(logits.float(), answers[:, k]) for k, logits in enumerate(said)]
         loss = torch.stack(losses).sum() / len(losses)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        average(ema, model, run.step)
-        run.advance(optimiser, loss.item())
+        run.learn(loss, model, ema, optimiser)
         if run.due:
             run.save(**parts)
         if run.step % 1000 == 0:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from filigrana.pipeline.generators.embedded.spectrogram import spectrogram
 from filigrana.pipeline.generators.embedded.time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
 
-from .common import AUTOCAST, Run, average, prepare
+from .common import AUTOCAST, Run, prepare
 from .muon import Muon
 from .shots_data import draw, motion
 from .world.atlas import Atlas, load_atlas
@@ -98,12 +98,7 @@ def main() -> None:
             latents = torch.tanh(raw)
             y = model.decode(latents + NOISE * torch.randn_like(latents)).float()
         loss = loss_of(y, x) + 0.05 * functional.relu(raw.abs() - 1).square().mean()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        average(ema, model, run.step)
-        run.advance(optimiser, loss.item())
+        run.learn(loss, model, ema, optimiser)
         if run.due:
             run.save(**parts)
         if run.step % 500 == 0:

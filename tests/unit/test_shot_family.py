@@ -55,6 +55,7 @@ def test_a_word_that_is_not_known_is_named_once_in_its_order() -> None:
     assert [found.word for found in unknown_words(tokenizer, "a red zebra and a zebra, 猫 dogs")] == ["zebra", "and", "猫"]
     assert unknown_words(tokenizer, "a red dgo rols") == [UnknownWord("dgo", ()), UnknownWord("rols", ("rolls",))]
     assert unknown_words(tokenizer, "") == []
+    assert len(unknown_words(tokenizer, " ".join(f"{a}{b}xq" for a in "abcdefg" for b in "abcdefg"))) == 20
 
 
 def test_the_vocabulary_of_the_world_knows_every_caption_of_training() -> None:
@@ -193,7 +194,7 @@ def test_one_call_gives_pictures_clips_or_clips_with_sound(pipe: FiligranaShotPi
     assert all(np.isfinite(wave).all() and np.abs(wave).max() <= 1 for wave in clip.audio)
 
 
-def test_a_seed_means_one_shot_and_the_same_picture_with_or_without_sound(pipe: FiligranaShotPipeline) -> None:
+def test_a_seed_means_one_shot_and_one_start_with_or_without_sound(pipe: FiligranaShotPipeline) -> None:
     def latents(seed: int) -> Any:
         return pipe("a red dog", num_inference_steps=2, generator=noise(seed), output_type="latent").images
 
@@ -241,6 +242,14 @@ def test_a_callback_sees_each_step_may_change_latents_stop_and_raise(pipe: Filig
     with pytest.raises(RuntimeError, match="enough"):
         pipe("a", num_inference_steps=3, callback_on_step_end=fail)
     assert pipe("a", num_inference_steps=1, height=64, width=64).images
+
+
+def test_latents_that_are_no_numbers_are_an_error_and_not_a_picture(pipe: FiligranaShotPipeline) -> None:
+    def spoil(_pipe: Any, _step: int, _time: Any, values: dict[str, Any]) -> dict[str, Any]:
+        return {"latents": values["latents"] * float("nan")}
+
+    with pytest.raises(ValueError, match="not finite"):
+        pipe("a", num_inference_steps=1, sound=True, num_frames=2, callback_on_step_end=spoil)
 
 
 def test_a_given_image_shows_behind(pipe: FiligranaShotPipeline) -> None:

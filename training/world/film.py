@@ -11,7 +11,7 @@ from filigrana.pipeline.generators.embedded.compose import Image, pyramid, stamp
 
 from .atlas import BASE, EDGE, Atlas
 from .motions import COVER_HIGH, COVER_WIDE, HIDE_GROUND, Timeline, frame_times, timeline
-from .settings import MARGIN, draw_setting
+from .settings import MARGIN, VARIANTS, draw_setting
 from .shots import Shot
 
 RIM = 18
@@ -60,7 +60,7 @@ def cover_levels(name: str) -> tuple[Image, ...]:
 
 def render_line(shot: Shot, line: Timeline, atlas: Atlas, side: int = 128) -> Image:
     """The timeline's frames: (T, side, side, 3) uint8 RGB."""
-    backdrop = _backdrop(shot.setting, shot.seed % 97, side)
+    backdrop = _backdrop(shot.setting, shot.seed % VARIANTS, side)
     sprites = [atlas.levels(actor.concept, actor.style, actor.colour) for actor in shot.actors]
     out = np.empty((len(line.times), side, side, 3), np.uint8)
     square = BASE / (BASE - 2 * EDGE)

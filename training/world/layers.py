@@ -17,15 +17,13 @@ from .concepts import STYLES, concepts
 from .film import RIM, cover_levels
 from .motions import COVER_HIGH, COVER_WIDE
 from .palette import Image
-from .settings import MARGIN, SETTINGS, draw_setting
+from .settings import MARGIN, SETTINGS, VARIANTS, draw_setting
 from .shots import COVERS
 
 SPRITE = FINE
 PLATE = 768
 SIDE = round(PLATE / (1 + 2 * MARGIN))
 """Picture side at which a plate's pixels are shown one to one: 512."""
-VARIANTS = 97
-"""In how many ways a setting's parts may stand; a shot's seed picks one."""
 
 
 def sprite(atlas: Atlas, concept: int, style: int, colour: int) -> Image:

@@ -18,6 +18,8 @@ from .palette import Image
 
 MARGIN = 0.25
 SUPER = 2
+VARIANTS = 97
+"""In how many ways a setting's parts may stand; a shot's seed picks one."""
 Rgb = tuple[int, int, int]
 Line = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 

@@ -128,7 +128,7 @@ class FiligranaShotPipeline(DiffusionPipeline):
     ) -> Tensor:
         """Unit Gaussian noise (batch, values), or the caller's own latents of that shape.
 
-        Without sound they are shorter by the sound's part, which comes last: one seed gives one picture either way.
+        Without sound they are shorter by the sound's part, which comes last: one seed gives one start either way.
         """
         length = int(self.transformer.values if sound else self.transformer.silent_values)
         if latents is not None:
@@ -140,7 +140,10 @@ class FiligranaShotPipeline(DiffusionPipeline):
         return noise[:, :length]
 
     def decode(self, latents: Tensor, image: Image | None = None) -> list[Scene]:
-        """Final latents -> scenes. `image` (h, w, 3) uint8 takes the backdrop's place."""
+        """Final latents -> scenes. `image` (h, w, 3) uint8 takes the backdrop's place. ValueError for latents that
+        are no numbers: nothing could be drawn of them."""
+        if not bool(torch.isfinite(latents).all()):
+            raise ValueError("the latents are not finite")
         parts = self.transformer.unpack(latents)
         kind = self.layers.dtype
         sprites = _pixels(self.layers.decode(parts.sprites.flatten(0, 1).to(kind)))
@@ -218,8 +221,8 @@ class FiligranaShotPipeline(DiffusionPipeline):
                     values = {"latents": x} if wanted else {}
                     x = (callback_on_step_end(self, step, timestep, values) or {}).get("latents", x)
                 bar.update()
-        audio = self.decode_sound(x) if sound and output_type != "latent" else None
         shown = x if output_type == "latent" else self._shown(self.decode(x, backdrop), width, num_frames, output_type)
+        audio = self.decode_sound(x) if sound and output_type != "latent" else None
         self.maybe_free_model_hooks()  # type: ignore[no-untyped-call]
         out = FiligranaShotOutput(
             images=shown if num_frames == 1 else None, frames=shown if num_frames > 1 else None, audio=audio

@@ -8,6 +8,9 @@ from typing import Any
 
 from .text import UNKNOWN
 
+MOST = 20
+"""Words named at most: each is compared with the whole vocabulary."""
+
 
 @dataclass(frozen=True)
 class UnknownWord:
@@ -18,7 +21,7 @@ class UnknownWord:
 
 
 def unknown_words(tokenizer: Any, text: str) -> list[UnknownWord]:
-    """The words of ``text`` that a word-level ``tokenizer`` does not know, in their order, each once."""
+    """The words of ``text`` that a word-level ``tokenizer`` does not know, in their order, each once, MOST at most."""
     core = tokenizer.backend_tokenizer
     words = [word for word, _ in core.pre_tokenizer.pre_tokenize_str(core.normalizer.normalize_str(text))]
     missing = [
@@ -27,4 +30,4 @@ def unknown_words(tokenizer: Any, text: str) -> list[UnknownWord]:
     if not missing:
         return []
     known = [word for word in tokenizer.get_vocab() if word.isalpha() and len(word) > 2]
-    return [UnknownWord(word, tuple(get_close_matches(word[:40], known, 3, 0.75))) for word in missing]
+    return [UnknownWord(word, tuple(get_close_matches(word[:40], known, 3, 0.75))) for word in missing[:MOST]]
