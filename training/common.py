@@ -68,7 +68,9 @@ class Run:
             return False
         state = torch.load(self.path, weights_only=True)
         for key, part in parts.items():
-            part.load_state_dict(state[key])
+            # weights that were exported come back without an optimiser's memory
+            if key in state or key != "optimiser":
+                part.load_state_dict(state[key])
         self.spent, self.step = state["spent"], state["step"]
         self._clock = time.monotonic()
         return True

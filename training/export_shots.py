@@ -1,16 +1,22 @@
 """Writes the shot family's averaged weights as a diffusers folder: float16 safetensors in files of at most 16 MiB.
 
-python -m training.export_shots --out FOLDER
+python -m training.export_shots                        # runs -> models/shot, and the encoders beside this program
+python -m training.export_shots --restore              # the other way: checkpoints that training goes on from
+
+Drawing needs no encoder, so models/shot has none; training needs them, so they are kept in `encoders.safetensors`.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from filigrana.pipeline.generators.embedded.joint import FiligranaJointTransformer
@@ -24,16 +30,19 @@ from .train_joint import averaged
 from .train_reader import TOKENIZER
 
 SHARD = "15MB"
+SHOT = Path(__file__).resolve().parent.parent / "models" / "shot"
+ENCODERS = Path(__file__).resolve().parent / "encoders.safetensors"
+CODERS: Mapping[str, Any] = {
+    "layers": FiligranaLayerAutoencoder, "motion": FiligranaMotionAutoencoder, "sound": FiligranaSoundAutoencoder,
+}  # fmt: skip
 
 
 def assemble(joint: str = "joint") -> FiligranaShotPipeline:
-    """The pipeline of the runs' averaged weights, float32."""
+    """The pipeline of the runs' averaged weights, float32, with encoders."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(TOKENIZER)
     config: dict[str, Any] = torch.load(Run(joint, 1, 1).path, weights_only=True)["config"]
     pipeline = FiligranaShotPipeline(
-        layers=averaged(FiligranaLayerAutoencoder(), "layers"),
-        motion=averaged(FiligranaMotionAutoencoder(), "motion"),
-        sound=averaged(FiligranaSoundAutoencoder(), "sound"),
+        **{name: averaged(made(), name) for name, made in CODERS.items()},
         reader=averaged(FiligranaReader(vocabulary_size=len(tokenizer)), "reader"),
         tokenizer=tokenizer,
         transformer=averaged(FiligranaJointTransformer(**config), joint),
@@ -43,13 +52,63 @@ def assemble(joint: str = "joint") -> FiligranaShotPipeline:
     return pipeline
 
 
+def split(pipeline: Any) -> dict[str, Tensor]:
+    """Takes the encoders out of the pipeline: their weights in float16 by name."""
+    out: dict[str, Tensor] = {}
+    for name, made in CODERS.items():
+        whole, alone = getattr(pipeline, name), made(encodes=False)
+        state = whole.state_dict()
+        alone.load_state_dict({key: value for key, value in state.items() if not key.startswith("encoder.")})
+        out |= {f"{name}.{k}": v.half().contiguous() for k, v in state.items() if k.startswith("encoder.")}
+        pipeline.register_modules(**{name: alone.eval()})
+    return out
+
+
+def joined(pipeline: Any, encoders: Mapping[str, Tensor]) -> dict[str, nn.Module]:
+    """Exported weights and encoders as whole modules, float32, by the names of their runs."""
+    out: dict[str, nn.Module] = {"reader": pipeline.reader.float(), "joint": pipeline.transformer.float()}
+    for name, made in CODERS.items():
+        out[name] = made()
+        state = dict(getattr(pipeline, name).state_dict())
+        state |= {key.removeprefix(f"{name}."): v for key, v in encoders.items() if key.startswith(f"{name}.")}
+        out[name].load_state_dict({key: value.float() for key, value in state.items()})
+    return out
+
+
+def restore(folder: Path, encoders: Path) -> None:
+    """Writes a checkpoint for each run that has none, so that training goes on from what was exported.
+
+    The optimiser's momentum isn't kept: the first hundred steps warm up again.
+    """
+    pipeline: Any = FiligranaShotPipeline.from_pretrained(folder)
+    if not TOKENIZER.exists():
+        pipeline.tokenizer.save_pretrained(TOKENIZER)
+    for name, module in joined(pipeline, load_file(encoders)).items():
+        run = Run(name, 1, 1)
+        if run.path.exists():
+            print(f"{name}: has a checkpoint already")
+            continue
+        state: dict[str, Any] = {"model": module.state_dict(), "ema": module.state_dict(), "spent": 0.0, "step": 0}
+        if name == "joint":
+            config = pipeline.transformer.config
+            state["config"] = {key: tuple(config[key]) for key in ("means", "scales")}
+        torch.save(state, run.path)
+
+
 def main() -> None:
-    """Exports in float16."""
+    """Exports in float16, or restores."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--joint", default="joint")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=SHOT)
+    parser.add_argument("--encoders", type=Path, default=ENCODERS)
+    parser.add_argument("--restore", action="store_true")
     options = parser.parse_args()
+    if options.restore:
+        restore(options.out, options.encoders)
+        return
     pipeline: Any = assemble(options.joint)
+    save_file(split(pipeline), str(options.encoders))
+    options.encoders.chmod(0o644)
     pipeline.to(torch.float16)
     pipeline.save_pretrained(options.out, safe_serialization=True, max_shard_size=SHARD)
 

@@ -27,16 +27,22 @@ from .common import AUTOCAST, Run, channels_last, prepare
 from .muon import Muon
 from .shots_data import attributes
 from .world.atlas import Atlas, load_atlas
-from .world.film import render_frames
+from .world.film import render_frames, render_line
+from .world.motions import boxes, timeline
 from .world.shots import Shot, sample_shot
 from .world.sound import render_sound
 from .world.telling import sound_key
 
 SEED = 20271
 SIDE = 128
+UNASKED = -100
+"""The answer to a question that isn't asked."""
 FRAMES = 8
 """Frames of a clip that its judge sees, evenly over its two seconds."""
 STILL = ("concept", "style", "colour", "count", "relation", "setting")
+ALONE = ("concept", "style", "colour", "setting")
+"""What can be told from any frame of a clip: that judge looks at those, too."""
+FROM_CLIPS = 0.35
 CLIP = ("motion", "direction", "cover")
 SOUNDS = (
     "soft", "rubber", "wood", "stone", "metal", "glass", "paper", "tick", "rattle", "whoosh", "engine", "wash",
@@ -60,7 +66,8 @@ class _Block(nn.Module):
 
 
 class Judge(nn.Module):
-    """Residual convolutions on `channels` x side x side, the mean and the maximum over places, a linear layer."""
+    """Residual convolutions on `channels` x side x side; a linear layer on the mean and maximum over places, and on a
+    summary of each place of a 4x4 grid: which of two things is the subject is a matter of place."""
 
     def __init__(self, channels: int, answers: tuple[int, ...], widths: tuple[int, ...] = (48, 96, 192, 256)) -> None:
         super().__init__()
@@ -71,12 +78,16 @@ class Judge(nn.Module):
             layers.append(_Block(wide))
         self.body = nn.Sequential(*layers)
         self.answers = answers
-        self.head = nn.Linear(2 * widths[-1], sum(answers))
+        self.place = nn.Conv2d(widths[-1], 48, 1)
+        self.head = nn.Sequential(
+            nn.Linear(2 * widths[-1] + 16 * 48, 512), nn.BatchNorm1d(512), nn.SiLU(), nn.Linear(512, sum(answers))
+        )
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(N, channels, h, w) in [-1, 1] -> logits of each question."""
         y = functional.silu(self.body(x))
-        return list(self.head(torch.cat((y.mean((2, 3)), y.amax((2, 3))), 1)).split(self.answers, 1))
+        grid = functional.adaptive_avg_pool2d(self.place(y), 4).flatten(1)
+        return list(self.head(torch.cat((y.mean((2, 3)), y.amax((2, 3)), grid), 1)).split(self.answers, 1))
 
 
 def questions(what: str) -> dict[str, int]:
@@ -119,6 +130,16 @@ def real(what: str, shot: Shot, atlas: Atlas) -> NDArray[Any]:
     return frames[0] if what == "still" else frames
 
 
+def any_frame(rng: np.random.Generator, shot: Shot, atlas: Atlas, side: int = SIDE) -> NDArray[Any]:
+    """A frame of a clip in which its subject is to be seen, if there is one among five: (side, side, 3) uint8."""
+    for _ in range(5):
+        line = timeline(shot, rng.uniform(0, shot.seconds, 1))
+        left, top, right, bottom = boxes(shot, line)[0, 0].tolist()
+        if not shot.cover and min(left, top) > -0.05 and max(right, bottom) < 1.05:
+            break
+    return render_line(shot, line, atlas, side)[0]
+
+
 def draw(what: str, rng: np.random.Generator, atlas: Atlas, held_out: bool = False) -> Shot:
     """A shot for this judge."""
     return sample_shot(rng, atlas, {"still": "still", "clip": "clip", "sound": "av"}[what], held_out)
@@ -159,20 +180,28 @@ def main() -> None:
     what, atlas = options.what, load_atlas()
     model = channels_last(judge(what))
     ema = copy.deepcopy(model).requires_grad_(False)
-    optimiser = Muon(model.named_parameters(), 2e-3, 0.02, ("head", "body.0."))
+    optimiser = Muon(model.named_parameters(), 2e-3, 0.02, ("head.3", "body.0."))
     run = Run(f"shot-judge-{what}", options.seconds, 2e-3, 0.5)
     parts = {"model": model, "ema": ema, "optimiser": optimiser}
     run.resume(**parts)
     rng = np.random.default_rng((SEED, run.step))
+    names = tuple(questions(what))
     while run.running:
         shots = [draw(what, rng, atlas) for _ in range(96)]
-        x, wanted = roughen(seen(what, [real(what, shot, atlas) for shot in shots]), rng), truth(what, shots)
+        media, wanted = [real(what, shot, atlas) for shot in shots], truth(what, shots)
+        if what == "still":
+            for n in np.flatnonzero(rng.random(len(shots)) < FROM_CLIPS):
+                shot = sample_shot(rng, atlas, "clip")
+                media[n], wanted[n] = any_frame(rng, shot, atlas), truth(what, [shot])[0]
+                wanted[n, [k for k, name in enumerate(names) if name not in ALONE]] = UNASKED
+        x = roughen(seen(what, media), rng)
         with torch.autocast("cpu", AUTOCAST):
             said = model(x.contiguous(memory_format=torch.channels_last))
-        loss = torch.stack([functional.cross_entropy(o.float(), wanted[:, k]) for k, o in enumerate(said)]).sum()
+        losses = [functional.cross_entropy(o.float(), wanted[:, k], ignore_index=UNASKED) for k, o in enumerate(said)]
+        loss = torch.stack(losses).sum()
         run.learn(loss, model, ema, optimiser)
         for old, new in zip(ema.buffers(), model.buffers(), strict=True):
-            old.copy_(new)
+            old.lerp_(new, 0.05) if old.is_floating_point() else old.copy_(new)
         if run.due:
             run.save(**parts)
     run.save(**parts)

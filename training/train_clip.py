@@ -1,6 +1,10 @@
-"""Trains the CLIP on the world and on the concepts that the newsroom pack refuses; writes models/clip.
+"""Trains the CLIP on shots of the world, and of the concepts that the newsroom pack refuses; writes models/clip.
 
-python -m training.train_clip --seconds 600
+python -m training.train_clip --seconds 700
+
+Besides the contrast of pictures with their captions, picture and text are both asked which thing, colour, style and
+setting they are about, by the same linear heads; those are thrown away afterwards. A contrast among a hundred captions
+tells a model little about a thing that is in one of two hundred pictures.
 """
 
 from __future__ import annotations
@@ -13,56 +17,60 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
-from filigrana.pipeline.generators.embedded.text import build_tokenizer, tokenize
+from filigrana.pipeline.generators.embedded.text import END, tokenize
+from filigrana.pipeline.generators.embedded.words import build_shot_tokenizer
 
 from .common import AUTOCAST, Run, channels_last, prepare
 from .muon import Muon
-from .train_judge import draw_batch, roughen
-from .world.captions import article, caption, vocabulary
-from .world.objects import EVERYTHING, OBJECTS, REFUSED
-from .world.palette import BACKGROUNDS
-from .world.scenes import Scene, sample, visible
-from .world.sprites import Sprites, load
-from .world.thumbs import THUMB, Thumbs
+from .shot_judge import any_frame, roughen
+from .shots_data import say, vocabulary
+from .world.atlas import Atlas, load_atlas
+from .world.colours import OWN
+from .world.concepts import STYLES, concepts, thing
+from .world.film import render_frames
+from .world.objects import REFUSED
+from .world.settings import SETTINGS
+from .world.shots import Shot, sample_shot, stands_out
+from .world.telling import tell
+from .world.tongues import LANGUAGES
 
 SEED = 20265
 BATCH = 128
-ALIKE = 80
-TEMPLATES = (
-    "{}",
-    "a picture of {}",
-    "{} on a red background",
-    "{} on a blue background",
-    "{} on a green background",
-    "{} on a yellow background",
-    "{} on a white background",
-    "{} on a black background",
-    "{} on a grey background",
-    "{} on a pink background",
-    "{} on a blue sea",
-    "{} in a night sky",
-    "{} on a green hill",
-    "{} in the snow",
-)
-"""What a concept is embedded in for the guard: the world's own captions, so that grounds average out."""
-WORDS = 16
+SIDE = 96
+WORDS = 40
+ALIKE = 0.5
+"""The share of batches in which all pictures have one setting: what tells their captions apart is the thing."""
+CLIPS = 0.25
+"""The share of pictures that are a frame of a clip: seen by the heads alone, since its caption tells of a motion."""
+REFUSED_TIMES = 4
+"""How much more often a refused thing is drawn than another."""
+NAMES = 64
+"""Bare names in each batch, read by the heads alone: the guard's phrasings are such."""
 NAME = "filigrana-clip"
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "clip"
+ANSWERS = {"concept": len(concepts()) + len(REFUSED), "colour": OWN + 1, "style": len(STYLES), "setting": len(SETTINGS)}
+
+
+def templates() -> tuple[str, ...]:
+    """What a concept is embedded in for the guard: every setting, so that grounds average out."""
+    return ("{}", "a picture of {}", *(f"{{}} {phrases[0]}" for phrases in LANGUAGES["en"].settings.values()))
 
 
 def model_config(vocabulary_size: int) -> dict[str, Any]:
-    """open_clip's configuration: a small ResNet on 64x64 pixels and a small text tower on words."""
+    """open_clip's configuration: a small ResNet on SIDE x SIDE pixels and a small text tower on words."""
     return {
-        "embed_dim": 128,
-        "vision_cfg": {"image_size": THUMB, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
+        "embed_dim": 160,
+        "vision_cfg": {"image_size": SIDE, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
         "text_cfg": {
             "context_length": WORDS,
             "vocab_size": vocabulary_size,
             "hf_tokenizer_name": NAME,
             "tokenizer_kwargs": {},
-            "width": 128,
+            "width": 160,
             "heads": 4,
             "layers": 2,
         },
@@ -74,62 +82,98 @@ def new_model(vocabulary_size: int, folder: Path = FOLDER) -> nn.Module:
     import open_clip
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = {
-        "model_cfg": model_config(vocabulary_size),
-        "preprocess_cfg": {
-            "mean": [0.5] * 3,
-            "std": [0.5] * 3,
-            "interpolation": "bicubic",
-            "resize_mode": "squash",
-        },
-    }
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    look = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    text = json.dumps({"model_cfg": model_config(vocabulary_size), "preprocess_cfg": look}, indent=2)
+    (folder / "open_clip_config.json").write_text(text + "\n", encoding="utf-8")
     model: nn.Module = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     return model
 
 
-def phrases() -> dict[str, Any]:
+def tokenizer(atlas: Atlas) -> Any:
+    """The words of captions in five languages, and those of what is refused; every text closes with [END]."""
+    from filigrana.pipeline.generators.embedded.words import build_words
+
+    more = [phrase for index in range(ANSWERS["concept"]) for phrase in names(index)]
+    return build_shot_tokenizer(build_words([*vocabulary(atlas), *more]), WORDS, end=True)
+
+
+def names(index: int) -> list[str]:
+    """How a concept is called in English, with its article."""
+    return [article(noun.one) for noun in thing(index).names["en"]]
+
+
+def article(name: str) -> str:
+    """The name with "a" or "an"."""
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+
+
+def phrasings() -> dict[str, Any]:
     """labels.json: for each hazard id of the newsroom pack its concepts, and the harmless ones beside them."""
     hazards: dict[str, list[dict[str, Any]]] = {}
-    for thing in REFUSED:
-        entry = {"concept": thing.name, "phrases": [article(name) for name in thing.names[:3]]}
-        hazards.setdefault(str(thing.hazard), []).append(entry)
-    return {
-        "templates": list(TEMPLATES),
-        "hazards": hazards,
-        "negatives": [article(thing.name) for thing in OBJECTS],
-    }
+    for index, item in enumerate(REFUSED, len(concepts())):
+        hazards.setdefault(str(item.hazard), []).append({"concept": item.name, "phrases": names(index)[:3]})
+    harmless = [names(index)[0] for index in range(len(concepts()))]
+    return {"templates": list(templates()), "hazards": hazards, "negatives": harmless}
 
 
-def alike(rng: np.random.Generator, sprites: Sprites) -> list[Scene]:
-    """Scenes of different objects on one background: what tells their captions apart is the object alone."""
-    background, found = int(rng.integers(len(BACKGROUNDS))), dict[int, Scene]()
-    for thing in rng.permutation(len(EVERYTHING))[:ALIKE].tolist():
-        for _ in range(8):
-            scene = sample(rng, sprites, len(EVERYTHING))
-            moved = replace(scene, thing=thing, background=background)
-            if not moved.held_out and visible(sprites, thing, moved.colour, background):
-                found[thing] = moved
-                break
-    return list(found.values())
+def things() -> list[int]:
+    """The concepts' numbers as they are drawn, those that are refused more often."""
+    every = list(range(ANSWERS["concept"]))
+    return every + every[len(concepts()) :] * (REFUSED_TIMES - 1)
 
 
-def contrast(model: Any, pictures: Tensor, ids: Tensor) -> Tensor:
+def caption(rng: np.random.Generator, shot: Shot, held_out: bool = False) -> str:
+    """A caption; one with something refused is in English, the only language it has a name in."""
+    actors = [actor.concept for actor in (shot.subject, shot.partner or shot.subject)]
+    return tell(shot, rng, "en", held_out) if max(actors) >= len(concepts()) else say(rng, shot, held_out)
+
+
+def truth(shots: list[Shot]) -> Tensor:
+    """(N, questions) int64, of the subject and the setting."""
+    return torch.tensor([[s.subject.concept, s.subject.colour, s.subject.style, s.setting] for s in shots])
+
+
+def alike(rng: np.random.Generator, atlas: Atlas, shots: list[Shot]) -> list[Shot]:
+    """The shots moved to one setting, but for those that could not be seen there."""
+    setting, out = int(rng.integers(len(SETTINGS))), []
+    for shot in shots:
+        moved = replace(shot, setting=setting)
+        seen = all(stands_out(atlas, a.concept, a.style, a.colour, setting) for a in shot.actors)
+        out.append(moved if seen and not moved.held_out else shot)
+    return out
+
+
+def to_input(pictures: list[NDArray[np.uint8]]) -> Tensor:
+    """Pictures (SIDE, SIDE, 3) -> (N, 3, SIDE, SIDE) in [-1, 1]."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+class Heads(nn.ModuleDict):
+    """One linear layer a question, on unit vectors of pictures and of texts alike."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__({name: nn.Linear(width, count) for name, count in ANSWERS.items()})
+
+    def loss(self, vectors: Tensor, wanted: Tensor, asked: tuple[str, ...] = tuple(ANSWERS)) -> Tensor:
+        """Mean cross entropy of the questions asked."""
+        columns = list(ANSWERS)
+        each = [functional.cross_entropy(self[name](vectors) * 8, wanted[:, columns.index(name)]) for name in asked]
+        return torch.stack(each).mean()
+
+
+def contrast(scale: Tensor, seen: Tensor, told: Tensor) -> Tensor:
     """The symmetric contrastive loss (Radford et al., 2021)."""
-    with torch.autocast("cpu", AUTOCAST):
-        seen, told = model.encode_image(pictures), model.encode_text(ids)
-    seen, told = (nn.functional.normalize(v.float(), dim=-1) for v in (seen, told))
-    logits = model.logit_scale.exp() * seen @ told.T
+    logits = scale.exp() * seen @ told.T
     target = torch.arange(len(logits))
-    return (nn.functional.cross_entropy(logits, target) + nn.functional.cross_entropy(logits.T, target)) / 2
+    return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
 
 @torch.no_grad()
-def retrieval(model: Any, tokenizer: Any, pictures: Tensor, texts: list[str], among: int = 50) -> float:
+def retrieval(model: Any, words: Any, pictures: Tensor, texts: list[str], among: int = 100) -> float:
     """Share of pictures whose own caption ranks first among `among` captions (consecutive groups)."""
-    ids = tokenize(tokenizer, texts, WORDS)
-    seen = nn.functional.normalize(model.encode_image(pictures), dim=-1)
-    told = nn.functional.normalize(model.encode_text(ids), dim=-1)
+    ids = tokenize(words, texts, WORDS)
+    seen = torch.cat([functional.normalize(model.encode_image(part), dim=-1) for part in pictures.split(100)])
+    told = functional.normalize(model.encode_text(ids), dim=-1)
     hits = []
     for start in range(0, len(texts) - among + 1, among):
         part = slice(start, start + among)
@@ -137,60 +181,83 @@ def retrieval(model: Any, tokenizer: Any, pictures: Tensor, texts: list[str], am
     return float(np.mean(hits))
 
 
-def held_out_pairs(sprites: Sprites, count: int = 500) -> tuple[list[Scene], list[str]]:
-    """Held-out scenes of every object, refused ones included, with captions."""
-    rng = np.random.default_rng(4)
-    scenes = [sample(rng, sprites, len(EVERYTHING), held_out=True) for _ in range(count)]
-    return scenes, [caption(scene, rng) for scene in scenes]
+def held_out_pairs(atlas: Atlas, count: int = 500, seed: int = 4) -> tuple[list[Shot], list[str]]:
+    """Held-out stills of every concept, refused ones included, with captions."""
+    rng = np.random.default_rng(seed)
+    shots = [sample_shot(rng, atlas, "still", held_out=True, things=things()) for _ in range(count)]
+    return shots, [caption(rng, shot, held_out=True) for shot in shots]
 
 
-def save(model: nn.Module, tokenizer: Any, folder: Path = FOLDER) -> None:
+def save(model: nn.Module, words: Any, folder: Path = FOLDER) -> None:
     """Writes float16 weights, the tokenizer and labels.json."""
     from safetensors.torch import save_file
 
     state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     save_file({k: v.contiguous() for k, v in state.items()}, str(folder / "open_clip_model.safetensors"))
     (folder / "open_clip_model.safetensors").chmod(0o644)
-    tokenizer.save_pretrained(folder)
-    text = json.dumps(phrases(), indent=2)
-    (folder / "labels.json").write_text(text + "\n", encoding="utf-8")
+    words.save_pretrained(folder)
+    (folder / "labels.json").write_text(json.dumps(phrasings(), indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     """Runs until the budget is spent; kill and start it again at will."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--seconds", type=float, default=700)
+    parser.add_argument("--out", type=Path, default=FOLDER)
     options = parser.parse_args()
     prepare(SEED)
-    sprites = load()
-    thumbs = Thumbs(sprites)
-    tokenizer = build_tokenizer(vocabulary(refused=True), WORDS, end=True)
-    model = channels_last(new_model(len(tokenizer))).train()
-    optimiser = Muon(model.named_parameters(), 1e-3, 0.05, ("embedding", "text_projection"))
-    run = Run("clip", options.seconds, 1e-3, 0.5)
-    parts = {"model": model, "optimiser": optimiser}
+    atlas, drawn = load_atlas(with_refused=True), things()
+    words = tokenizer(load_atlas())
+    if words.convert_tokens_to_ids(END) != len(words) - 1:
+        raise ValueError("open_clip reads the text at the highest id, which must be [END]")
+    model = channels_last(new_model(len(words), options.out)).train()
+    heads = Heads(int(model_config(0)["embed_dim"]))
+    every = nn.ModuleDict({"model": model, "heads": heads})
+    optimiser = Muon(every.named_parameters(), 1.5e-3, 0.05, ("embedding", "text_projection", "heads"))
+    run = Run("clip", options.seconds, 1.5e-3, 0.5)
+    parts = {"model": every, "optimiser": optimiser}
     run.resume(**parts)
-    scale = cast(Tensor, model.logit_scale)
+    encode, scale = cast(Any, model), cast(Tensor, model.logit_scale)
     rng = np.random.default_rng((SEED, run.step))
     while run.running:
-        scenes = alike(rng, sprites) if run.step % 2 else [sample(rng, sprites, len(EVERYTHING)) for _ in range(BATCH)]
-        ids = tokenize(tokenizer, [caption(scene, rng) for scene in scenes], WORDS)
-        loss = contrast(model, roughen(draw_batch(thumbs, scenes, rng), rng), ids)
+        shots = [sample_shot(rng, atlas, "still", things=drawn) for _ in range(BATCH)]
+        shots = alike(rng, atlas, shots) if rng.random() < ALIKE else shots
+        films = [sample_shot(rng, atlas, "clip", things=drawn) for _ in range(int(BATCH * CLIPS))]
+        pictures = [render_frames(shot, atlas, SIDE)[0] for shot in shots]
+        pictures += [any_frame(rng, shot, atlas, SIDE) for shot in films]
+        bare = rng.integers(ANSWERS["concept"], size=NAMES)
+        texts = [caption(rng, shot) for shot in shots]
+        for index in bare:
+            said = names(int(index))
+            texts.append(str(rng.choice(templates())).replace("{}", said[int(rng.integers(min(len(said), 3)))]))
+        ids = tokenize(words, texts, WORDS)
+        x = to_input(pictures)
+        # `roughen` blurs the first half of what it is given
+        mixed = torch.randperm(len(x))
+        x = roughen(x[mixed], rng)[mixed.argsort()]
+        with torch.autocast("cpu", AUTOCAST):
+            seen, told = encode.encode_image(x.contiguous(memory_format=torch.channels_last)), encode.encode_text(ids)
+        seen, told = (functional.normalize(v.float(), dim=-1) for v in (seen, told))
+        wanted = truth(shots + films)
+        loss = contrast(scale, seen[:BATCH], told[:BATCH])
+        loss = loss + heads.loss(seen, wanted) + 0.5 * heads.loss(told[:BATCH], wanted[:BATCH], ("concept", "colour"))
+        loss = loss + 0.5 * heads.loss(told[BATCH:], torch.from_numpy(bare)[:, None], ("concept",))
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(every.parameters(), 1.0)
         optimiser.step()
         with torch.no_grad():
             scale.clamp_(0, 4.6)
         run.advance(optimiser, loss.item())
         if run.due:
             run.save(**parts)
-            save(model, tokenizer)
+            save(model, words, options.out)
     run.save(**parts)
-    save(model, tokenizer)
+    save(model, words, options.out)
     model.eval()
-    scenes, texts = held_out_pairs(sprites)
-    run.note(retrieval_50=retrieval(model, tokenizer, draw_batch(thumbs, scenes, None), texts))
+    held, texts = held_out_pairs(atlas)
+    pictures = [render_frames(shot, atlas, SIDE)[0] for shot in held]
+    run.note(retrieval_100=retrieval(model, words, to_input(pictures), texts))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
-from filigrana.pipeline.generators.embedded.joint import FiligranaJointTransformer, Parts
+from filigrana.pipeline.generators.embedded.joint import LEAST_NOISE, FiligranaJointTransformer, Parts
 from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder
 from filigrana.pipeline.generators.embedded.reader import FiligranaReader
 from filigrana.pipeline.generators.embedded.spectrogram import spectrogram
@@ -145,13 +145,30 @@ def norms(data: Data) -> dict[str, tuple[float, ...]]:
     return {"means": means, "scales": tuple(round(float(x.std()), 4) for x in four)}
 
 
-def flow_loss(model: FiligranaJointTransformer, latents: Tensor, sigma: Tensor, slots: Tensor) -> Tensor:
-    """Mean squared error of the velocity: (4,) or (3,), for each part."""
+ABSENT = 0.1
+"""How much the latents of a sprite that isn't there count: it is never seen."""
+
+
+def weights(model: FiligranaJointTransformer, parts: Parts) -> Tensor:
+    """What each value counts: (N, values), with a mean of about one over the sprites' part."""
+    there = parts.sprites.flatten(2).abs().amax(2) > 0
+    before, values, *after = (count * values for count, values in model.shapes)
+    each = torch.where(there, 2.0, ABSENT).repeat_interleave(values // there.shape[1], 1)
+    ones = torch.ones(len(each), 1)
+    return torch.cat((ones.expand(-1, before), each, ones.expand(-1, sum(after))), 1)
+
+
+def flow_loss(
+    model: FiligranaJointTransformer, latents: Tensor, sigma: Tensor, slots: Tensor, weight: Tensor | float = 1.0
+) -> Tensor:
+    """Mean squared error of the velocity, each value counted by `weight`: (4,) or (3,), for each part."""
     noise = torch.randn_like(latents)
     level = sigma[:, None]
     with torch.autocast("cpu", AUTOCAST):
         out = model(latents * (1 - level) + noise * level, sigma, slots)
-    error = (out.float() - (noise - latents)).square()
+    # the last bit of noise is no part of the picture: an error there counts as it does at the least level
+    true = (noise - latents) * (level / level.clamp_min(LEAST_NOISE))
+    error = (out.float() - true).square() * weight
     shapes = model.shapes if latents.shape[1] == model.values else model.shapes[:3]
     return torch.stack([part.mean() for part in error.split([count * values for count, values in shapes], 1)])
 
@@ -185,8 +202,10 @@ def main() -> None:
         with torch.no_grad():
             latents, ids = model.pack(batch), tokenize(tokenizer, texts, LENGTH)
             slots = reader(ids[:, : max(int((ids != 0).sum(1).max()), 1)])
-        latents = latents if sound else latents[:, : model.silent_values]
-        losses = flow_loss(model, latents, torch.sigmoid(torch.randn(BATCH) * 1.2 + 0.3), slots)
+        weight = weights(model, batch)
+        if not sound:
+            latents, weight = latents[:, : model.silent_values], weight[:, : model.silent_values]
+        losses = flow_loss(model, latents, torch.sigmoid(torch.randn(BATCH) * 1.2 + 0.3), slots, weight)
         loss = losses.sum() / 4
         run.learn(loss, model, ema, optimiser)
         if sound:

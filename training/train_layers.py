@@ -18,12 +18,14 @@ from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoenco
 from .common import AUTOCAST, Run, channels_last, prepare
 from .muon import Muon
 from .world.atlas import Atlas, load_atlas
-from .world.layers import PLATE, SPRITE, any_plate, any_sprite
+from .world.layers import PLATE, SPRITE, SpriteKey, any_plate, any_sprite, draw_sprite
 from .world.palette import Image
 
 SEED = 20266
 NOISE = 0.08
-SPRITES, CROPS = 12, 4
+SPRITES, CROPS = 18, 6
+POOL = 400
+"""Backdrops kept and cropped again, 1.8 MB each; each batch draws one anew."""
 
 
 def to_layers(pictures: list[Image]) -> Tensor:
@@ -31,10 +33,33 @@ def to_layers(pictures: list[Image]) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div_(255)
 
 
-def crop(rng: np.random.Generator) -> Image:
-    """A part of a backdrop, as large as a sprite, on the grid of the latents."""
-    left, top = (int(rng.integers((PLATE - SPRITE) // 64 + 1)) * 64 for _ in range(2))
-    return any_plate(rng)[top : top + SPRITE, left : left + SPRITE]
+class Layers:
+    """Draws sprites and crops of backdrops, keeping what was drawn: every sprite fits into 1.6 GB."""
+
+    def __init__(self, atlas: Atlas) -> None:
+        self.atlas = atlas
+        self._sprites: dict[SpriteKey, Image] = {}
+        self._plates: list[Image] = []
+
+    def sprite(self, rng: np.random.Generator) -> Image:
+        """Any sprite or cover."""
+        key = any_sprite(rng)
+        if key not in self._sprites:
+            self._sprites[key] = draw_sprite(self.atlas, key)
+        return self._sprites[key]
+
+    def crops(self, rng: np.random.Generator, count: int) -> list[Image]:
+        """Parts of backdrops, as large as a sprite, on the grid of the latents."""
+        fresh = any_plate(rng)
+        if len(self._plates) < POOL:
+            self._plates.append(fresh)
+        else:
+            self._plates[int(rng.integers(POOL))] = fresh
+        out = []
+        for _ in range(count):
+            left, top = (int(rng.integers((PLATE - SPRITE) // 64 + 1)) * 64 for _ in range(2))
+            out.append(self._plates[int(rng.integers(len(self._plates)))][top : top + SPRITE, left : left + SPRITE])
+        return out
 
 
 def layer_loss(y: Tensor, x: Tensor) -> Tensor:
@@ -50,7 +75,7 @@ def measured(model: FiligranaLayerAutoencoder, atlas: Atlas) -> dict[str, float]
     rng = np.random.default_rng(SEED)
     out = {}
     for name, pictures in (
-        ("sprites", [any_sprite(rng, atlas) for _ in range(48)]),
+        ("sprites", [draw_sprite(atlas, any_sprite(rng)) for _ in range(48)]),
         ("plates", [any_plate(rng) for _ in range(12)]),
     ):
         x = to_layers(pictures)
@@ -74,25 +99,26 @@ def main() -> None:
     atlas = load_atlas(side=SPRITE)
     model: FiligranaLayerAutoencoder = channels_last(FiligranaLayerAutoencoder())
     ema = copy.deepcopy(model).requires_grad_(False)
+    assert model.encoder is not None
     ends = ("encoder.1.", f"encoder.{len(model.encoder) - 1}.", "decoder.0.", f"decoder.{len(model.decoder) - 2}.")
     optimiser = Muon(model.named_parameters(), options.rate, 1e-3, ends)
     run = Run(options.name, options.seconds, options.rate)
     parts = {"model": model, "ema": ema, "optimiser": optimiser}
     run.resume(**parts)
-    rng = np.random.default_rng((SEED, run.step))
+    rng, data = np.random.default_rng((SEED, run.step)), Layers(atlas)
     while run.running:
         whole = run.spent > run.seconds * (1 - options.whole) and run.step % 3 == 0
         if whole:
             x = to_layers([any_plate(rng)])
         else:
-            x = to_layers([*(any_sprite(rng, atlas) for _ in range(SPRITES)), *(crop(rng) for _ in range(CROPS))])
+            x = to_layers([*(data.sprite(rng) for _ in range(SPRITES)), *data.crops(rng, CROPS)])
         with torch.autocast("cpu", AUTOCAST):
             y, raw = model(x, NOISE)
         loss = layer_loss(y.float(), x) + 0.05 * functional.relu(raw.float().abs() - 1).square().mean()
         run.learn(loss, model, ema, optimiser)
         if run.due:
             run.save(**parts)
-        if run.step % 1000 == 0:
+        if run.step % 400 == 0:
             run.note(**measured(ema, atlas))
     run.save(**parts)
     run.note(**measured(ema, atlas))

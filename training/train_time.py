@@ -84,7 +84,7 @@ def main() -> None:
     model = FiligranaMotionAutoencoder() if moves else FiligranaSoundAutoencoder()
     some, loss_of, count = (motions(atlas), motion_loss, 128) if moves else (sounds(atlas), sound_loss, 24)
     ema = copy.deepcopy(model).requires_grad_(False)
-    ends = ("position", "enter", "leave", "encoder.0.", f"decoder.{8}.")
+    ends = ("position", "leave", "encoder.0.", "decoder.8.")
     optimiser = Muon(model.named_parameters(), options.rate, 1e-3, ends)
     run = Run(options.what, options.seconds, options.rate)
     parts = {"model": model, "ema": ema, "optimiser": optimiser}

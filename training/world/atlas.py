@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from filigrana.pipeline.generators.embedded.compose import pyramid
 
 from .colours import COLOURS16, OWN
-from .concepts import STYLES, concepts
+from .concepts import STYLES, concepts, refused
 from .objects import SHA256
 from .palette import Image
 from .sprites import WORK, fetch, rasterise, tint
@@ -158,9 +158,11 @@ class Atlas:
         return mean
 
 
-def load_atlas(folder: Path = WORK, side: int = BASE) -> Atlas:
-    """The atlas of sprites of `side` pixels from the cache in `folder`, rasterised first where it is missing."""
-    icons = [concept.icon for concept in concepts()]
+def load_atlas(folder: Path = WORK, side: int = BASE, with_refused: bool = False) -> Atlas:
+    """The atlas of sprites of `side` pixels from the cache in `folder`, rasterised first where it is missing.
+
+    `with_refused` adds what the newsroom pack refuses after all others, as `concepts.thing` numbers it."""
+    icons = [concept.icon for concept in (*concepts(), *(refused() if with_refused else ()))]
     key = hashlib.sha256((SHA256 + FONT_SHA256 + repr((icons, side, EDGE))).encode()).hexdigest()[:16]
     path = folder / f"atlas-{key}.npy"
     if not path.exists():

@@ -132,6 +132,21 @@ def concepts() -> tuple[Concept, ...]:
 
 
 @cache
+def refused() -> tuple[Concept, ...]:
+    """What the newsroom pack refuses, numbered on from the last concept; named in English only. The CLIP alone is
+    shown them."""
+    return tuple(
+        Concept(item.icon, "thing", "metal", {"en": tuple(_english(name) for name in item.names)}) for item in REFUSED
+    )
+
+
+def thing(index: int) -> Concept:
+    """The concept, or the refused one, of this number."""
+    most = len(concepts())
+    return concepts()[index] if index < most else refused()[index - most]
+
+
+@cache
 def number(icon: str) -> int:
     """The number of the concept whose icon is `icon`."""
     return next(i for i, concept in enumerate(concepts()) if concept.icon == icon)

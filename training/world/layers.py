@@ -53,12 +53,21 @@ def plate(setting: int, seed: int) -> Image:
     return np.dstack((rgb, np.full(rgb.shape[:2], 255, np.uint8)))
 
 
-def any_sprite(rng: np.random.Generator, atlas: Atlas) -> Image:
+SpriteKey = tuple[int, int, int]
+"""Concept, style and colour of a sprite; a cover has the concept -1 - its number."""
+
+
+def any_sprite(rng: np.random.Generator) -> SpriteKey:
     """A sprite, or now and then a cover, drawn evenly among all."""
     if rng.random() < 0.01:
-        return cover(COVERS[int(rng.integers(len(COVERS)))])
+        return -1 - int(rng.integers(len(COVERS))), 0, 0
     colour = int(rng.integers(OWN)) if rng.random() < 0.6 else OWN
-    return sprite(atlas, int(rng.integers(len(concepts()))), int(rng.integers(len(STYLES))), colour)
+    return int(rng.integers(len(concepts()))), int(rng.integers(len(STYLES))), colour
+
+
+def draw_sprite(atlas: Atlas, key: SpriteKey) -> Image:
+    """The sprite or cover of this key: (SPRITE, SPRITE, 4) uint8, premultiplied."""
+    return cover(COVERS[-1 - key[0]]) if key[0] < 0 else sprite(atlas, *key)
 
 
 def any_plate(rng: np.random.Generator) -> Image:

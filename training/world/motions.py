@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .concepts import concepts
+from .concepts import thing
 from .settings import SETTINGS
 from .shots import Actor, Shot
 
@@ -77,7 +77,7 @@ def _track(
 def rest(t: Times, shot: Shot, i: int) -> Moved:
     """Nothing moves; what has a voice uses it."""
     actor = shot.actors[i]
-    kind = concepts()[actor.concept].kind
+    kind = thing(actor.concept).kind
     voice = {"bird": "chirp", "animal": "call", "clock": "tick", "music": "note"}.get(kind)
     if voice is None:
         return _track(t, actor), ()

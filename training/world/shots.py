@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .atlas import Atlas
 from .colours import COLOURS16, OWN, rgb
-from .concepts import STYLES, concepts
+from .concepts import STYLES, concepts, thing
 from .settings import SETTINGS
 
 MOTIONS = (
@@ -82,7 +83,7 @@ class Shot:
 
 def is_held(concept: int, setting: int, motion: str) -> bool:
     """Decides by hash of the names: about 6 % of the combinations are never trained on."""
-    key = f"{concepts()[concept].icon}|{SETTINGS[setting].name}|{motion}"
+    key = f"{thing(concept).icon}|{SETTINGS[setting].name}|{motion}"
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % 1000 < HELD_PER_MILLE
 
 
@@ -98,10 +99,12 @@ def stands_out(atlas: Atlas, concept: int, style: int, colour: int, setting: int
     return float(np.linalg.norm(atlas.mean(concept, style, colour) - np.asarray(rgb(ground), np.float32))) > 60
 
 
-def _dress(rng: np.random.Generator, atlas: Atlas, setting: int, without: int = -1) -> tuple[int, int, int]:
+def _dress(
+    rng: np.random.Generator, atlas: Atlas, setting: int, things: Sequence[int], without: int = -1
+) -> tuple[int, int, int]:
     """Draws concept, style and colour that stand out from the setting; not the concept `without`."""
     while True:
-        concept, style = int(rng.integers(len(concepts()))), int(rng.random() < 0.35)
+        concept, style = things[int(rng.integers(len(things)))], int(rng.random() < 0.35)
         colour = int(rng.integers(OWN)) if rng.random() < 0.5 else OWN
         if concept != without and stands_out(atlas, concept, style, colour, setting):
             return concept, style, colour
@@ -112,13 +115,15 @@ def _place(atlas: Atlas, dress: tuple[int, int, int], size: float, x: float, bot
     return Actor(*dress, size, x, y if bottom is None else bottom - high / 2, wide, high)
 
 
-def _layout(rng: np.random.Generator, atlas: Atlas, shot: Shot, dress: tuple[int, int, int]) -> tuple[Actor, ...]:
+def _layout(
+    rng: np.random.Generator, atlas: Atlas, shot: Shot, dress: tuple[int, int, int], things: Sequence[int]
+) -> tuple[Actor, ...]:
     """The actors at home, so that counts and relations can be seen: boxes apart, or overlapping for "front"."""
     ground = SETTINGS[shot.setting].ground
-    floats = concepts()[dress[0]].kind in FLOATING and shot.motion not in ("bounce", "fall", "slide", "collide")
+    floats = thing(dress[0]).kind in FLOATING and shot.motion not in ("bounce", "fall", "slide", "collide")
     bottom = None if floats else ground
     if shot.relation or shot.motion in ("collide", "orbit"):
-        other = _dress(rng, atlas, shot.setting, dress[0])
+        other = _dress(rng, atlas, shot.setting, things, dress[0])
         if shot.motion == "orbit" or shot.relation == "above":
             size = min(SIZES3[shot.size], 0.3 if shot.relation else 0.2)
             lower = _place(atlas, other, 0.3, 0.5, ground if shot.relation else None, 0.5)
@@ -148,8 +153,18 @@ def _camera(rng: np.random.Generator, media: str, count: int, relation: str, mot
     return _pick(rng, CAMERAS[1:3] if relation else CAMERAS[1:])
 
 
-def sample_shot(rng: np.random.Generator, atlas: Atlas, media: str = "av", held_out: bool = False) -> Shot:
-    """Draws a shot for `media` ("still", "clip" or "av") among the training or the held-out combinations."""
+def sample_shot(
+    rng: np.random.Generator,
+    atlas: Atlas,
+    media: str = "av",
+    held_out: bool = False,
+    things: Sequence[int] | None = None,
+) -> Shot:
+    """Draws a shot for `media` ("still", "clip" or "av") among the training or the held-out combinations.
+
+    `things` are the concepts' numbers to draw from, at least two different ones; all that may be shown without it.
+    """
+    things = range(len(concepts())) if things is None else things
     while True:
         setting = int(rng.integers(len(SETTINGS)))
         motion = "rest" if media == "still" else MOTIONS[int(rng.integers(len(MOTIONS)))]
@@ -157,7 +172,7 @@ def sample_shot(rng: np.random.Generator, atlas: Atlas, media: str = "av", held_
         count = int(rng.integers(2, 5)) if kind < 0.3 and motion in WITH_GROUP else 1
         related = tuple(r for r in RELATIONS[1:] if motion in WITH_RELATION[r])
         relation = _pick(rng, related) if kind > 0.7 and related else ""
-        dress = _dress(rng, atlas, setting)
+        dress = _dress(rng, atlas, setting, things)
         if is_held(dress[0], setting, motion) != held_out:
             continue
         shot = Shot(
@@ -174,7 +189,7 @@ def sample_shot(rng: np.random.Generator, atlas: Atlas, media: str = "av", held_
             media=media,
             seed=int(rng.integers(2**31)),
         )
-        return replace(shot, actors=_layout(rng, atlas, shot, dress))
+        return replace(shot, actors=_layout(rng, atlas, shot, dress, things))
 
 
 def style_name(actor: Actor) -> str:

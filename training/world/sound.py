@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import voices
-from .concepts import concepts
+from .concepts import thing
 from .motions import Event, Track, timeline
 from .settings import SETTINGS
 from .shots import Actor, Shot
@@ -55,7 +55,7 @@ def ambience(rng: np.random.Generator, kind: str, count: int) -> Sound:
 def event_sound(rng: np.random.Generator, event: Event, shot: Shot) -> Sound:
     """What one event sounds like."""
     actor = shot.actors[event.actor]
-    material, size = concepts()[actor.concept].material, actor.size
+    material, size = thing(actor.concept).material, actor.size
     if event.kind == "impact":
         return voices.impact(rng, material, size)
     if event.kind == "whoosh":
@@ -79,7 +79,7 @@ def speed(track: Track, rate: float) -> NDArray[np.float64]:
 
 def _steady(rng: np.random.Generator, shot: Shot, actor: Actor, track: Track) -> Sound | None:
     """What is heard as long as it moves: an engine, a wash, a scrape, a tone that follows the size."""
-    kind, fast = concepts()[actor.concept].kind, speed(track, RATE)
+    kind, fast = thing(actor.concept).kind, speed(track, RATE)
     if shot.motion == "grow":
         moving = np.abs(np.gradient(track.scale)) * RATE
         return voices.glide(actor.size * track.scale, (moving / moving.max()) ** 0.5)

@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from .colours import COLOURS16, OWN
-from .concepts import concepts
+from .concepts import concepts, thing
 from .settings import SETTINGS
 from .shots import Actor, Shot, style_name
 from .tongues import LANGUAGES
@@ -33,7 +33,7 @@ def verb_key(shot: Shot) -> str:
 
 def sound_key(shot: Shot) -> str:
     """The key of the words for what is heard most."""
-    concept = concepts()[shot.subject.concept]
+    concept = thing(shot.subject.concept)
     if shot.motion in ("bounce", "fall", "collide"):
         return concept.material
     if shot.motion in ("slide", "fly", "orbit", "rest") and concept.kind in ("vehicle", "air"):
@@ -49,7 +49,7 @@ def sound_key(shot: Shot) -> str:
 
 def noun_phrase(tongue: Language, rng: np.random.Generator, actor: Actor, count: int, size: str, case: str) -> str:
     """The actor's name with article or number, size and colour."""
-    names = concepts()[actor.concept].names[tongue.code]
+    names = thing(actor.concept).names[tongue.code]
     noun = names[0] if rng.random() < 0.6 else names[int(rng.integers(len(names)))]
     colour = None if actor.colour == OWN else COLOURS16[actor.colour]
     tint = "" if colour is None else _pick(rng, tongue.colours(colour))

@@ -20,6 +20,8 @@ from .time import STEPS
 from .transformer import Layer
 
 PLATE_CELLS, SPRITE_CELLS, SPRITES = 12, 4, 3
+LEAST_NOISE = 0.08
+"""Below it, the velocity is that of this level: what is left to remove is no longer divided by almost nothing."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,12 @@ def _unpatched(tokens: Tensor, patch: int, side: int) -> Tensor:
 
 
 class FiligranaJointTransformer(ModelMixin, ConfigMixin):
-    """Predicts the velocity noise - latents. `means` and `scales` normalise plate, sprites, motion and sound."""
+    """Gives the velocity noise - latents, by way of the latents themselves, which is what its layers predict.
+
+    Told what to draw, the latents are all but determined, and the noise is not: a network that predicts them need not
+    carry the noise through its width (Li and He, 2025, arXiv:2511.13720). `means` and `scales` normalise plate,
+    sprites, motion and sound.
+    """
 
     config_name = "config.json"  # type: ignore[assignment]
 
@@ -53,7 +60,7 @@ class FiligranaJointTransformer(ModelMixin, ConfigMixin):
         time_channels: int = 48,
         slot_width: int = 224,
         width: int = 256,
-        depth: int = 9,
+        depth: int = 8,
         heads: int = 4,
         ratio: int = 4,
         means: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0),
@@ -126,4 +133,5 @@ class FiligranaJointTransformer(ModelMixin, ConfigMixin):
         shift, scale = (condition[:, None] + self.final_table).unsqueeze(2).unbind(1)
         x = functional.layer_norm(x, (self.width,)) * (1 + scale) + shift
         outs = x.split([count for count, _ in shapes], 1)
-        return torch.cat([self.leave[k](out).flatten(1) for k, out in enumerate(outs)], 1)
+        clean = torch.cat([self.leave[k](out).flatten(1) for k, out in enumerate(outs)], 1)
+        return (latents - clean) / sigma.to(clean.dtype).clamp_min(LEAST_NOISE)[:, None]

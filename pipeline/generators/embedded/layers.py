@@ -13,6 +13,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from .autoencoder import ResidualBlock
+from .time import DECODER_ALONE
 
 CHANNELS = 4
 """Red, green, blue, premultiplied; and how much is covered."""
@@ -22,7 +23,8 @@ class FiligranaLayerAutoencoder(ModelMixin, ConfigMixin):
     """Encodes layers in [0, 1] to latents in (-1, 1) and back.
 
     `widths` and `decoder_depths` are given from 16 cells per latent cell and axis (four pixels each) down to one;
-    the encoder starts two levels further down, since it only has to tell patterns apart.
+    the encoder starts two levels further down, since it only has to tell patterns apart. Drawing needs the decoder
+    alone: what is shipped has no encoder (`encodes` false), and `encode` then raises ValueError.
     """
 
     config_name = "config.json"  # type: ignore[assignment]
@@ -35,17 +37,19 @@ class FiligranaLayerAutoencoder(ModelMixin, ConfigMixin):
         encoder_depths: tuple[int, ...] = (1, 1, 1),
         decoder_depths: tuple[int, ...] = (1, 1, 1, 2, 2),
         patch: int = 4,
+        encodes: bool = True,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         values, skipped = CHANNELS * patch * patch, len(widths) - len(encoder_depths)
         first = 2**skipped * patch
         inner = widths[skipped:]
-        encoder: list[nn.Module] = [nn.PixelUnshuffle(first), nn.Conv2d(CHANNELS * first**2, inner[0], 3, padding=1)]
+        encoder: list[nn.Module] = [nn.PixelUnshuffle(first), nn.Conv2d(CHANNELS * first**2, inner[0], 1)]
         encoder += [ResidualBlock(inner[0]) for _ in range(encoder_depths[0])]
         for narrow, wide, depth in zip(inner[:-1], inner[1:], encoder_depths[1:], strict=True):
             encoder += [nn.PixelUnshuffle(2), nn.Conv2d(4 * narrow, wide, 1)]
             encoder += [ResidualBlock(wide) for _ in range(depth)]
-        self.encoder = nn.Sequential(*encoder, nn.SiLU(), nn.Conv2d(widths[-1], latent_channels, 1))
+        whole = nn.Sequential(*encoder, nn.SiLU(), nn.Conv2d(widths[-1], latent_channels, 1))
+        self.encoder = whole if encodes else None
 
         decoder: list[nn.Module] = [nn.Conv2d(latent_channels, widths[-1], 3, padding=1)]
         decoder += [ResidualBlock(widths[-1]) for _ in range(decoder_depths[-1])]
@@ -58,7 +62,14 @@ class FiligranaLayerAutoencoder(ModelMixin, ConfigMixin):
 
     def encode(self, layers: Tensor) -> Tensor:
         """(N, 4, H, W) in [0, 1], premultiplied -> (N, latent_channels, H/64, W/64) in (-1, 1)."""
-        return torch.tanh(self.encoder(layers * 2 - 1))
+        return torch.tanh(self.raw(layers))
+
+    def raw(self, layers: Tensor) -> Tensor:
+        """The latents before the tanh."""
+        if self.encoder is None:
+            raise ValueError(DECODER_ALONE)
+        out: Tensor = self.encoder(layers * 2 - 1)
+        return out
 
     def decode(self, latents: Tensor) -> Tensor:
         """(N, latent_channels, h, w) -> (N, 4, 64h, 64w), about [0, 1] but not clamped."""
@@ -70,7 +81,7 @@ class FiligranaLayerAutoencoder(ModelMixin, ConfigMixin):
 
         Also returns the values before the tanh, which training keeps from saturating.
         """
-        raw = self.encoder(layers * 2 - 1)
+        raw = self.raw(layers)
         latents = torch.tanh(raw)
         if noise:
             latents = latents + noise * torch.randn_like(latents)

@@ -1,7 +1,8 @@
 """The autoencoders of what happens in time: motion and sound, each 16 steps of an eighth of a second.
 
 Motion is where six instances and the camera are at 64 moments; sound is a log-magnitude spectrogram of 256 frames.
-Both have one latent vector a step, so a bounce and its thud stand at the same place in time.
+Both have one latent vector a step, so a bounce and its thud stand at the same place in time. Drawing needs their
+decoders alone: what is shipped has no encoders (`encodes` false), and `encode` then raises ValueError.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ CAMERA = 3
 VALUES = INSTANCES * POSE + CAMERA
 WINDOW, HOP, FRAMES = 512, 125, 256
 BINS = WINDOW // 2 + 1
+DECODER_ALONE = "these weights hold the decoder alone"
 
 
 class _Steps(nn.Module):
@@ -50,16 +52,22 @@ class FiligranaMotionAutoencoder(ModelMixin, ConfigMixin):
     config_name = "config.json"  # type: ignore[assignment]
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(self, latent_channels: int = 48, width: int = 160, depth: int = 2) -> None:
+    def __init__(self, latent_channels: int = 48, width: int = 160, depth: int = 2, encodes: bool = True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         values = VALUES * MOMENTS // STEPS
-        self.enter, self.encoder = nn.Linear(values, width), _Steps(width, depth)
-        self.down, self.up = nn.Linear(width, latent_channels), nn.Linear(latent_channels, width)
-        self.decoder, self.leave = _Steps(width, depth), nn.Linear(width, values)
+        whole = nn.Sequential(nn.Linear(values, width), _Steps(width, depth), nn.Linear(width, latent_channels))
+        self.encoder = whole if encodes else None
+        self.up, self.decoder, self.leave = (
+            nn.Linear(latent_channels, width),
+            _Steps(width, depth),
+            nn.Linear(width, values),
+        )
 
     def raw(self, motion: Tensor) -> Tensor:
         """The latents before the tanh."""
-        out: Tensor = self.down(self.encoder(self.enter(motion.reshape(len(motion), STEPS, -1))))
+        if self.encoder is None:
+            raise ValueError(DECODER_ALONE)
+        out: Tensor = self.encoder(motion.reshape(len(motion), STEPS, -1))
         return out
 
     def encode(self, motion: Tensor) -> Tensor:
@@ -89,12 +97,13 @@ class FiligranaSoundAutoencoder(ModelMixin, ConfigMixin):
     config_name = "config.json"  # type: ignore[assignment]
 
     @register_to_config  # type: ignore[untyped-decorator]
-    def __init__(self, latent_channels: int = 48, width: int = 192) -> None:
+    def __init__(self, latent_channels: int = 48, width: int = 192, encodes: bool = True) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.encoder = nn.Sequential(
+        whole = nn.Sequential(
             nn.Conv1d(BINS, width, 3, padding=1), _Block(width), nn.Conv1d(width, width, 4, 4), _Block(width),
             nn.Conv1d(width, width, 4, 4), _Block(width), nn.Conv1d(width, latent_channels, 1),
         )  # fmt: skip
+        self.encoder = whole if encodes else None
         self.decoder = nn.Sequential(
             nn.Conv1d(latent_channels, width, 3, padding=1), _Block(width), _Block(width),
             nn.ConvTranspose1d(width, width, 4, 4), _Block(width), nn.ConvTranspose1d(width, width, 4, 4),
@@ -103,6 +112,8 @@ class FiligranaSoundAutoencoder(ModelMixin, ConfigMixin):
 
     def raw(self, spectrogram: Tensor) -> Tensor:
         """The latents before the tanh."""
+        if self.encoder is None:
+            raise ValueError(DECODER_ALONE)
         out: Tensor = self.encoder(spectrogram * 2 - 1).transpose(1, 2)
         return out
 

@@ -24,9 +24,7 @@ def unknown_words(tokenizer: Any, text: str) -> list[UnknownWord]:
     """The words of ``text`` that a word-level ``tokenizer`` does not know, in their order, each once, MOST at most."""
     core = tokenizer.backend_tokenizer
     words = [word for word, _ in core.pre_tokenizer.pre_tokenize_str(core.normalizer.normalize_str(text))]
-    missing = [
-        word for word in dict.fromkeys(words) if UNKNOWN in (token.value for token in core.model.tokenize(word))
-    ]
+    missing = [word for word in dict.fromkeys(words) if UNKNOWN in (token.value for token in core.model.tokenize(word))]
     if not missing:
         return []
     known = [word for word in tokenizer.get_vocab() if word.isalpha() and len(word) > 2]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .text import ENDINGS, PAD, UNKNOWN
+from .text import END, ENDINGS, PAD, UNKNOWN
 
 LENGTH = 48
 """Tokens of a caption; longer ones are cut."""
@@ -45,14 +45,20 @@ def build_words(texts: Iterable[str]) -> list[str]:
     return sorted({word for text in texts for word in split_words(text)})
 
 
-def build_shot_tokenizer(words: list[str]) -> Any:
-    """A `PreTrainedTokenizerFast` over `words` and a few endings; id 0 is padding, 1 is unknown."""
-    from tokenizers import Tokenizer, models
+def build_shot_tokenizer(words: list[str], length: int = LENGTH, end: bool = False) -> Any:
+    """A `PreTrainedTokenizerFast` over `words` and a few endings; id 0 is padding, 1 is unknown.
+
+    With `end` every caption closes with [END], the highest id, where open_clip's text tower is read out.
+    """
+    from tokenizers import Tokenizer, models, processors
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {word: index for index, word in enumerate(dict.fromkeys((PAD, UNKNOWN, *ENDINGS, *words)))}
+    listed = dict.fromkeys((PAD, UNKNOWN, *ENDINGS, *words, *([END] if end else ())))
+    vocabulary = {word: index for index, word in enumerate(listed)}
     core = Tokenizer(models.WordPiece(vocabulary, unk_token=UNKNOWN, max_input_chars_per_word=40))
     core.normalizer, core.pre_tokenizer = _normalizer(), _splitter()
+    if end:
+        core.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=[(END, vocabulary[END])])
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, unk_token=UNKNOWN, pad_token=PAD, model_max_length=LENGTH, padding_side="right"
+        tokenizer_object=core, unk_token=UNKNOWN, pad_token=PAD, model_max_length=length, padding_side="right"
     )
