@@ -98,7 +98,8 @@ def generated(count: int) -> list[tuple[int, Any]]:
     if not count:
         return []
     from filigrana.pipeline.generators.base import Sampling
-    from filigrana.pipeline.generators.diffusers import EMBEDDED, DiffusersGenerator, embedded_folder
+    from filigrana.pipeline.generators.diffusers import DiffusersGenerator
+    from filigrana.pipeline.generators.folder import EMBEDDED, embedded_folder
 
     things = json.loads((embedded_folder().parent / "clip" / "labels.json").read_text())["negatives"]
     model = DiffusersGenerator(EMBEDDED)

@@ -45,7 +45,7 @@ def generated(count: int, folder: Path, seed: int = 0) -> list[Picture]:
     The cache is named by the captions, the seed and the model's weights. Raises FiligranaError `bench.generate`
     where the extra `generate` is not installed.
     """
-    from ..generators.diffusers import embedded_folder
+    from ..generators.folder import embedded_folder
 
     wanted = captions(count, seed)
     weights = embedded_folder() / "transformer" / "diffusion_pytorch_model.safetensors"
@@ -76,7 +76,7 @@ def _draw(work: list[tuple[str, int, Path]]) -> None:
         ) from error
     from PIL import Image
 
-    from ..generators.diffusers import embedded_folder
+    from ..generators.folder import embedded_folder
 
     diffusers_logging.disable_progress_bar()
     pipeline: Any = FiligranaPipeline.from_pretrained(str(embedded_folder()))

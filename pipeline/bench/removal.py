@@ -110,7 +110,7 @@ def bilateral(rgb: RGB) -> RGB:
 
 @cache
 def _autoencoder() -> Any:
-    from ..generators.diffusers import embedded_folder
+    from ..generators.folder import embedded_folder
     from ..generators.embedded.autoencoder import FiligranaAutoencoder
 
     return FiligranaAutoencoder.from_pretrained(str(embedded_folder() / "autoencoder")).eval()

@@ -18,7 +18,7 @@ def list_(
     json_: Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")] = False,
 ) -> None:
     """The generator in use, the embedded one, and the guards, each with its digest. Loads no weights."""
-    from ..generators.diffusers import EMBEDDED, DiffusersGenerator
+    from ..generators.folder import EMBEDDED, ModelFolder
     from ..guards import frame_guards
     from .output import emit_json, out
 
@@ -27,7 +27,7 @@ def list_(
     for name in dict.fromkeys([EMBEDDED, used]):
         row: dict[str, Any] = {"name": name, "kind": "generator", "used": name == used}
         try:
-            model = DiffusersGenerator(name).model
+            model = ModelFolder(name).model
             row |= {
                 "title": model.name,
                 "version": model.version,

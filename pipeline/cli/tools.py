@@ -135,9 +135,9 @@ def _lists(opened: Any) -> str:
 
 
 def _generator(used: Any) -> str:
-    from ..generators.diffusers import DiffusersGenerator
+    from ..generators.folder import ModelFolder
 
-    return f"{DiffusersGenerator(used.model).model.name}"
+    return f"{ModelFolder(used.model).model.name}"
 
 
 def _guards(opened: Any) -> str:

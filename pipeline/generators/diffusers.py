@@ -1,19 +1,16 @@
 """Any text-to-image or text-to-video pipeline in diffusers' folder layout, the embedded ones too, through one path.
 
-Safetensors only: a folder whose weights are pickles is refused before anything is loaded, remote code is never run,
-and a watermark that the library would add by itself (SDXL's fixed 48 bits) is switched off: the mark is ours to put.
+Safetensors only, from a folder that `folder.py` looked at first; remote code is never run, and a watermark that the
+library would add by itself (SDXL's fixed 48 bits) is switched off: the mark is ours to put.
 """
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 from collections.abc import Iterable
 from contextlib import nullcontext
 from functools import cached_property
-from importlib import metadata, resources
-from pathlib import Path
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,17 +22,13 @@ from ..torch_compat import ready
 from .base import Generated, Previews, Sampling, StepProgress, StoppedEarly
 from .clips import ArrayFrames, SceneFrames, sound_file
 from .families import Family, family_of, sound_rate
+from .folder import EMBEDDED, ModelFolder, short
 
 if TYPE_CHECKING:
     from .embedded.unknown import UnknownWord
 
-EMBEDDED = "embedded"
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-
-
-def embedded_folder() -> Path:
-    """Where the shipped model lies."""
-    return Path(str(resources.files("filigrana.models"))) / "still"
+STEPS = 20
+"""Of the embedded model, where nothing else is asked for."""
 
 
 class DiffusersGenerator:
@@ -44,58 +37,13 @@ class DiffusersGenerator:
     gives_previews = True
 
     def __init__(self, name: str, *, device: str = "auto", dtype: str = "auto") -> None:
-        self._name, self._device_name, self._dtype_name = name, device, dtype
-
-    @cached_property
-    def folder(self) -> Path:
-        """The model's folder; a hub id is resolved, and fetched where the machine is online."""
-        if self._name == EMBEDDED:
-            folder = embedded_folder()
-        elif Path(self._name).is_dir():
-            folder = Path(self._name)
-        elif self._name.count("/") == 1 and not self._name.startswith((".", "/")):
-            folder = self._fetch()
-        else:
-            raise GenerationError(
-                f"there is no model {self._name!r}",
-                code="generate.no_model",
-                hint="Give `embedded`, a folder in diffusers' layout, or a hub id such as owner/name.",
-            )
-        if not (folder / "model_index.json").is_file():
-            raise GenerationError(
-                f"{folder} has no model_index.json",
-                code="generate.no_model",
-                hint="A diffusers pipeline folder has one.",
-            )
-        return folder
-
-    def _fetch(self) -> Path:
-        ready()
-        from diffusers import DiffusionPipeline
-
-        try:
-            return Path(DiffusionPipeline.download(self._name, use_safetensors=True, trust_remote_code=False))
-        except Exception as error:  # the hub client raises many kinds; all mean that the model is not to be had
-            raise GenerationError(
-                f"the model {self._name!r} could not be fetched: {_short(error)}",
-                code="generate.fetch",
-                hint="Offline? Copy the model's folder here and give its path.",
-            ) from error
-
-    @cached_property
-    def _index(self) -> dict[str, Any]:
-        try:
-            index = json.loads((self.folder / "model_index.json").read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise GenerationError("model_index.json cannot be read", code="generate.no_model") from error
-        if not isinstance(index, dict) or not isinstance(index.get("_class_name"), str):
-            raise GenerationError("model_index.json names no pipeline class", code="generate.no_model")
-        return index
+        self._home, self._embedded = ModelFolder(name), name == EMBEDDED
+        self._device_name, self._dtype_name = device, dtype
 
     @cached_property
     def family(self) -> Family:
         """What this pipeline makes, and how."""
-        return family_of(self._index["_class_name"])
+        return family_of(self._home.class_name)
 
     @property
     def kinds(self) -> frozenset[Kind]:
@@ -107,60 +55,14 @@ class DiffusersGenerator:
         """Whether its clips can have sound."""
         return self.family.sound
 
-    def unknown_words(self, prompt: str) -> list[UnknownWord]:
-        """The words of a prompt that an embedded model never learned; none for other models, which read anything.
-        Loads no weights."""
-        if not self._index["_class_name"].startswith("Filigrana"):
-            return []
-        from .embedded.unknown import unknown_words
-
-        return unknown_words(self._tokenizer, prompt)
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        from transformers import PreTrainedTokenizerFast
-
-        try:
-            return PreTrainedTokenizerFast.from_pretrained(str(self.folder / "tokenizer"))
-        except Exception as error:  # the library raises many kinds; all mean that the folder is incomplete
-            raise GenerationError("the model's tokenizer cannot be read", code="generate.load") from error
-
-    @cached_property
+    @property
     def model(self) -> Model:
-        files = sorted(self.folder.rglob("*.safetensors"))
-        if not files:
-            pickles = any(path.suffix in _PICKLES for path in self.folder.rglob("*"))
-            raise GenerationError(
-                "the model has no safetensors weights" + (", only pickles, which can run code" if pickles else ""),
-                code="generate.unsafe_weights" if pickles else "generate.no_model",
-                hint="Convert it with diffusers' save_pretrained(safe_serialization=True).",
-            )
-        digest = hashlib.sha256()
-        for path in files:
-            with path.open("rb") as stream:
-                inner = hashlib.file_digest(stream, "sha256").hexdigest()
-            digest.update(f"{path.relative_to(self.folder).as_posix()} {inner}\n".encode())
-        about = self._about()
-        return Model(
-            name=about.get("name")
-            or ("filigrana-still" if self._name == EMBEDDED else self._name.rstrip("/").rsplit("/", 1)[-1]),
-            version=str(about.get("version") or self._index.get("_diffusers_version") or ""),
-            identifier=f"sha256:{digest.hexdigest()}"
-            if Path(self._name).exists() or self._name == EMBEDDED
-            else self._name,
-            digest=digest.hexdigest(),
-            licence=str(about.get("licence") or ""),
-            training_data=str(about.get("training_data") or ""),
-        )
+        """What it is; loads no weights."""
+        return self._home.model
 
-    def _about(self) -> dict[str, Any]:
-        """`filigrana.json` beside the weights: name, version, licence, training_data; optional."""
-        path = self.folder / "filigrana.json"
-        try:
-            about = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        except (OSError, ValueError):
-            about = {}
-        return about if isinstance(about, dict) else {}
+    def unknown_words(self, prompt: str) -> list[UnknownWord]:
+        """The words of a prompt that an embedded model never learned. Loads no weights."""
+        return self._home.unknown_words(prompt)
 
     @cached_property
     def _pipeline(self) -> Any:
@@ -171,7 +73,7 @@ class DiffusersGenerator:
         from diffusers.utils import logging as diffusers_logging
 
         diffusers_logging.disable_progress_bar()
-        name = self._index["_class_name"]
+        name = self._home.class_name
         options: dict[str, Any] = {"use_safetensors": True, "dtype": self._dtype(torch)}
         if "StableDiffusionXL" in name:
             options["add_watermarker"] = False
@@ -179,16 +81,16 @@ class DiffusersGenerator:
             pipeline: Any
             own = _own(name)
             if own is not None:
-                pipeline = own.from_pretrained(str(self.folder), dtype=options["dtype"])
+                pipeline = own.from_pretrained(str(self._home.folder), dtype=options["dtype"])
             else:
                 pipeline = DiffusionPipeline.from_pretrained(
-                    str(self.folder), local_files_only=True, trust_remote_code=False, **options
+                    str(self._home.folder), local_files_only=True, trust_remote_code=False, **options
                 )
             pipeline.to(self._device(torch))
         except FiligranaError:
             raise
         except Exception as error:  # diffusers raises many kinds for a folder that does not fit together
-            raise GenerationError(f"the model could not be loaded: {_short(error)}", code="generate.load") from error
+            raise GenerationError(f"the model could not be loaded: {short(error)}", code="generate.load") from error
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
 
@@ -211,7 +113,7 @@ class DiffusersGenerator:
 
         from .estimate import Estimator
 
-        steps = sampling.steps or (20 if self._name == EMBEDDED else 30)
+        steps = sampling.steps or (STEPS if self._embedded else 30)
         options: dict[str, Any] = {"num_inference_steps": steps, "output_type": "np"}
         if sampling.guidance is not None:
             options["guidance_scale"] = sampling.guidance
@@ -244,7 +146,7 @@ class DiffusersGenerator:
         except (FiligranaError, KeyboardInterrupt, StoppedEarly):
             raise
         except Exception as error:  # a pipeline may raise anything for options that it cannot serve
-            raise GenerationError(f"the model could not generate: {_short(error)}") from error
+            raise GenerationError(f"the model could not generate: {short(error)}") from error
         frames, size = self._frames(result, sampling, options)
         used = {
             "seed": sampling.seed,
@@ -254,7 +156,7 @@ class DiffusersGenerator:
             "height": size[1],
             "device": str(pipeline.device),
             "dtype": str(self._dtype(torch)).removeprefix("torch."),
-            "pipeline": self._index["_class_name"],
+            "pipeline": self._home.class_name,
             "versions": {name: metadata.version(name) for name in ("torch", "diffusers")},
         }
         if sampling.kind == "image":
@@ -327,7 +229,3 @@ def _shown(estimator: Any) -> Any:
         return estimator.frame()
     except Exception:  # noqa: BLE001  see above
         return None
-
-
-def _short(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:160]

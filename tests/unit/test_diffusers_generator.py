@@ -221,7 +221,7 @@ def test_the_shipped_model_names_its_training_data_by_digest() -> None:
     """What the manifest's model ingredient says is the list that lies beside the weights, byte for byte."""
     import hashlib
 
-    from filigrana.pipeline.generators.diffusers import EMBEDDED, embedded_folder
+    from filigrana.pipeline.generators.folder import EMBEDDED, embedded_folder
 
     listed = (embedded_folder() / "training_data.json").read_bytes()
     model = DiffusersGenerator(EMBEDDED).model
