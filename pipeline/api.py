@@ -138,6 +138,12 @@ class Pipeline:
         ask = getattr(self.generator, "unknown_words", None)
         return [] if ask is None else list(ask(prompt))
 
+    def understood(self, prompt: str) -> dict[str, tuple[str, float]]:
+        """What the model in use takes a prompt to say, as far as it can tell: an answer and its likelihood, 0..1, for
+        each attribute. It goes into no record: it would give away what a prompt says."""
+        ask = getattr(self.generator, "understood", None)
+        return {} if ask is None else dict(ask(prompt))
+
     def generate(self, prompt: str, *, progress: Progress = no_progress, **options: Any) -> Outcome:
         """From a prompt to a Release, a Refusal or a Held. ``options``: the fields of GenerateRequest."""
         engine = self.engine

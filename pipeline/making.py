@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,8 @@ def _sampled(parts: Parts, run: Run, intent: OpenIntent, sampling: Sampling, ste
 def generate_best(
     parts: Parts, run: Run, intent: OpenIntent, sampling: Sampling, best_of: int
 ) -> tuple[Generated, dict[str, Any]]:
-    """The best of ``best_of`` samples with seeds counted up, by the guard's agreement with the prompt. One whose
-    preview is refused ends them all."""
+    """The best of ``best_of`` samples with seeds counted up, by the guard's agreement with the prompt, and its record,
+    in which `candidates` has every seed's score. One whose preview is refused ends them all."""
     agreement = parts.agreement
     if best_of > 1 and agreement is None:
         raise GenerationError(
@@ -128,6 +128,7 @@ def generate_best(
             hint="pip install 'filigrana[generate]'",
         )
     best: tuple[float, Generated] | None = None
+    candidates: list[dict[str, Any]] = []
     for number in range(best_of):
         each = replace(sampling, seed=(sampling.seed + number) % (1 << 63))
 
@@ -138,14 +139,27 @@ def generate_best(
         _check_frames(made)
         score = 0.0
         if agreement is not None and best_of > 1:
-            frame = next(iter(made.frames)).rgb
-            score = float(run.stage("choose", lambda frame=frame: agreement(sampling.prompt, frame)))  # type: ignore[misc]
-            if not np.isfinite(score):
-                raise GenerationError("the agreement of a sample is not a number", code="generate.best_of")
+            score = run.stage("choose", lambda made=made: _agreement(agreement, sampling.prompt, made))  # type: ignore[misc]
+            candidates.append({"seed": each.seed, "agreement": f"{score:.4f}"})
         if best is None or score > best[0]:
             best = (score, made)
     assert best is not None  # noqa: S101  best_of is at least 1
-    return best[1], best[1].sampling
+    return best[1], {**best[1].sampling, **({"candidates": candidates} if candidates else {})}
+
+
+def _agreement(agreement: Callable[[str, Any], float], prompt: str, made: Generated) -> float:
+    """The mean over a clip's first, middle and last frame: what it shows may come and go."""
+    every = [frame.rgb for frame in made.frames] if made.kind == "image" else _three(made.frames)
+    score = float(np.mean([agreement(prompt, rgb) for rgb in every]))
+    if not np.isfinite(score):
+        raise GenerationError("the agreement of a sample is not a number", code="generate.best_of")
+    return score
+
+
+def _three(frames: Iterable[Frame]) -> list[Any]:
+    count = sum(1 for _ in frames)
+    wanted = {0, count // 2, count - 1}
+    return [frame.rgb for number, frame in enumerate(frames) if number in wanted]
 
 
 def _views(frame: Frame) -> list[Any]:

@@ -33,6 +33,9 @@ from .run import Run
 from .staging import FINISHED
 from .store import beside
 
+_SHOWN = ("seed", "steps", "width", "height", "candidates")
+"""What a caller is told of the sampling."""
+
 
 @dataclass(frozen=True)
 class Ready:
@@ -137,7 +140,7 @@ def release(parts: Parts, run: Run, finisher: Finisher, ready: Ready, work: Path
         trust=done.credentials.trust,
         watermark_score=None if done.detection is None else done.detection.score,
         sidecar=None if done.sidecar is None else parts.store.path(beside(name)),
-        details={key: value for key, value in ready.sampling.items() if key in ("seed", "steps", "width", "height")},
+        details={key: value for key, value in ready.sampling.items() if key in _SHOWN},
     )
 
 

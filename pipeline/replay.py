@@ -81,7 +81,8 @@ def replay(log: AuditLog, generator: Generator, asset_id: AssetId, progress: Ste
     sampling = Sampling(
         prompt,
         int(recorded["seed"]),
-        asked.get("steps"),
+        # what was taken where nothing was asked for may be another number by now
+        asked.get("steps") or recorded.get("steps"),
         None if guidance is None else float(guidance),
         None if size is None else (int(size[0]), int(size[1])),
         texts.get("negative_prompt"),

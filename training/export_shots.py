@@ -26,6 +26,7 @@ from filigrana.pipeline.generators.embedded.shot import FiligranaShotPipeline
 from filigrana.pipeline.generators.embedded.time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
 
 from .common import Run
+from .shots_data import labels
 from .train_joint import averaged
 from .train_reader import TOKENIZER
 
@@ -43,7 +44,7 @@ def assemble(joint: str = "joint") -> FiligranaShotPipeline:
     config: dict[str, Any] = torch.load(Run(joint, 1, 1).path, weights_only=True)["config"]
     pipeline = FiligranaShotPipeline(
         **{name: averaged(made(), name) for name, made in CODERS.items()},
-        reader=averaged(FiligranaReader(vocabulary_size=len(tokenizer)), "reader"),
+        reader=averaged(FiligranaReader(vocabulary_size=len(tokenizer), labels=labels()), "reader"),
         tokenizer=tokenizer,
         transformer=averaged(FiligranaJointTransformer(**config), joint),
         scheduler=FlowMatchEulerDiscreteScheduler(),

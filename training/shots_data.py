@@ -10,9 +10,12 @@ from filigrana.pipeline.generators.embedded.time import CAMERA, INSTANCES, MOMEN
 from filigrana.pipeline.generators.embedded.words import build_words
 
 from .world.atlas import Atlas
+from .world.colours import COLOURS16
+from .world.concepts import concepts
 from .world.film import HIDE_GROUND
 from .world.layers import COVER_SIDE
 from .world.motions import COVER_HIGH, timeline
+from .world.settings import PLAINS, SETTINGS
 from .world.shots import CAMERAS, COVERS, MOTIONS, RELATIONS, SECONDS, SIZES3, Shot, sample_shot
 from .world.telling import place_key, tell, words
 from .world.tongues import LANGUAGES
@@ -37,6 +40,29 @@ def attributes(shot: Shot) -> list[int]:
         shot.setting, MOTIONS.index(shot.motion), int(shot.direction > 0), CAMERAS.index(shot.camera),
         0 if not shot.cover else 1 + COVERS.index(shot.cover),
     ]  # fmt: skip
+
+
+def labels() -> dict[str, list[str]]:
+    """What each attribute's answers are called in English; "" for the usual one, which goes without saying."""
+    things, colours = [concept.name for concept in concepts()], [colour.name for colour in COLOURS16]
+    return {
+        "media": ["picture", "clip", "clip with sound"],
+        "concept": things,
+        "style": ["", "as a line drawing"],
+        "colour": [*colours, ""],
+        "count": ["one", "two", "three", "four"],
+        "size": ["" if size == "medium" else size for size in SIZES3],
+        "place": ["", "on the left", "on the right"],
+        "relation": ["", "left of", "above", "in front of"],
+        "partner": [*things, "none"],
+        "partner_style": ["", "as a line drawing", "none"],
+        "partner_colour": [*colours, "", "none"],
+        "setting": [f"on {s.name}" if s.name in PLAINS else s.name for s in SETTINGS],
+        "motion": ["" if name == "rest" else name for name in MOTIONS],
+        "direction": ["to the left", "to the right"],
+        "camera": ["" if name == "still" else f"camera: {name}" for name in CAMERAS],
+        "cover": ["", *(f"behind a {name}" for name in COVERS)],
+    }
 
 
 def motion(shot: Shot) -> NDArray[np.float32]:

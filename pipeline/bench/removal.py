@@ -110,8 +110,8 @@ def bilateral(rgb: RGB) -> RGB:
 
 @cache
 def _autoencoder() -> Any:
-    from ..generators.folder import embedded_folder
     from ..generators.embedded.autoencoder import FiligranaAutoencoder
+    from ..generators.folder import embedded_folder
 
     return FiligranaAutoencoder.from_pretrained(str(embedded_folder() / "autoencoder")).eval()
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ..api import Pipeline
     from ..request import Outcome
 
+_SURE, _OPEN = 0.8, 0.5
+"""From which likelihood on an answer is sure; below which a caption leaves it open."""
 EXIT_BLOCKED, EXIT_HELD, EXIT_REWRITE = 10, 11, 12
 OUT = Annotated[Path, typer.Option("--output", "-o", help="The file to write; with --count, a folder.")]
 JSON = Annotated[bool, typer.Option("--json", help="One JSON value a result on standard output, nothing else.")]
@@ -57,14 +59,15 @@ def generate(
         "sound": media == "av",
     }
     with pipeline(policy=policy, model=model, publish_prompt=publish_prompt) as opened:
+        about = _about(opened, text) if json_ else {}
         if count == 1:
             _check_media(media, output)
             outcome = _one(opened, text, output, {**options, "seed": seed}, json_)
-            raise typer.Exit(report(outcome, json_))
+            raise typer.Exit(report(outcome, json_, about))
         codes = []
         for number in range(count):
             each = {**options, "seed": None if seed is None else seed + number}
-            codes.append(report(_one(opened, text, output, each, json_, folder=True), json_))
+            codes.append(report(_one(opened, text, output, each, json_, folder=True), json_, about))
         raise typer.Exit(max(codes))
 
 
@@ -121,7 +124,7 @@ def _one(
         mime = mime_for(output)
         check_output(output)
     if not json_:
-        _name_unknown(opened, text)
+        _show_understood(opened, text)
     with progress_bars(json_) as tell:
         outcome = opened.generate(text, mime=mime, progress=tell, **options)
     if folder and outcome.released:
@@ -129,13 +132,39 @@ def _one(
     return _exported(outcome, output)
 
 
-def _name_unknown(opened: Pipeline, text: str) -> None:
-    """Names the words that the embedded model passes over, before it draws."""
+def _about(opened: Pipeline, text: str) -> dict[str, Any]:
+    """What JSON adds to an outcome: the words that the model passes over, and what it takes the prompt to say."""
+    understood = opened.understood(text).items()
+    return {
+        "unknown_words": [{"word": found.word, "nearest": list(found.nearest)} for found in opened.unknown_words(text)],
+        "understood": {name: {"answer": answer, "likely": round(likely, 3)} for name, (answer, likely) in understood},
+    }
+
+
+def _show_understood(opened: Pipeline, text: str) -> None:
+    """What the embedded model takes a prompt to say, and the words that it passes over, before it draws."""
     from .output import err
 
     for found in opened.unknown_words(text):
         nearest = f" (it knows {', '.join(found.nearest)})" if found.nearest else ""
         err.print(f"[yellow]the model does not know[/yellow] {escape(found.word)}{nearest}")
+    if said := told(opened.understood(text)):
+        err.print(f"[dim]understood:[/dim] {escape(said)}")
+
+
+def told(understood: dict[str, tuple[str, float]]) -> str:
+    """What a prompt was taken to say, in a line; what it leaves open is left out, and "?" marks what is not sure."""
+    shown = {
+        name: f"{answer}{'' if likely >= _SURE else '?'}"
+        for name, (answer, likely) in understood.items()
+        if likely >= _OPEN and answer not in ("", "none")
+    }
+    things = [
+        " ".join(shown[name] for name in names if name in shown)
+        for names in (("count", "size", "colour", "concept"), ("relation", "partner_colour", "partner"))
+    ]
+    rest = [shown[name] for name in ("motion", "cover", "place", "setting", "camera", "style") if name in shown]
+    return ", ".join(part for part in (*things, *rest) if part)
 
 
 def _exported(outcome: Outcome, target: Path) -> Outcome:
@@ -157,13 +186,14 @@ def _exported(outcome: Outcome, target: Path) -> Outcome:
     return replace(outcome, file=target, sidecar=sidecar)
 
 
-def report(outcome: Outcome, json_: bool) -> int:
+def report(outcome: Outcome, json_: bool, about: dict[str, Any] | None = None) -> int:
+    """Says what came of it; `about` is added to the JSON. Returns the exit code."""
     from ...safety.decision import Verdict
     from ..request import WAITING, Held, Release
     from .output import emit_json, err, show_release
 
     if json_:
-        emit_json(outcome.as_dict())
+        emit_json(outcome.as_dict() | (about or {}))
     if isinstance(outcome, Release):
         if not json_:
             show_release(outcome)

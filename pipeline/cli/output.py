@@ -130,9 +130,16 @@ def release_rows(release: Release) -> list[tuple[str, str]]:
         ("time-stamp", release.timestamp or "none"),
         ("watermark", score),
         ("log", f"entry {release.log.index}, in the signed tree of {size}"),
+        *([("best of", _candidates(release))] if "candidates" in release.details else []),
         ("energy", f"{release.energy.joules:.1f} J ({release.energy.method})"),
         ("stages", ", ".join(f"{name} {seconds:.2f} s" for name, seconds in release.stages.items())),
     ]
+
+
+def _candidates(release: Release) -> str:
+    """Every sample's agreement with the prompt, the chosen one first."""
+    every = sorted(release.details["candidates"], key=lambda each: -float(each["agreement"]))
+    return ", ".join(f"seed {each['seed']} {float(each['agreement']):.3f}" for each in every)
 
 
 @contextmanager

@@ -64,6 +64,13 @@ class DiffusersGenerator:
         """The words of a prompt that an embedded model never learned. Loads no weights."""
         return self._home.unknown_words(prompt)
 
+    def understood(self, prompt: str) -> dict[str, tuple[str, float]]:
+        """What an embedded model takes a prompt to say, with likelihoods; empty for models that cannot tell."""
+        if self._home.class_name != "FiligranaShotPipeline":
+            return {}
+        out: dict[str, tuple[str, float]] = self._pipeline.understood(prompt)
+        return out
+
     @cached_property
     def _pipeline(self) -> Any:
         _ = self.model  # refuses unsafe weights before anything is loaded

@@ -47,6 +47,8 @@ class Estimator:
         import torch
 
         clean = self._clean
+        if clean is not None and type(self._pipeline).__name__ == "FiligranaShotPipeline":
+            return _shot(self._pipeline, clean)
         if clean is None or clean.ndim != 4:
             return None
         with torch.inference_mode():
@@ -90,6 +92,17 @@ def _estimate(scheduler: Any, output: Any, timestep: Any, sample: Any, sigma: An
     if wanted == "v_prediction":
         return alpha.sqrt() * sample - (1 - alpha).sqrt() * output
     return output if wanted == "sample" else None
+
+
+def _shot(pipeline: Any, latents: Any) -> NDArray[np.uint8]:
+    """The middle of a shot, which shows what a clip's beginning may not."""
+    import torch
+
+    from .embedded.tracks import frames
+
+    with torch.inference_mode():
+        (scene,) = pipeline.decode(latents[:1])
+    return list(frames(scene, 256, 2))[1]
 
 
 def _decoded(pipeline: Any, latents: Any) -> Any:

@@ -52,7 +52,11 @@ def test_words_are_lower_case_without_accents_and_chinese_is_split_by_characters
 
 def test_a_word_that_is_not_known_is_named_once_in_its_order() -> None:
     tokenizer = build_shot_tokenizer(build_words(TEXTS))
-    assert [found.word for found in unknown_words(tokenizer, "a red zebra and a zebra, 猫 dogs")] == ["zebra", "and", "猫"]
+    assert [found.word for found in unknown_words(tokenizer, "a red zebra and a zebra, 猫 dogs")] == [
+        "zebra",
+        "and",
+        "猫",
+    ]
     assert unknown_words(tokenizer, "a red dgo rols") == [UnknownWord("dgo", ()), UnknownWord("rols", ("rolls",))]
     assert unknown_words(tokenizer, "") == []
     assert len(unknown_words(tokenizer, " ".join(f"{a}{b}xq" for a in "abcdefg" for b in "abcdefg"))) == 20
@@ -107,7 +111,9 @@ def test_motion_keeps_absent_things_out_of_sight() -> None:
 
 
 def test_latents_are_packed_and_unpacked_without_loss_and_bounded() -> None:
-    model = FiligranaJointTransformer(width=32, depth=1, heads=2, means=(0.1, 0.0, -0.1, 0.2), scales=(0.4, 0.5, 0.6, 0.3))
+    model = FiligranaJointTransformer(
+        width=32, depth=1, heads=2, means=(0.1, 0.0, -0.1, 0.2), scales=(0.4, 0.5, 0.6, 0.3)
+    )
     torch.manual_seed(1)
     shapes = ((2, 16, 12, 12), (2, 3, 16, 4, 4), (2, 16, 48), (2, 16, 48))
     parts = Parts(*(torch.rand(shape) * 1.8 - 0.9 for shape in shapes))
@@ -201,7 +207,9 @@ def test_a_seed_means_one_shot_and_one_start_with_or_without_sound(pipe: Filigra
     assert torch.equal(latents(1), latents(1))
     assert not torch.equal(latents(1), latents(2))
     start = pipe.prepare_latents(1, torch.float32, torch.device("cpu"), noise(1), sound=False)
-    assert torch.equal(start, pipe.prepare_latents(1, torch.float32, torch.device("cpu"), noise(1))[:, : start.shape[1]])
+    assert torch.equal(
+        start, pipe.prepare_latents(1, torch.float32, torch.device("cpu"), noise(1))[:, : start.shape[1]]
+    )
 
 
 def test_ones_own_latents_guidance_and_a_negative_prompt_are_used(pipe: FiligranaShotPipeline) -> None:
@@ -275,9 +283,7 @@ def test_a_given_image_shows_behind(pipe: FiligranaShotPipeline) -> None:
         ({"prompt": "a", "callback_on_step_end_tensor_inputs": ["noise"]}, "offers only"),
     ],
 )
-def test_wrong_arguments_are_refused_in_words(
-    pipe: FiligranaShotPipeline, options: dict[str, Any], says: str
-) -> None:
+def test_wrong_arguments_are_refused_in_words(pipe: FiligranaShotPipeline, options: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         pipe(**options)
 
@@ -348,3 +354,42 @@ def test_a_shots_layers_are_taken_from_the_tables() -> None:
         assert float(three[0]) == (subject.concept * 2 + subject.style) * 17 + subject.colour
         assert (float(three[1]) == 0) == (shot.partner is None)
         assert float(three[2]) == (count - 3 + ("wall", "bush", "box").index(shot.cover) if shot.cover else 0)
+
+
+def test_what_was_understood_is_named_with_its_likelihood(pipe: FiligranaShotPipeline) -> None:
+    said = pipe.understood("a red dog")
+    assert list(said) == list(ATTRIBUTES)
+    assert all(0 < likely <= 1 for _, likely in said.values())
+    assert {answer.isdigit() for answer, _ in said.values()} == {True}
+
+
+def test_every_answer_has_a_label() -> None:
+    from filigrana.training.shots_data import labels
+
+    assert {name: len(answers) for name, answers in labels().items()} == ATTRIBUTES
+
+
+def test_a_line_says_what_was_understood_and_what_is_not_sure() -> None:
+    from filigrana.pipeline.cli.generate import told
+
+    said = {
+        "count": ("two", 0.99), "size": ("", 0.9), "colour": ("red", 0.7), "concept": ("ball", 0.99),
+        "relation": ("", 0.9), "partner": ("none", 1.0), "motion": ("bounce", 0.95), "setting": ("hill", 0.4),
+    }  # fmt: skip
+    assert told(said) == "two red? ball, bounce"
+    assert told({}) == ""
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_an_early_estimate_of_a_shot_is_a_picture(pipe: FiligranaShotPipeline, count: int) -> None:
+    from filigrana.pipeline.generators.estimate import Estimator
+
+    estimator, seen = Estimator(pipe), []
+
+    def look(_pipe: Any, _step: int, _time: Any, values: dict[str, Any]) -> dict[str, Any]:
+        seen.append(estimator.frame())
+        return values
+
+    with estimator.listening():
+        pipe("un perro rojo", num_inference_steps=2, num_frames=count, generator=noise(), callback_on_step_end=look)
+    assert [frame.shape for frame in seen] == [(256, 256, 3)] * 2

@@ -23,7 +23,10 @@ ATTRIBUTES: dict[str, int] = {
 
 
 class FiligranaReader(ModelMixin, ConfigMixin):
-    """Token ids (N, words) int64, 0 = padding -> slots (N, attributes, width)."""
+    """Token ids (N, words) int64, 0 = padding -> slots (N, attributes, width).
+
+    `labels` names each attribute's answers, in English; without it `understood` gives their numbers.
+    """
 
     config_name = "config.json"  # type: ignore[assignment]
 
@@ -36,6 +39,7 @@ class FiligranaReader(ModelMixin, ConfigMixin):
         depth: int = 3,
         heads: int = 4,
         answers: tuple[int, ...] = tuple(ATTRIBUTES.values()),
+        labels: dict[str, list[str]] | None = None,  # noqa: ARG002 (read from the config by `understood`)
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.embedding = nn.Embedding(vocabulary_size, width)
@@ -59,6 +63,26 @@ class FiligranaReader(ModelMixin, ConfigMixin):
         out: Tensor = self.final(x[:, : slots.shape[1]])
         return out
 
+    def understood(self, ids: Tensor) -> list[dict[str, tuple[str, float]]]:
+        """What each caption was taken to say: for each attribute an answer and how likely it is, in 0..1.
+
+        An answer of little likelihood is one that the caption leaves open.
+        """
+        labels = self.config.labels or {}
+        said = [logits.softmax(1).max(1) for logits in self.answer(self(ids))]
+        names = list(ATTRIBUTES)
+        return [
+            {
+                name: (_label(labels.get(name), int(best.indices[n])), float(best.values[n]))
+                for name, best in zip(names, said, strict=True)
+            }
+            for n in range(len(ids))
+        ]
+
     def answer(self, slots: Tensor) -> list[Tensor]:
         """Slots -> for each attribute the logits of its answers, (N, answers)."""
         return [head(slots[:, index]) for index, head in enumerate(self.says)]
+
+
+def _label(labels: list[str] | None, index: int) -> str:
+    return str(index) if labels is None else labels[index]

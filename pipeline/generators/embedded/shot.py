@@ -117,6 +117,13 @@ class FiligranaShotPipeline(DiffusionPipeline):
         out: Tensor = self.reader(ids).repeat_interleave(repeats, 0)
         return out
 
+    def understood(self, prompt: str) -> dict[str, tuple[str, float]]:
+        """What a prompt is taken to say: an answer and its likelihood for each attribute."""
+        with torch.no_grad():
+            ids = tokenize(self.tokenizer, [prompt], LENGTH).to(self._execution_device)
+            out: dict[str, tuple[str, float]] = self.reader.understood(ids)[0]
+        return out
+
     def prepare_latents(
         self,
         batch_size: int,
