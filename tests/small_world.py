@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from filigrana.training.world.atlas import BASE, EDGE, Atlas
-from filigrana.training.world.concepts import STYLES, concepts
+from filigrana.training.world.concepts import STYLES, concepts, refused
 from filigrana.training.world.shots import Shot, sample_shot
 
 
-def plain_atlas() -> Atlas:
+def plain_atlas(with_refused: bool = False) -> Atlas:
     """Concept k is an ellipse whose shorter side depends on k; sprites fill their square as real ones do."""
     y, x = np.mgrid[0:BASE, 0:BASE] - (BASE - 1) / 2
-    base = np.zeros((len(concepts()), len(STYLES), BASE, BASE, 4), np.uint8)
+    count = len(concepts()) + len(refused()) * with_refused
+    base = np.zeros((count, len(STYLES), BASE, BASE, 4), np.uint8)
     radius = BASE / 2 - EDGE
     for k in range(len(base)):
         short = radius * (0.5 + 0.5 * (k % 7) / 6)

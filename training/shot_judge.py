@@ -137,7 +137,8 @@ def any_frame(rng: np.random.Generator, shot: Shot, atlas: Atlas, side: int = SI
         left, top, right, bottom = boxes(shot, line)[0, 0].tolist()
         if not shot.cover and min(left, top) > -0.05 and max(right, bottom) < 1.05:
             break
-    return render_line(shot, line, atlas, side)[0]
+    frame: NDArray[Any] = render_line(shot, line, atlas, side)[0]
+    return frame
 
 
 def draw(what: str, rng: np.random.Generator, atlas: Atlas, held_out: bool = False) -> Shot:

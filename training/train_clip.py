@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from filigrana.pipeline.generators.embedded.text import END, tokenize
-from filigrana.pipeline.generators.embedded.words import build_shot_tokenizer
+from filigrana.pipeline.generators.embedded.words import END, build_shot_tokenizer, tokenize
 
 from .common import AUTOCAST, Run, channels_last, prepare
 from .muon import Muon

@@ -22,9 +22,8 @@ from filigrana.pipeline.generators.embedded.joint import LEAST_NOISE, FiligranaJ
 from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder
 from filigrana.pipeline.generators.embedded.reader import FiligranaReader
 from filigrana.pipeline.generators.embedded.spectrogram import spectrogram
-from filigrana.pipeline.generators.embedded.text import tokenize
 from filigrana.pipeline.generators.embedded.time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
-from filigrana.pipeline.generators.embedded.words import LENGTH
+from filigrana.pipeline.generators.embedded.words import LENGTH, tokenize
 
 from .common import AUTOCAST, Run, prepare
 from .muon import Muon

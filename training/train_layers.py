@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from filigrana.pipeline.generators.embedded.compose import Image
 from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder
 
 from .common import AUTOCAST, Run, channels_last, prepare
 from .muon import Muon
 from .world.atlas import Atlas, load_atlas
 from .world.layers import PLATE, SPRITE, SpriteKey, any_plate, any_sprite, draw_sprite
-from .world.palette import Image
 
 SEED = 20266
 NOISE = 0.08

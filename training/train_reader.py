@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES, FiligranaReader
-from filigrana.pipeline.generators.embedded.text import tokenize
-from filigrana.pipeline.generators.embedded.words import LENGTH, build_shot_tokenizer
+from filigrana.pipeline.generators.embedded.words import LENGTH, build_shot_tokenizer, tokenize
 
 from .common import AUTOCAST, Run, prepare
 from .muon import Muon

@@ -18,17 +18,17 @@ _COLOURS = ("", "red ", "blue ", "green ", "yellow ", "purple ", "orange ")
 _SIZES = ("small ", "", "large ")
 _PLACES = ("", " on the left", " on the right")
 _BACKGROUNDS = (
-    "on a blue sea", "on a green hill", "in a night sky", "on a pink background", "in the snow", "on white",
-    "in a yellow desert", "on an orange sunset", "against a purple wall", "on a grey background",
-    "on a turquoise background", "on a brown background",
+    "on a blue sea", "on a green hill", "under a night sky", "on a pink background", "in the snow",
+    "on a white background", "in the desert", "at sunset", "in the city", "on a grey background", "in the forest",
+    "under water",
 )  # fmt: skip
 
 
 def captions(count: int, seed: int = 0) -> list[str]:
     """``count`` captions in the embedded model's own words, every object about as often. More captions of a seed
     begin with the fewer."""
-    text = (resources.files("filigrana.models") / "still" / "training_data.json").read_text("utf-8")
-    objects = [sprite["name"] for sprite in json.loads(text)["sprites"]]
+    text = (resources.files("filigrana.models") / "shot" / "training_data.json").read_text("utf-8")
+    objects = [sprite["name"] for sprite in json.loads(text)["sprites"] if sprite["style"] == "flat"]
     found = []
     for number in range(count):
         turn, place = divmod(number, len(objects))
@@ -45,11 +45,9 @@ def generated(count: int, folder: Path, seed: int = 0) -> list[Picture]:
     The cache is named by the captions, the seed and the model's weights. Raises FiligranaError `bench.generate`
     where the extra `generate` is not installed.
     """
-    from ..generators.folder import embedded_folder
+    from ..generators.folder import EMBEDDED, ModelFolder
 
-    wanted = captions(count, seed)
-    weights = embedded_folder() / "transformer" / "diffusion_pytorch_model.safetensors"
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+    wanted, digest = captions(count, seed), ModelFolder(EMBEDDED).model.digest[:12]
     folder.mkdir(parents=True, exist_ok=True)
     keys = [hashlib.sha256(f"{digest}|{seed}|{i}|{text}".encode()).hexdigest()[:24] for i, text in enumerate(wanted)]
     files = [folder / f"{key}.png" for key in keys]
@@ -67,7 +65,7 @@ def _draw(work: list[tuple[str, int, Path]]) -> None:
         import torch
         from diffusers.utils import logging as diffusers_logging
 
-        from ..generators.embedded.still import FiligranaPipeline
+        from ..generators.embedded.shot import FiligranaShotPipeline
     except ImportError as error:
         raise FiligranaError(
             "the embedded generator needs torch and diffusers",
@@ -79,7 +77,7 @@ def _draw(work: list[tuple[str, int, Path]]) -> None:
     from ..generators.folder import embedded_folder
 
     diffusers_logging.disable_progress_bar()
-    pipeline: Any = FiligranaPipeline.from_pretrained(str(embedded_folder()))
+    pipeline: Any = FiligranaShotPipeline.from_pretrained(str(embedded_folder()))
     pipeline.set_progress_bar_config(disable=True)
     for start in range(0, len(work), 8):
         part = work[start : start + 8]

@@ -14,7 +14,7 @@ from . import metrics
 from .peers import Contestant
 from .pictures import RGB, names, picture
 from .plan import BenchSettings
-from .removal import REMOVALS, SIDE, Collected, learn
+from .removal import SIDE, Collected, learn, removals
 
 
 def _id(seed: int, label: str) -> AssetId:
@@ -45,7 +45,7 @@ def measure_removal(codec: Contestant, settings: BenchSettings, index: int) -> d
     asset_id = _id(settings.seed, f"target {index}")
     marked = codec.embed(shown.rgb, asset_id)
     cells: dict[str, Any] = {}
-    for name, attack in REMOVALS.items():
+    for name, attack in removals().items():
         rng = np.random.default_rng([settings.seed, zlib.crc32(name.encode()), index])
         try:
             copy = attack(marked, know, rng)

@@ -173,9 +173,9 @@ def _text_guards(opened: Any) -> str:
 
 def demo(
     folder: Annotated[Path, typer.Option("--output", "-o", help="Where the files go.")] = Path("demo-out"),
-    prompt: Annotated[str, typer.Option(help="What to make.")] = "a red sailboat on a blue sea",
+    prompt: Annotated[str, typer.Option(help="What to make.")] = "a red ball bounces on a green hill",
 ) -> None:
-    """The main job, start to end: a prompt to a released picture, and what verify says of it and of four copies."""
+    """The main job, start to end: a prompt to a released clip with sound, and what verify says of it and of copies."""
     from ..demo import run_demo
 
     folder.mkdir(parents=True, exist_ok=True)

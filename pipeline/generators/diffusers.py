@@ -27,7 +27,7 @@ from .folder import EMBEDDED, ModelFolder, short
 if TYPE_CHECKING:
     from .embedded.unknown import UnknownWord
 
-STEPS = 20
+STEPS = 12
 """Of the embedded model, where nothing else is asked for."""
 
 
@@ -219,10 +219,6 @@ class DiffusersGenerator:
 
 def _own(name: str) -> Any:
     """The pipeline class of the embedded families, or None."""
-    if name == "FiligranaPipeline":
-        from .embedded.still import FiligranaPipeline
-
-        return FiligranaPipeline
     if name == "FiligranaShotPipeline":
         from .embedded.shot import FiligranaShotPipeline
 

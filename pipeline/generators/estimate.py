@@ -107,8 +107,6 @@ def _shot(pipeline: Any, latents: Any) -> NDArray[np.uint8]:
 
 def _decoded(pipeline: Any, latents: Any) -> Any:
     """Pictures (N, 3, h, w) in 0..1, or None for a decoder that is not known."""
-    if type(pipeline).__name__ == "FiligranaPipeline":
-        return pipeline.decode(latents)
     vae = getattr(pipeline, "vae", None)
     config = getattr(vae, "config", None)
     if vae is None or config is None or config.get("scaling_factor") is None:

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from .embedded.unknown import UnknownWord
 
 EMBEDDED = "embedded"
-EMBEDDED_NAME = "filigrana-still"
+EMBEDDED_NAME = "filigrana-shot"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def embedded_folder() -> Path:
     """Where the shipped model lies."""
-    return Path(str(resources.files("filigrana.models"))) / "still"
+    return Path(str(resources.files("filigrana.models"))) / "shot"
 
 
 class ModelFolder:

@@ -582,7 +582,7 @@ def test_removal_tells_what_it_cost_and_which_of_two_marks_is_read(
     monkeypatch.setattr(removing, "names", lambda _split, _size, _count: ["one", "two"])
     monkeypatch.setattr(removing, "picture", measure.picture)
     kept = {"nothing": lambda rgb, _know, _rng: rgb, "bilateral filter": removal.REMOVALS["bilateral filter"]}
-    monkeypatch.setattr(removing, "REMOVALS", kept)
+    monkeypatch.setattr(removing, "removals", lambda: kept)
     chosen = _settings(tmp_path, sections=("removal",), targets=1, collected=1)
     told = build(chosen, runner.run(chosen, tmp_path, jobs=0, find=_find))["removal"]
     assert {name: entry["exact"] for name, entry in told.items()} == {

@@ -16,12 +16,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from filigrana.pipeline.generators.embedded.compose import pyramid
+from filigrana.pipeline.generators.embedded.compose import Image, pyramid
 
 from .colours import COLOURS16, OWN
 from .concepts import STYLES, concepts, refused
 from .objects import SHA256
-from .palette import Image
 from .sprites import WORK, fetch, rasterise, tint
 
 BASE = 128

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from filigrana.pipeline.generators.embedded.compose import Image
+
 from .atlas import Atlas
 from .film import render_frames
-from .palette import Image
 from .shots import Shot, sample_shot
 from .sound import render_sound
 from .telling import tell

@@ -11,12 +11,13 @@ from functools import cache
 import cv2
 import numpy as np
 
+from filigrana.pipeline.generators.embedded.compose import Image
+
 from .atlas import FINE, Atlas
 from .colours import OWN
 from .concepts import STYLES, concepts
 from .film import RIM, cover_levels
 from .motions import COVER_HIGH, COVER_WIDE
-from .palette import Image
 from .settings import MARGIN, SETTINGS, VARIANTS, draw_setting
 from .shots import COVERS
 

@@ -9,9 +9,10 @@ import av
 import numpy as np
 from PIL import Image as Pillow
 
+from filigrana.pipeline.generators.embedded.compose import Image
+
 from .atlas import Atlas
 from .film import render_frames
-from .palette import Image
 from .settings import SETTINGS, draw_setting
 from .shots import MOTIONS, Shot, sample_shot
 from .sound import render_sound

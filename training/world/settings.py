@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from filigrana.pipeline.generators.embedded.compose import Image
+
 from .colours import rgb
-from .palette import Image
 
 MARGIN = 0.25
 SUPER = 2

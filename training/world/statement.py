@@ -10,7 +10,7 @@ import numpy as np
 
 from .atlas import FONT_AUTHOR, FONT_LICENCE, FONT_PACKAGE, FONT_SHA256, FONT_VERSION, Atlas, characters
 from .concepts import STYLES, concepts
-from .objects import AUTHOR, LICENCE, PACKAGE, SHA256, VERSION
+from .objects import AUTHOR, LICENCE, PACKAGE, REFUSED, SHA256, VERSION
 from .sprites import fetch
 
 _FLAT = {"package": PACKAGE, "version": VERSION, "licence": LICENCE, "author": AUTHOR, "registry": "npm"}
@@ -50,13 +50,15 @@ def statement(atlas: Atlas) -> dict[str, Any]:
 
 
 def shot_sources(atlas: Atlas) -> list[str]:
-    """The part of SOURCES.md on the sprites of shots, both styles, as lines."""
+    """SOURCES.md on the sprites that the generator learns from, both styles, as lines."""
     lines = [
+        "# Every sprite of the world",
         "",
-        "## The sprites of shots",
+        "Written by `python -m training.world sources`.",
         "",
         f"{len(concepts())} concepts in {len(STYLES)} art styles: {len(concepts()) * len(STYLES)} sprites.",
-        f"`flat`: the npm package above ({LICENCE}). `line`: glyphs of `NotoEmoji[wght].ttf` from the PyPI package",
+        f"`flat`: the npm package `{PACKAGE}` {VERSION} ({LICENCE} licence, {AUTHOR}; archive SHA-256",
+        f"`{SHA256}`). `line`: glyphs of `NotoEmoji[wght].ttf` from the PyPI package",
         f"`{FONT_PACKAGE}` {FONT_VERSION} ({FONT_LICENCE}, copyright 2013 {FONT_AUTHOR}); the font's SHA-256 is",
         f"`{FONT_SHA256}`. The licence allows use, embedding and redistribution; no font is",
         "redistributed here. Outlines are filled, and sprites tinted, by `atlas.py`. Settings, covers, motions, sounds",
@@ -72,4 +74,23 @@ def shot_sources(atlas: Atlas) -> list[str]:
             f"| {flat['name']} | `{flat['icon']}` | `{flat['sha256'][:16]}…` | {line['character']} "
             f"| `{line['sha256'][:16]}…` |"
         )
+    return lines
+
+
+def refused_sources() -> list[str]:
+    """SOURCES.md on what the CLIP alone is shown, as lines."""
+    icons, written = json.loads(fetch().read_text(encoding="utf-8"))["icons"], characters()
+    lines = [
+        "",
+        "## What the newsroom pack refuses",
+        "",
+        "Shown to the CLIP alone, so that it finds it in pictures; from the same two packages, in the same two styles.",
+        "",
+        "| name | hazard | flat: icon | SHA-256 of the SVG body | line: character |",
+        "|---|---|---|---|---|",
+    ]
+    for item in REFUSED:
+        body = hashlib.sha256(icons[item.icon]["body"].encode()).hexdigest()
+        code = f"U+{ord(written[item.icon]):04X}"
+        lines.append(f"| {item.name} | {item.hazard} | `{item.icon}` | `{body[:16]}…` | {code} |")
     return lines

@@ -2,7 +2,8 @@
 
 A shot's latents are one vector a shot, in this order: the backdrop's 12x12 cells (16 tokens), the three sprites' 4x4
 cells (4 tokens each: subject, partner, cover), motion and sound (16 tokens each, one an eighth of a second). Tokens of
-the same eighth share their place in time. Without sound its tokens are left out.
+the same eighth share their place in time. Without sound its tokens are left out. adaLN from time and caption, with one
+shared projection and a table a layer (PixArt-alpha, Chen et al., 2023); the slots are further keys and values.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .attention import Attention, FeedForward
 from .time import STEPS
-from .transformer import Layer
 
 PLATE_CELLS, SPRITE_CELLS, SPRITES = 12, 4, 3
 LEAST_NOISE = 0.08
@@ -41,6 +42,25 @@ def _patched(cells: Tensor, patch: int) -> Tensor:
 
 def _unpatched(tokens: Tensor, patch: int, side: int) -> Tensor:
     return functional.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (side // patch, side // patch)), patch)
+
+
+class Layer(nn.Module):
+    """Attention and feed-forward, each scaled, shifted and gated by time and caption."""
+
+    def __init__(self, width: int, heads: int, ratio: int) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads, context=True)
+        self.mlp = FeedForward(width, ratio)
+        self.table = nn.Parameter(torch.randn(6, width) / math.sqrt(width))
+
+    def forward(self, x: Tensor, modulation: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        """x (N, tokens, width), modulation (N, 6, width), context (N, words, width)."""
+        shift, scale, gate, shift2, scale2, gate2 = (modulation + self.table).unsqueeze(2).unbind(1)
+        y = functional.layer_norm(x, (x.shape[-1],)) * (1 + scale) + shift
+        x = x + gate * self.attention(y, context, mask)
+        y = functional.layer_norm(x, (x.shape[-1],)) * (1 + scale2) + shift2
+        out: Tensor = x + gate2 * self.mlp(y)
+        return out
 
 
 class FiligranaJointTransformer(ModelMixin, ConfigMixin):

@@ -2,7 +2,7 @@
 
 A sprite of 256x256 becomes 4x4 cells, a backdrop of 768x768 becomes 12x12; the same weights serve both. Residual
 convolutions without norms across pixels, most channels at low resolution, and a pixel shuffle by 4 at the end, whose
-sub-pixel patterns hold the edges (as in `autoencoder.py`, whose blocks it is made of).
+sub-pixel patterns hold the edges.
 """
 
 from __future__ import annotations
@@ -11,12 +11,35 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
+from torch.nn import functional
 
-from .autoencoder import ResidualBlock
 from .time import DECODER_ALONE
 
 CHANNELS = 4
 """Red, green, blue, premultiplied; and how much is covered."""
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(silu(conv(silu(norm(x))))), the last convolution starting at zero.
+
+    The norm divides each pixel by the root mean square of its channels: nothing is shared between pixels.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1, channels, 1, 1))
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        if self.second.bias is not None:
+            nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, h, w) -> the same shape."""
+        size = torch.rsqrt(x.float().square().mean(1, keepdim=True) + 1e-6)
+        y = functional.silu(x * size.to(x.dtype) * self.scale.to(x.dtype))
+        out: Tensor = x + self.second(functional.silu(self.first(y)))
+        return out
 
 
 class FiligranaLayerAutoencoder(ModelMixin, ConfigMixin):

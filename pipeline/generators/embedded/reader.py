@@ -7,6 +7,8 @@ transformer learns from attributes instead of from grammar. The captions' words 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
@@ -68,7 +70,8 @@ class FiligranaReader(ModelMixin, ConfigMixin):
 
         An answer of little likelihood is one that the caption leaves open.
         """
-        labels = self.config.labels or {}
+        config: Any = self.config
+        labels = config.labels or {}
         said = [logits.softmax(1).max(1) for logits in self.answer(self(ids))]
         names = list(ATTRIBUTES)
         return [

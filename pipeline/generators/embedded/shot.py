@@ -22,10 +22,9 @@ from .joint import SPRITES, FiligranaJointTransformer
 from .layers import FiligranaLayerAutoencoder
 from .reader import FiligranaReader
 from .spectrogram import waveform
-from .text import tokenize
 from .time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
 from .tracks import MARGIN, SECONDS, Scene, frames, scene
-from .words import LENGTH
+from .words import LENGTH, tokenize
 
 StepEnd = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any]]
 RATE = 16_000

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from .text import UNKNOWN
+from .words import UNKNOWN
 
 MOST = 20
 """Words named at most: each is compared with the whole vocabulary."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from .text import END, ENDINGS, PAD, UNKNOWN
+from torch import Tensor
 
+PAD, UNKNOWN, END = "[PAD]", "[UNK]", "[END]"
+ENDINGS = ("##s", "##es", "##ish", "##y")
 LENGTH = 48
 """Tokens of a caption; longer ones are cut."""
 
@@ -62,3 +64,11 @@ def build_shot_tokenizer(words: list[str], length: int = LENGTH, end: bool = Fal
     return PreTrainedTokenizerFast(
         tokenizer_object=core, unk_token=UNKNOWN, pad_token=PAD, model_max_length=length, padding_side="right"
     )
+
+
+def tokenize(tokenizer: Any, captions: list[str], length: int) -> Tensor:
+    """Captions -> (N, length) int64 ids, padded and cut."""
+    ids: Tensor = tokenizer(
+        captions, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+    ).input_ids
+    return ids
