@@ -1,0 +1,190 @@
+"""Writes what is said of the shipped models from what was measured: cards, `filigrana.json`, and the training curves.
+
+python -m training.card
+
+Figures come from `shot_results.json` (evaluation) and `curves.json` (the runs' logs, which this program keeps there:
+checkpoints and logs are not in git).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from .evaluate_shots import RESULTS
+from .export_shots import SHOT
+from .world.concepts import STYLES, concepts
+from .world.sprites import WORK
+
+CURVES = Path(__file__).resolve().parent / "curves.json"
+RUNS = ("layers", "motion", "sound", "reader", "joint", "clip")
+JUDGES = ("shot-judge-still", "shot-judge-clip", "shot-judge-sound")
+WATTS, CORES = 10, 2
+"""Declared watts of a busy core, and how many a run keeps busy."""
+POINTS = 60
+VERSION = "2"
+
+
+def curve(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A run's log with at most POINTS of its losses; every measurement is kept."""
+    losses = [line for line in lines if "loss" in line]
+    kept = losses[:: max(len(losses) // POINTS, 1)]
+    return [line for line in lines if "loss" not in line or line in kept or line is lines[-1]]
+
+
+def curves(folder: Path = WORK) -> dict[str, list[dict[str, Any]]]:
+    """The curves of all runs that have a log, and those kept from before of the others."""
+    found: dict[str, list[dict[str, Any]]] = json.loads(CURVES.read_text("utf-8")) if CURVES.exists() else {}
+    for name in (*RUNS, *JUDGES):
+        log = folder / f"{name}.jsonl"
+        if log.exists():
+            found[name] = curve([json.loads(line) for line in log.read_text("utf-8").splitlines()])
+    return found
+
+
+def spent(kept: dict[str, list[dict[str, Any]]], names: tuple[str, ...]) -> dict[str, float]:
+    """Seconds of training by run."""
+    return {name: max(float(line["seconds"]) for line in kept[name]) for name in names if kept.get(name)}
+
+
+def percent(value: float) -> str:
+    """A share as a table shows it."""
+    return f"{100 * value:.1f} %"
+
+
+def measured(results: dict[str, Any]) -> list[str]:
+    """The table of what was measured."""
+    stills, films = results["stills"], results["clips"]
+    rows = [
+        ("stills", "object", stills, "concept", 0.90),
+        ("stills", "colour", stills, "colour", 0.97),
+        ("stills", "count, where more than one is asked for", stills, "count, where there is one", 0.80),
+        ("stills", "relation, where one is asked for", stills, "relation, where there is one", 0.80),
+        ("stills", "setting", stills, "setting", None),
+        ("clips", "motion", films, "motion", 0.80),
+        ("clips", "object throughout", films, "object throughout", 0.80),
+        ("clips", "class of the sound", films, "sound", 0.85),
+    ]
+    lines = ["| | generated | real renders | aim |", "|---|---|---|---|"]
+    for what, title, part, key, aim in rows:
+        told = "" if aim is None else percent(aim)
+        lines.append(
+            f"| {what}: {title} | **{percent(part['generated'][key])}** | {percent(part['real'][key])} | {told} |"
+        )
+    lines.append(
+        f"| clips: picture and sound in time, correlation | **{films['generated']['sync']:.2f}** "
+        f"| {films['real']['sync']:.2f} | .60 |"
+    )
+    return lines
+
+
+def card(results: dict[str, Any], kept: dict[str, list[dict[str, Any]]]) -> str:
+    """The model card."""
+    time = spent(kept, RUNS[:-1])
+    total = sum(time.values())
+    kilowatt_hours = total * CORES * WATTS / 3.6e6
+    sizes = {
+        part.name: sum(f.stat().st_size for f in part.glob("*.safetensors")) for part in SHOT.iterdir() if part.is_dir()
+    }
+    times, coder = results["times"], results["autoencoder"]
+    parts = "\n".join(
+        f"| `{name}` | {what} | {sizes.get(name, 0) / 1e6:.1f} MB |"
+        for name, what in (
+            ("layers", "decoder of layers: 4x4 cells <-> a sprite of 256x256, 12x12 <-> a backdrop of 768x768, RGBA"),
+            ("motion", "decoder of motion: where six things and the camera are at 64 moments"),
+            ("sound", "decoder of sound: a log spectrogram of two seconds, phases by Griffin-Lim"),
+            ("reader", "caption encoder: 48 words -> one slot for each of sixteen attributes"),
+            ("transformer", "rectified flow over 60 tokens: backdrop, sprites, motion, sound"),
+        )
+    )
+    table = "\n".join(measured(results))
+    spans = ", ".join(f"{name} {seconds / 60:.0f} min" for name, seconds in time.items())
+    return f"""---
+license: apache-2.0
+library_name: diffusers
+pipeline_tag: text-to-video
+---
+
+# Filigrana shot: pictures, clips and clips with sound, from a training set that can be listed
+
+Draws the licensed sprite world on a CPU from prompts in English, Chinese, Spanish, French and German: up to four of one of
+{len(concepts())} things in {len(STYLES)} styles and 16 colours, before 24 settings, with 11 motions and a moving camera, and the sound of what
+happens. It exists so that the whole chain from prompt to released, signed asset runs for real on an offline machine; for
+production pictures, point Filigrana at any other diffusers model.
+
+```python
+from filigrana.pipeline.generators.embedded.shot import FiligranaShotPipeline
+
+pipe = FiligranaShotPipeline.from_pretrained("models/shot")
+made = pipe("a red ball bounces on a green hill", num_frames=32, sound=True, generator=torch.Generator().manual_seed(1))
+made.frames[0], made.audio[0], pipe.understood("a red ball bounces on a green hill")
+```
+
+A shot's latents are its layers (docs/adr/0028): the decoder draws each and puts them together by the tracks.
+
+| component | what | file |
+|---|---|---|
+{parts}
+
+## Training data: the complete statement
+{len(concepts()) * len(STYLES)} sprites: Fluent Emoji (Microsoft Corporation, MIT) and Noto Emoji (Google LLC, OFL-1.1), every one listed with its hash in
+[`training_data.json`](training_data.json). Settings, covers, motions, sounds and captions are made by this project's own
+code (`training/world`). No photograph, no recording, no web page, no other model's output, no pretrained weight. Objects
+that the newsroom pack refuses (weapons, blood, drugs, alcohol, tobacco) are not in this model's training set.
+
+## Measured
+`python -m training.evaluate_shots` on {results["stills"]["captions"]} held-out captions of stills and {results["clips"]["captions"]} of clips with sound, in five languages, of
+combinations of subject, setting and motion that were in no training set; {results["steps"]} steps, guidance {results["guidance"]:g}, one seed each, not
+chosen. The judges are classifiers trained on real renders only; what they get wrong on those is their own.
+
+{table}
+
+| | |
+|---|---|
+| autoencoder of layers: held-out renders at 256x256 put together again | {coder["mean"]} dB PSNR on average, {coder["worst"]} dB at worst |
+| a picture of 512x512 on two cores of a shared cloud machine | {times["still"]} s |
+| a clip of two seconds with sound, 32 frames of 256x256 | {times["clip with sound"]} s |
+
+## What training cost
+{spans}: {total / 3600:.1f} hours of two CPU cores, about {kilowatt_hours:.3f} kWh by {WATTS} W a core (an estimate, not a meter). The curves are in
+`training/curves.json`.
+
+## Limits
+- It knows {len(concepts())} things; words that it doesn't know are named before it draws, and passed over. It draws no people and no text.
+- At most one thing that moves and one more beside it; nothing bends, casts a shadow or changes its drawing.
+- Clips are two seconds long; pictures and frames are square, 64 to 1024 pixels; above 512 they are enlarged.
+- What a prompt leaves open (style, colour, place) is drawn as the seed has it.
+"""
+
+
+def about(statement: dict[str, Any], results: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """`filigrana.json`: what the manifest of everything that it draws says of the model."""
+    stills = results["stills"]["generated"]
+    return {
+        "name": "Filigrana shot",
+        "version": VERSION,
+        "licence": "Apache-2.0",
+        "training_data": f"{len(statement['sprites'])} sprites of Fluent Emoji (MIT) and Noto Emoji (OFL-1.1), every one"
+        f" listed in training_data.json, sha256 {statement['sprites_sha256']}",
+        "intended_use": "showing and testing the chain from a prompt to a signed asset without a network or a GPU",
+        "training_energy_kwh_estimate": round(seconds * CORES * WATTS / 3.6e6, 4),
+        "quality": {"object": stills["concept"], "colour": stills["colour"]},
+    }
+
+
+def main() -> None:
+    """Writes all of it."""
+    results, kept = json.loads(RESULTS.read_text("utf-8")), curves()
+    CURVES.write_text(json.dumps(kept, separators=(",", ":")).replace("],", "],\n") + "\n", "utf-8")
+    statement = json.loads((SHOT / "training_data.json").read_text("utf-8"))
+    (SHOT / "README.md").write_text(card(results, kept), "utf-8")
+    said = about(statement, results, sum(spent(kept, RUNS[:-1]).values()))
+    (SHOT / "filigrana.json").write_text(json.dumps(said, indent=2) + "\n", "utf-8")
+    digest = hashlib.sha256((SHOT / "README.md").read_bytes()).hexdigest()[:12]
+    print(f"models/shot/README.md {digest}, filigrana.json, curves.json")
+
+
+if __name__ == "__main__":
+    main()
