@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from string import Template
 from typing import Any
 
 from .evaluate_shots import RESULTS
@@ -18,6 +19,7 @@ from .export_shots import SHOT
 from .world.concepts import STYLES, concepts
 from .world.sprites import WORK
 
+TEMPLATE = Path(__file__).with_name("card_template.md")
 CURVES = Path(__file__).resolve().parent / "curves.json"
 RUNS = ("layers", "motion", "sound", "reader", "joint", "clip")
 JUDGES = ("shot-judge-still", "shot-judge-clip", "shot-judge-sound")
@@ -85,9 +87,8 @@ def card(results: dict[str, Any], kept: dict[str, list[dict[str, Any]]]) -> str:
     time = spent(kept, RUNS[:-1])
     total = sum(time.values())
     kilowatt_hours = total * CORES * WATTS / 3.6e6
-    sizes = {
-        part.name: sum(f.stat().st_size for f in part.glob("*.safetensors")) for part in SHOT.iterdir() if part.is_dir()
-    }
+    folders = [folder for folder in SHOT.iterdir() if folder.is_dir()]
+    sizes = {folder.name: sum(file.stat().st_size for file in folder.glob("*.safetensors")) for folder in folders}
     times, coder = results["times"], results["autoencoder"]
     parts = "\n".join(
         f"| `{name}` | {what} | {sizes.get(name, 0) / 1e6:.1f} MB |"
@@ -101,62 +102,13 @@ def card(results: dict[str, Any], kept: dict[str, list[dict[str, Any]]]) -> str:
     )
     table = "\n".join(measured(results))
     spans = ", ".join(f"{name} {seconds / 60:.0f} min" for name, seconds in time.items())
-    return f"""---
-license: apache-2.0
-library_name: diffusers
-pipeline_tag: text-to-video
----
-
-# Filigrana shot: pictures, clips and clips with sound, from a training set that can be listed
-
-Draws the licensed sprite world on a CPU from prompts in English, Chinese, Spanish, French and German: up to four of one of
-{len(concepts())} things in {len(STYLES)} styles and 16 colours, before 24 settings, with 11 motions and a moving camera, and the sound of what
-happens. It exists so that the whole chain from prompt to released, signed asset runs for real on an offline machine; for
-production pictures, point Filigrana at any other diffusers model.
-
-```python
-from filigrana.pipeline.generators.embedded.shot import FiligranaShotPipeline
-
-pipe = FiligranaShotPipeline.from_pretrained("models/shot")
-made = pipe("a red ball bounces on a green hill", num_frames=32, sound=True, generator=torch.Generator().manual_seed(1))
-made.frames[0], made.audio[0], pipe.understood("a red ball bounces on a green hill")
-```
-
-A shot's latents are its layers (docs/adr/0028): the decoder draws each and puts them together by the tracks.
-
-| component | what | file |
-|---|---|---|
-{parts}
-
-## Training data: the complete statement
-{len(concepts()) * len(STYLES)} sprites: Fluent Emoji (Microsoft Corporation, MIT) and Noto Emoji (Google LLC, OFL-1.1), every one listed with its hash in
-[`training_data.json`](training_data.json). Settings, covers, motions, sounds and captions are made by this project's own
-code (`training/world`). No photograph, no recording, no web page, no other model's output, no pretrained weight. Objects
-that the newsroom pack refuses (weapons, blood, drugs, alcohol, tobacco) are not in this model's training set.
-
-## Measured
-`python -m training.evaluate_shots` on {results["stills"]["captions"]} held-out captions of stills and {results["clips"]["captions"]} of clips with sound, in five languages, of
-combinations of subject, setting and motion that were in no training set; {results["steps"]} steps, guidance {results["guidance"]:g}, one seed each, not
-chosen. The judges are classifiers trained on real renders only; what they get wrong on those is their own.
-
-{table}
-
-| | |
-|---|---|
-| autoencoder of layers: held-out renders at 256x256 put together again | {coder["mean"]} dB PSNR on average, {coder["worst"]} dB at worst |
-| a picture of 512x512 on two cores of a shared cloud machine | {times["still"]} s |
-| a clip of two seconds with sound, 32 frames of 256x256 | {times["clip with sound"]} s |
-
-## What training cost
-{spans}: {total / 3600:.1f} hours of two CPU cores, about {kilowatt_hours:.3f} kWh by {WATTS} W a core (an estimate, not a meter). The curves are in
-`training/curves.json`.
-
-## Limits
-- It knows {len(concepts())} things; words that it doesn't know are named before it draws, and passed over. It draws no people and no text.
-- At most one thing that moves and one more beside it; nothing bends, casts a shadow or changes its drawing.
-- Clips are two seconds long; pictures and frames are square, 64 to 1024 pixels; above 512 they are enlarged.
-- What a prompt leaves open (style, colour, place) is drawn as the seed has it.
-"""
+    return Template(TEMPLATE.read_text("utf-8")).substitute(
+        concepts=len(concepts()), styles=len(STYLES), sprites=len(concepts()) * len(STYLES), parts=parts, table=table,
+        still_captions=results["stills"]["captions"], clip_captions=results["clips"]["captions"],
+        steps=results["steps"], guidance=f"{results['guidance']:g}", mean=coder["mean"], worst=coder["worst"],
+        still_seconds=times["still"], clip_seconds=times["clip with sound"], spans=spans, watts=WATTS,
+        hours=f"{total / 3600:.1f}", kwh=f"{kilowatt_hours:.3f}",
+    )  # fmt: skip
 
 
 def about(statement: dict[str, Any], results: dict[str, Any], seconds: float) -> dict[str, Any]:
