@@ -16,10 +16,13 @@ from typing import Any
 
 from .evaluate_shots import RESULTS
 from .export_shots import SHOT
+from .train_clip import FOLDER as CLIP
 from .world.concepts import STYLES, concepts
+from .world.objects import REFUSED
 from .world.sprites import WORK
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
+CLIP_TEMPLATE = Path(__file__).with_name("clip_card_template.md")
 CURVES = Path(__file__).resolve().parent / "curves.json"
 RUNS = ("layers", "motion", "sound", "reader", "joint", "clip")
 JUDGES = ("shot-judge-still", "shot-judge-clip", "shot-judge-sound")
@@ -111,6 +114,15 @@ def card(results: dict[str, Any], kept: dict[str, list[dict[str, Any]]]) -> str:
     )  # fmt: skip
 
 
+def clip_card(results: dict[str, Any], kept: dict[str, list[dict[str, Any]]]) -> str:
+    """The card of the CLIP."""
+    found, seconds = results["clip"], spent(kept, ("clip",)).get("clip", 0.0)
+    return Template(CLIP_TEMPLATE.read_text("utf-8")).substitute(
+        {key.replace(" ", "_"): percent(value) for key, value in found.items() if isinstance(value, float)},
+        pictures=found["pictures"], minutes=f"{seconds / 60:.0f}", concepts=len(concepts()), refused=len(REFUSED),
+    )  # fmt: skip
+
+
 def about(statement: dict[str, Any], results: dict[str, Any], seconds: float) -> dict[str, Any]:
     """`filigrana.json`: what the manifest of everything that it draws says of the model."""
     stills = results["stills"]["generated"]
@@ -118,7 +130,7 @@ def about(statement: dict[str, Any], results: dict[str, Any], seconds: float) ->
         "name": "Filigrana shot",
         "version": VERSION,
         "licence": "Apache-2.0",
-        "training_data": f"{len(statement['sprites'])} sprites of Fluent Emoji (MIT) and Noto Emoji (OFL-1.1), every one"
+        "training_data": f"{len(statement['sprites'])} sprites of Fluent Emoji (MIT) and Noto Emoji (OFL-1.1), each"
         f" listed in training_data.json, sha256 {statement['sprites_sha256']}",
         "intended_use": "showing and testing the chain from a prompt to a signed asset without a network or a GPU",
         "training_energy_kwh_estimate": round(seconds * CORES * WATTS / 3.6e6, 4),
@@ -132,6 +144,7 @@ def main() -> None:
     CURVES.write_text(json.dumps(kept, separators=(",", ":")).replace("],", "],\n") + "\n", "utf-8")
     statement = json.loads((SHOT / "training_data.json").read_text("utf-8"))
     (SHOT / "README.md").write_text(card(results, kept), "utf-8")
+    (CLIP / "README.md").write_text(clip_card(results, kept), "utf-8")
     said = about(statement, results, sum(spent(kept, RUNS[:-1]).values()))
     (SHOT / "filigrana.json").write_text(json.dumps(said, indent=2) + "\n", "utf-8")
     digest = hashlib.sha256((SHOT / "README.md").read_bytes()).hexdigest()[:12]

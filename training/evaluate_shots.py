@@ -34,7 +34,9 @@ from .sync import agreement
 from .train_joint import averaged
 from .world import layers
 from .world.atlas import Atlas, load_atlas
+from .world.concepts import concepts
 from .world.film import render_frames
+from .world.objects import REFUSED
 from .world.shots import Shot, sample_shot
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -177,6 +179,41 @@ def pipeline_layers() -> Any:
     return FiligranaLayerAutoencoder()
 
 
+def clip(count: int) -> dict[str, Any]:
+    """The shipped CLIP, through open_clip's own loading and transforms, and its guard, on held-out renders."""
+    import open_clip
+    from PIL import Image
+
+    from filigrana.safety.vision.clip import ClipGuard
+
+    from .calibrate_clip import SIDE as LARGE
+    from .calibrate_clip import hazard
+    from .train_clip import FOLDER, held_out_pairs, names, retrieval
+
+    atlas = load_atlas(with_refused=True)
+    model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{FOLDER}")
+    model.eval()
+    words = open_clip.get_tokenizer(f"local-dir:{FOLDER}")
+    shots, texts = held_out_pairs(atlas, count, seed=SEED)
+    pictures = [render_frames(shot, atlas, LARGE)[0] for shot in shots]
+    tensors = torch.stack([transform(Image.fromarray(picture)) for picture in pictures])
+    with torch.no_grad():
+        every = words([names(index)[0] for index in range(len(concepts()) + len(REFUSED))])
+        told = torch.nn.functional.normalize(model.encode_text(every), dim=-1)
+        seen = torch.cat(
+            [torch.nn.functional.normalize(model.encode_image(part), dim=-1) for part in tensors.split(100)]
+        )
+    guard = ClipGuard(FOLDER)
+    worst = np.array([max(guard.score(picture).values()) for picture in pictures])
+    bad = np.array([bool(hazard(shot)) for shot in shots])
+    return {
+        "pictures": count,
+        "retrieval": round(retrieval(model, words.tokenizer, tensors, texts), 4),
+        "object zero shot": _share((seen @ told.T).argmax(1) == torch.tensor([s.subject.concept for s in shots])),
+        "refused found": round(float((worst > np.quantile(worst[~bad], 0.99))[bad].mean()), 4),
+    }
+
+
 def timed(pipeline: Any, steps: int) -> dict[str, float]:
     """Seconds for a still of 512x512 and for a clip of 2 s with sound (32 frames of 256x256)."""
     asks: dict[str, dict[str, Any]] = {
@@ -201,18 +238,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--guidance", type=float, default=2.0)
     parser.add_argument("--folder", type=Path, help="exported weights instead of the runs' averages")
-    parser.add_argument("--parts", nargs="*", default=["stills", "clips", "autoencoder", "times"])
+    parser.add_argument("--parts", nargs="*", default=["times", "stills", "clips", "autoencoder", "clip"])
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     prepare(0)
     atlas = load_atlas()
-    pipeline: Any = FiligranaShotPipeline.from_pretrained(options.folder) if options.folder else assemble()
+    pipeline: Any = assemble() if options.folder is None else FiligranaShotPipeline.from_pretrained(options.folder)
     pipeline.set_progress_bar_config(disable=True)
     how = (options.count, options.steps, options.guidance)
     does: dict[str, Callable[[], Any]] = {
         "stills": lambda: stills(pipeline, atlas, *how),
         "clips": lambda: clips(pipeline, atlas, *how),
         "autoencoder": lambda: autoencoder(atlas, 60),
+        "clip": lambda: clip(options.count),
         "times": lambda: timed(pipeline, options.steps),
     }
     results = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}

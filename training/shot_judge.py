@@ -23,7 +23,7 @@ from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES
 from filigrana.pipeline.generators.embedded.spectrogram import spectrogram
 from filigrana.pipeline.generators.embedded.time import BINS
 
-from .common import AUTOCAST, Run, channels_last, prepare
+from .common import DEVICE, Run, autocast, channels_last, compiled, prepare
 from .muon import Muon
 from .shots_data import attributes
 from .world.atlas import Atlas, load_atlas
@@ -167,7 +167,9 @@ def right(model: Judge, what: str, x: Tensor, answers: Tensor) -> dict[str, floa
 def load_judge(what: str) -> Judge:
     """The trained judge."""
     model = judge(what)
-    model.load_state_dict(torch.load(Run(f"shot-judge-{what}", 1, 1).path, weights_only=True)["ema"])
+    model.load_state_dict(
+        torch.load(Run(f"shot-judge-{what}", 1, 1).path, map_location="cpu", weights_only=True)["ema"]
+    )
     return model.eval().requires_grad_(False)
 
 
@@ -182,6 +184,7 @@ def main() -> None:
     model = channels_last(judge(what))
     ema = copy.deepcopy(model).requires_grad_(False)
     optimiser = Muon(model.named_parameters(), 2e-3, 0.02, ("head.3", "body.0."))
+    learned = compiled(model)
     run = Run(f"shot-judge-{what}", options.seconds, 2e-3, 0.5)
     parts = {"model": model, "ema": ema, "optimiser": optimiser}
     run.resume(**parts)
@@ -195,9 +198,9 @@ def main() -> None:
                 shot = sample_shot(rng, atlas, "clip")
                 media[n], wanted[n] = any_frame(rng, shot, atlas), truth(what, [shot])[0]
                 wanted[n, [k for k, name in enumerate(names) if name not in ALONE]] = UNASKED
-        x = roughen(seen(what, media), rng)
-        with torch.autocast("cpu", AUTOCAST):
-            said = model(x.contiguous(memory_format=torch.channels_last))
+        x, wanted = roughen(seen(what, media), rng), wanted.to(DEVICE)
+        with autocast():
+            said = learned(x.to(DEVICE, memory_format=torch.channels_last))
         losses = [functional.cross_entropy(o.float(), wanted[:, k], ignore_index=UNASKED) for k, o in enumerate(said)]
         loss = torch.stack(losses).sum()
         run.learn(loss, model, ema, optimiser)
@@ -208,7 +211,7 @@ def main() -> None:
     run.save(**parts)
     held = [draw(what, rng, atlas, held_out=True) for _ in range(500)]
     x = seen(what, [real(what, shot, atlas) for shot in held])
-    run.note(**right(ema.eval(), what, x, truth(what, held)))
+    run.note(**right(ema.eval().cpu(), what, x, truth(what, held)))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from filigrana.pipeline.generators.embedded.words import END, build_shot_tokenizer, tokenize
 
-from .common import AUTOCAST, Run, channels_last, prepare
+from .common import DEVICE, Run, autocast, channels_last, prepare
 from .muon import Muon
 from .shot_judge import any_frame, roughen
 from .shots_data import say, vocabulary
@@ -163,7 +163,7 @@ class Heads(nn.ModuleDict):
 def contrast(scale: Tensor, seen: Tensor, told: Tensor) -> Tensor:
     """The symmetric contrastive loss (Radford et al., 2021)."""
     logits = scale.exp() * seen @ told.T
-    target = torch.arange(len(logits))
+    target = torch.arange(len(logits), device=logits.device)
     return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)) / 2
 
 
@@ -191,7 +191,7 @@ def save(model: nn.Module, words: Any, folder: Path = FOLDER) -> None:
     """Writes float16 weights, the tokenizer and labels.json."""
     from safetensors.torch import save_file
 
-    state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    state = {k: v.cpu().half() if v.is_floating_point() else v.cpu() for k, v in model.state_dict().items()}
     save_file({k: v.contiguous() for k, v in state.items()}, str(folder / "open_clip_model.safetensors"))
     (folder / "open_clip_model.safetensors").chmod(0o644)
     words.save_pretrained(folder)
@@ -211,7 +211,7 @@ def main() -> None:
         raise ValueError("open_clip reads the text at the highest id, which must be [END]")
     model = channels_last(new_model(len(words), options.out)).train()
     heads = Heads(int(model_config(0)["embed_dim"]))
-    every = nn.ModuleDict({"model": model, "heads": heads})
+    every = nn.ModuleDict({"model": model, "heads": heads}).to(DEVICE)
     optimiser = Muon(every.named_parameters(), 1.5e-3, 0.05, ("embedding", "text_projection", "heads"))
     run = Run("clip", options.seconds, 1.5e-3, 0.5)
     parts = {"model": every, "optimiser": optimiser}
@@ -234,13 +234,14 @@ def main() -> None:
         # `roughen` blurs the first half of what it is given
         mixed = torch.randperm(len(x))
         x = roughen(x[mixed], rng)[mixed.argsort()]
-        with torch.autocast("cpu", AUTOCAST):
-            seen, told = encode.encode_image(x.contiguous(memory_format=torch.channels_last)), encode.encode_text(ids)
+        with autocast():
+            seen = encode.encode_image(x.to(DEVICE, memory_format=torch.channels_last))
+            told = encode.encode_text(ids.to(DEVICE))
         seen, told = (functional.normalize(v.float(), dim=-1) for v in (seen, told))
-        wanted = truth(shots + films)
+        wanted = truth(shots + films).to(DEVICE)
         loss = contrast(scale, seen[:BATCH], told[:BATCH])
         loss = loss + heads.loss(seen, wanted) + 0.5 * heads.loss(told[:BATCH], wanted[:BATCH], ("concept", "colour"))
-        loss = loss + 0.5 * heads.loss(told[BATCH:], torch.from_numpy(bare)[:, None], ("concept",))
+        loss = loss + 0.5 * heads.loss(told[BATCH:], torch.from_numpy(bare)[:, None].to(DEVICE), ("concept",))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(every.parameters(), 1.0)
@@ -253,7 +254,7 @@ def main() -> None:
             save(model, words, options.out)
     run.save(**parts)
     save(model, words, options.out)
-    model.eval()
+    model.eval().cpu()
     held, texts = held_out_pairs(atlas)
     pictures = [render_frames(shot, atlas, SIDE)[0] for shot in held]
     run.note(retrieval_100=retrieval(model, words, to_input(pictures), texts))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ from filigrana.pipeline.generators.embedded.spectrogram import spectrogram
 from filigrana.pipeline.generators.embedded.time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
 from filigrana.pipeline.generators.embedded.words import LENGTH, tokenize
 
-from .common import AUTOCAST, Run, prepare
+from .common import DEVICE, Run, autocast, compiled, prepare
 from .muon import Muon
 from .shots_data import motion, say
 from .train_layers import to_layers
@@ -49,7 +50,7 @@ NO_CAPTION = 0.1
 
 def averaged(model: nn.Module, name: str) -> Any:
     """`model` with the averaged weights of the run `name`, frozen."""
-    model.load_state_dict(torch.load(Run(name, 1, 1).path, weights_only=True)["ema"])
+    model.load_state_dict(torch.load(Run(name, 1, 1).path, map_location="cpu", weights_only=True)["ema"])
     return model.eval().requires_grad_(False)
 
 
@@ -78,16 +79,16 @@ class Tables:
 def tables() -> Tables:
     """From the cache, or encoded now with the autoencoder of layers."""
     # other weights, other latents
-    step = torch.load(Run("layers", 1, 1).path, weights_only=True)["step"]
+    step = torch.load(Run("layers", 1, 1).path, map_location="cpu", weights_only=True)["step"]
     path = WORK / f"layer-latents-{step}.pt"
     if not path.exists():
         model, atlas = averaged(FiligranaLayerAutoencoder(), "layers"), load_atlas(side=layers.SPRITE)
-        model = model.to(memory_format=torch.channels_last)
+        model = model.to(DEVICE, memory_format=torch.channels_last)
         keys = [(c, s, k) for c in range(len(concepts())) for s in range(len(STYLES)) for k in range(OWN + 1)]
 
         def encoded(pictures: list[Any]) -> Tensor:
-            with torch.no_grad(), torch.autocast("cpu", AUTOCAST):
-                out: Tensor = model.encode(to_layers(pictures)).float()
+            with torch.no_grad(), autocast():
+                out: Tensor = model.encode(to_layers(pictures).to(DEVICE)).float().cpu()
             return out
 
         sprites = [encoded([layers.sprite(atlas, *key) for key in keys[i : i + 34]]) for i in range(0, len(keys), 34)]
@@ -158,13 +159,20 @@ def weights(model: FiligranaJointTransformer, parts: Parts) -> Tensor:
 
 
 def flow_loss(
-    model: FiligranaJointTransformer, latents: Tensor, sigma: Tensor, slots: Tensor, weight: Tensor | float = 1.0
+    model: FiligranaJointTransformer,
+    latents: Tensor,
+    sigma: Tensor,
+    slots: Tensor,
+    weight: Tensor | float = 1.0,
+    learned: Callable[..., Tensor] | None = None,
 ) -> Tensor:
-    """Mean squared error of the velocity, each value counted by `weight`: (4,) or (3,), for each part."""
+    """Mean squared error of the velocity, each value counted by `weight`: (4,) or (3,), for each part.
+
+    `learned` is the model as it is called, which may be compiled."""
     noise = torch.randn_like(latents)
     level = sigma[:, None]
-    with torch.autocast("cpu", AUTOCAST):
-        out = model(latents * (1 - level) + noise * level, sigma, slots)
+    with autocast():
+        out = (learned or model)(latents * (1 - level) + noise * level, sigma, slots)
     # the last bit of noise is no part of the picture: an error there counts as it does at the least level
     true = (noise - latents) * (level / level.clamp_min(LEAST_NOISE))
     error = (out.float() - true).square() * weight
@@ -183,10 +191,11 @@ def main() -> None:
     prepare(SEED)
     data = Data(load_atlas(), options.pool)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(TOKENIZER)
-    reader = averaged(FiligranaReader(vocabulary_size=len(tokenizer)), "reader")
+    reader = averaged(FiligranaReader(vocabulary_size=len(tokenizer)), "reader").to(DEVICE)
     run = Run("joint", options.seconds, options.rate, options.tail)
-    config = torch.load(run.path, weights_only=True)["config"] if run.path.exists() else norms(data)
-    model = FiligranaJointTransformer(**config)
+    config = torch.load(run.path, map_location="cpu", weights_only=True)["config"] if run.path.exists() else norms(data)
+    model = FiligranaJointTransformer(**config).to(DEVICE)
+    learned = compiled(model)
     ema = copy.deepcopy(model).requires_grad_(False)
     plain = ("enter", "leave", "position", "clock", "table")
     optimiser = Muon(model.named_parameters(), options.rate, 0.01, plain)
@@ -199,12 +208,13 @@ def main() -> None:
         batch, shots = data.batch(rng, BATCH, sound)
         texts = ["" if rng.random() < NO_CAPTION else say(rng, shot) for shot in shots]
         with torch.no_grad():
-            latents, ids = model.pack(batch), tokenize(tokenizer, texts, LENGTH)
+            latents, ids = model.pack(batch).to(DEVICE), tokenize(tokenizer, texts, LENGTH).to(DEVICE)
             slots = reader(ids[:, : max(int((ids != 0).sum(1).max()), 1)])
-        weight = weights(model, batch)
+        weight = weights(model, batch).to(DEVICE)
         if not sound:
             latents, weight = latents[:, : model.silent_values], weight[:, : model.silent_values]
-        losses = flow_loss(model, latents, torch.sigmoid(torch.randn(BATCH) * 1.2 + 0.3), slots, weight)
+        sigma = torch.sigmoid(torch.randn(BATCH, device=DEVICE) * 1.2 + 0.3)
+        losses = flow_loss(model, latents, sigma, slots, weight, learned)
         loss = losses.sum() / 4
         run.learn(loss, model, ema, optimiser)
         if sound:

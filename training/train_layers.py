@@ -16,7 +16,7 @@ from torch.nn import functional
 from filigrana.pipeline.generators.embedded.compose import Image
 from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder
 
-from .common import AUTOCAST, Run, channels_last, prepare
+from .common import DEVICE, Run, autocast, channels_last, compiled, prepare
 from .muon import Muon
 from .world.atlas import Atlas, load_atlas
 from .world.layers import PLATE, SPRITE, SpriteKey, any_plate, any_sprite, draw_sprite
@@ -78,8 +78,8 @@ def measured(model: FiligranaLayerAutoencoder, atlas: Atlas) -> dict[str, float]
         ("sprites", [draw_sprite(atlas, any_sprite(rng)) for _ in range(48)]),
         ("plates", [any_plate(rng) for _ in range(12)]),
     ):
-        x = to_layers(pictures)
-        with torch.autocast("cpu", AUTOCAST):
+        x = to_layers(pictures).to(DEVICE)
+        with autocast():
             y = torch.cat([model.decode(model.encode(part)).float() for part in x.split(6)]).clamp(0, 1)
         over = [z[:, :3] + 0.5 * (1 - z[:, 3:]) for z in (x, y)]
         error = (over[0] - over[1]).square().flatten(1).mean(1)
@@ -102,6 +102,7 @@ def main() -> None:
     assert model.encoder is not None
     ends = ("encoder.1.", f"encoder.{len(model.encoder) - 1}.", "decoder.0.", f"decoder.{len(model.decoder) - 2}.")
     optimiser = Muon(model.named_parameters(), options.rate, 1e-3, ends)
+    learned = compiled(model)
     run = Run(options.name, options.seconds, options.rate)
     parts = {"model": model, "ema": ema, "optimiser": optimiser}
     run.resume(**parts)
@@ -112,8 +113,9 @@ def main() -> None:
             x = to_layers([any_plate(rng)])
         else:
             x = to_layers([*(data.sprite(rng) for _ in range(SPRITES)), *data.crops(rng, CROPS)])
-        with torch.autocast("cpu", AUTOCAST):
-            y, raw = model(x, NOISE)
+        x = x.to(DEVICE, memory_format=torch.channels_last)
+        with autocast():
+            y, raw = learned(x, NOISE)
         loss = layer_loss(y.float(), x) + 0.05 * functional.relu(raw.float().abs() - 1).square().mean()
         run.learn(loss, model, ema, optimiser)
         if run.due:

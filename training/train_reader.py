@@ -16,7 +16,7 @@ from torch.nn import functional
 from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES, FiligranaReader
 from filigrana.pipeline.generators.embedded.words import LENGTH, build_shot_tokenizer, tokenize
 
-from .common import AUTOCAST, Run, prepare
+from .common import DEVICE, Run, autocast, compiled, prepare
 from .muon import Muon
 from .shots_data import attributes, draw, say, vocabulary
 from .world.atlas import Atlas, load_atlas
@@ -57,22 +57,24 @@ def main() -> None:
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(TOKENIZER)
-    model = FiligranaReader(vocabulary_size=len(tokenizer))
+    model = FiligranaReader(vocabulary_size=len(tokenizer)).to(DEVICE)
     ema = copy.deepcopy(model).requires_grad_(False)
     optimiser = Muon(model.named_parameters(), options.rate, 0.01, ("embedding", "position", "slots", "says"))
+    learned = compiled(model)
     run = Run("reader", options.seconds, options.rate)
     parts = {"model": model, "ema": ema, "optimiser": optimiser}
     run.resume(**parts)
     held_texts, held_answers = batch(np.random.default_rng(1), atlas, 1000, held_out=True)
-    held = tokenize(tokenizer, held_texts, LENGTH)
+    held, held_answers = tokenize(tokenizer, held_texts, LENGTH).to(DEVICE), held_answers.to(DEVICE)
     rng = np.random.default_rng((SEED, run.step))
     while run.running:
         texts, answers = batch(rng, atlas, BATCH)
         ids = tokenize(tokenizer, texts, LENGTH)
         ids = ids[:, : int((ids != 0).sum(1).max())]
         ids = torch.where((torch.rand(ids.shape) < UNKNOWN_RATE) & (ids != 0), 1, ids)
-        with torch.autocast("cpu", AUTOCAST):
-            said = model.answer(model(ids))
+        ids, answers = ids.to(DEVICE), answers.to(DEVICE)
+        with autocast():
+            said = model.answer(learned(ids))
         losses = [functional.cross_entropy(logits.float(), answers[:, k]) for k, logits in enumerate(said)]
         loss = torch.stack(losses).sum() / len(losses)
         run.learn(loss, model, ema, optimiser)

@@ -18,7 +18,7 @@ from torch.nn import functional
 from filigrana.pipeline.generators.embedded.spectrogram import spectrogram
 from filigrana.pipeline.generators.embedded.time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
 
-from .common import AUTOCAST, Run, prepare
+from .common import DEVICE, Run, autocast, prepare
 from .muon import Muon
 from .shots_data import draw, motion
 from .world.atlas import Atlas, load_atlas
@@ -82,6 +82,7 @@ def main() -> None:
     atlas, moves = load_atlas(), options.what == "motion"
     model: FiligranaMotionAutoencoder | FiligranaSoundAutoencoder
     model = FiligranaMotionAutoencoder() if moves else FiligranaSoundAutoencoder()
+    model.to(DEVICE)
     some, loss_of, count = (motions(atlas), motion_loss, 128) if moves else (sounds(atlas), sound_loss, 24)
     ema = copy.deepcopy(model).requires_grad_(False)
     ends = ("position", "leave", "encoder.0.", "decoder.8.")
@@ -89,11 +90,11 @@ def main() -> None:
     run = Run(options.what, options.seconds, options.rate)
     parts = {"model": model, "ema": ema, "optimiser": optimiser}
     run.resume(**parts)
-    held = some(np.random.default_rng(5), 48)
+    held = some(np.random.default_rng(5), 48).to(DEVICE)
     rng = np.random.default_rng((SEED, run.step))
     while run.running:
-        x = some(rng, count)
-        with torch.autocast("cpu", AUTOCAST):
+        x = some(rng, count).to(DEVICE)
+        with autocast():
             raw = model.raw(x).float()
             latents = torch.tanh(raw)
             y = model.decode(latents + NOISE * torch.randn_like(latents)).float()
