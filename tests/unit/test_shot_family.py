@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from filigrana.pipeline.generators.embedded import compose, tracks
+from filigrana.pipeline.generators.embedded.given import cut_out, widened
 from filigrana.pipeline.generators.embedded.joint import FiligranaJointTransformer, Parts
 from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder
 from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES
-from filigrana.pipeline.generators.embedded.shot import FiligranaShotPipeline, widened
+from filigrana.pipeline.generators.embedded.shot import FiligranaShotPipeline
 from filigrana.pipeline.generators.embedded.spectrogram import spectrogram, waveform
 from filigrana.pipeline.generators.embedded.time import (
     BINS,
@@ -266,6 +267,26 @@ def test_a_given_image_shows_behind(pipe: FiligranaShotPipeline) -> None:
     assert (scene.plate == (0, 200, 0)).all()
     with pytest.raises(ValueError, match="image must be"):
         pipe("a", image=np.zeros((4, 4)))
+
+
+def test_a_given_image_with_transparency_moves_as_the_subject(pipe: FiligranaShotPipeline) -> None:
+    logo = Image.new("RGBA", (90, 60), (0, 0, 0, 0))
+    logo.paste((200, 30, 30, 255), (20, 10, 70, 50))
+    scene = pipe("a", num_inference_steps=1, image=logo, output_type="scene").images[0]
+    sprite = scene.sprites[0][0]
+    assert sprite.shape == (256, 256, 4)
+    assert tuple(sprite[128, 128]) == (200, 30, 30, 255)
+    seen = np.flatnonzero((sprite[..., 3] > 40).any(0))
+    assert 245 <= seen[-1] - seen[0] + 1 <= 250
+    assert not (scene.plate == scene.plate[0, 0]).all()
+    for wrong in (Image.new("RGBA", (20, 20), (9, 9, 9, 0)), np.zeros((20, 20, 2), np.uint8)):
+        with pytest.raises(ValueError, match="image"):
+            pipe("a", num_inference_steps=1, image=wrong)
+
+
+def test_half_transparent_edges_are_premultiplied() -> None:
+    soft = np.full((40, 40, 4), (200, 100, 0, 128), np.uint8)
+    assert cut_out(soft)[128, 128].tolist() == [100, 50, 0, 128]
 
 
 @pytest.mark.parametrize(

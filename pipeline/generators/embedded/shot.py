@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -18,19 +17,20 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from .compose import Image
+from .given import Given, given
 from .joint import SPRITES, FiligranaJointTransformer
 from .layers import FiligranaLayerAutoencoder
 from .reader import FiligranaReader
 from .spectrogram import waveform
 from .time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
-from .tracks import MARGIN, SECONDS, Scene, frames, scene
+from .tracks import SECONDS, Scene, frames, scene
 from .words import LENGTH, tokenize
 
 StepEnd = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any]]
 RATE = 16_000
 SMALLEST, LARGEST = 64, 1024
 MOST_FRAMES = 64
-PLATE = 768
+NOTHING = Given()
 OUTPUTS = ("pil", "np", "scene", "latent")
 
 
@@ -145,21 +145,24 @@ class FiligranaShotPipeline(DiffusionPipeline):
         noise: Tensor = randn_tensor(shape, generator=generator, device=device, dtype=dtype)
         return noise[:, :length]
 
-    def decode(self, latents: Tensor, image: Image | None = None) -> list[Scene]:
-        """Final latents -> scenes. `image` (h, w, 3) uint8 takes the backdrop's place. ValueError for latents that
-        are no numbers: nothing could be drawn of them."""
+    def decode(self, latents: Tensor, own: Given = NOTHING) -> list[Scene]:
+        """Final latents -> scenes. `own` takes the place of a layer. ValueError for latents that are no numbers:
+        nothing could be drawn of them."""
         if not bool(torch.isfinite(latents).all()):
             raise ValueError("the latents are not finite")
         parts = self.transformer.unpack(latents)
         kind = self.layers.dtype
         sprites = _pixels(self.layers.decode(parts.sprites.flatten(0, 1).to(kind)))
         moved = self.motion.decode(parts.motion.to(self.motion.dtype)).float().cpu().numpy()
-        given = None if image is None else widened(image)
-        plates = [_pixels(self.layers.decode(one.to(kind)))[0, ..., :3] if given is None else given
+        plates = [_pixels(self.layers.decode(one.to(kind)))[0, ..., :3] if own.plate is None else own.plate
                   for one in parts.plate.split(1)]  # fmt: skip
-        return [
-            scene(plate, list(sprites[k * SPRITES : (k + 1) * SPRITES]), moved[k]) for k, plate in enumerate(plates)
-        ]
+        shots = []
+        for k, plate in enumerate(plates):
+            three = list(sprites[k * SPRITES : (k + 1) * SPRITES])
+            if own.sprite is not None:
+                three[0] = own.sprite
+            shots.append(scene(plate, three, moved[k]))
+        return shots
 
     def decode_sound(self, latents: Tensor) -> list[NDArray[np.float32]]:
         """Final latents -> two seconds of sound each."""
@@ -197,7 +200,8 @@ class FiligranaShotPipeline(DiffusionPipeline):
     ) -> FiligranaShotOutput | tuple[Any, ...]:
         """Draws each prompt `num_images_per_prompt` times: pictures, or with `num_frames` > 1 clips of two seconds.
 
-        `image` (PIL, or uint8 (h, w, 3)) is what the prompt's things move before. `callback_on_step_end(pipe, step,
+        `image` (PIL, or uint8 (h, w, 3 or 4)): an opaque picture is what the prompt's things move before; one with
+        transparency is cut out and moves as the prompt's subject would. `callback_on_step_end(pipe, step,
         timestep, {"latents": ...})` runs after every step and may return other latents; what it raises leaves this
         call, and the pipeline can be called again.
         """
@@ -205,7 +209,7 @@ class FiligranaShotPipeline(DiffusionPipeline):
         prompts = self.check_inputs(
             prompt, negative_prompt, (width, height), num_frames, num_inference_steps, output_type, wanted
         )
-        backdrop = None if image is None else as_rgb(image)
+        own = NOTHING if image is None else given(image)
         self._interrupt = False
         slots = self.encode_prompt(prompts, num_images_per_prompt)
         count = len(slots)
@@ -227,7 +231,7 @@ class FiligranaShotPipeline(DiffusionPipeline):
                     values = {"latents": x} if wanted else {}
                     x = (callback_on_step_end(self, step, timestep, values) or {}).get("latents", x)
                 bar.update()
-        shown = x if output_type == "latent" else self._shown(self.decode(x, backdrop), width, num_frames, output_type)
+        shown = x if output_type == "latent" else self._shown(self.decode(x, own), width, num_frames, output_type)
         audio = self.decode_sound(x) if sound and output_type != "latent" else None
         self.maybe_free_model_hooks()  # type: ignore[no-untyped-call]
         out = FiligranaShotOutput(
@@ -252,23 +256,3 @@ def _pixels(layers: Tensor) -> Image:
     # premultiplied colour can't exceed what is covered; and what is all but transparent is transparent
     alpha = np.where(whole[..., 3:] < 10, 0, whole[..., 3:])
     return np.asarray(np.concatenate((np.minimum(whole[..., :3], alpha), alpha), -1), np.uint8)
-
-
-def as_rgb(image: Any) -> Image:
-    """A PIL picture or uint8 array as (h, w, 3) uint8; ValueError for anything else."""
-    array = np.asarray(image.convert("RGB") if isinstance(image, Pillow.Image) else image)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or min(array.shape[:2]) < 8:
-        raise ValueError("image must be a PIL picture or uint8 (h, w, 3), at least 8 pixels a side")
-    return array
-
-
-def widened(image: Image) -> Image:
-    """A picture as a backdrop: its middle square, and its mirror image around it for the camera to look into."""
-    h, w = image.shape[:2]
-    n = min(h, w)
-    square = image[(h - n) // 2 :, (w - n) // 2 :][:n, :n]
-    side = round(PLATE / (1 + 2 * MARGIN))
-    method = cv2.INTER_AREA if n > side else cv2.INTER_CUBIC
-    square = cv2.resize(square, (side, side), interpolation=method).astype(np.uint8)
-    edge = (PLATE - side) // 2
-    return np.asarray(np.pad(square, ((edge, edge), (edge, edge), (0, 0)), mode="reflect"), np.uint8)
