@@ -214,6 +214,35 @@ def clip(count: int) -> dict[str, Any]:
     }
 
 
+def repeated(pipeline: Any, atlas: Atlas, steps: int, count: int = 40) -> dict[str, float]:
+    """The share of captions that one seed draws alike twice, to the last bit of every layer, track and sample."""
+    texts = [case.text for case in cases(atlas, "av", count)]
+
+    def bits(text: str) -> bytes:
+        seed = torch.Generator().manual_seed(7)
+        out = pipeline(text, generator=seed, num_inference_steps=steps, num_frames=2, sound=True, output_type="scene")
+        shot = out.frames[0]
+        parts = [shot.plate, *(levels[0] for levels in shot.sprites), shot.motion, out.audio[0]]
+        return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+
+    return {"captions": count, "identical": round(float(np.mean([bits(text) == bits(text) for text in texts])), 4)}
+
+
+def few(pipeline: Any, atlas: Atlas, count: int, scale: float) -> dict[str, Any]:
+    """The object and colour of stills, and the motion of clips, by how many steps are taken."""
+    out: dict[str, Any] = {"captions": count}
+    for steps in (1, 2, 4, 8, 16):
+        asked, films = cases(atlas, "still", count), cases(atlas, "clip", count)
+        made = [small(next(frames(scene, 512, 1))) for scene, _ in
+                drawn(pipeline, [case.text for case in asked], False, steps, scale)]  # fmt: skip
+        found = right(answers(load_judge("still"), "still", made), truth("still", [c.shot for c in asked]), "still")
+        moved = [np.stack([small(one) for one in frames(scene, 256, FRAMES)]) for scene, _ in
+                 drawn(pipeline, [case.text for case in films], True, steps, scale)]  # fmt: skip
+        told = right(answers(load_judge("clip"), "clip", moved), truth("clip", [c.shot for c in films]), "clip")
+        out[str(steps)] = {"concept": found["concept"], "colour": found["colour"], "motion": told["motion"]}
+    return out
+
+
 def timed(pipeline: Any, steps: int) -> dict[str, float]:
     """Seconds for a still of 512x512 and for a clip of 2 s with sound (32 frames of 256x256)."""
     asks: dict[str, dict[str, Any]] = {
@@ -238,7 +267,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--guidance", type=float, default=2.0)
     parser.add_argument("--folder", type=Path, help="exported weights instead of the runs' averages")
-    parser.add_argument("--parts", nargs="*", default=["times", "stills", "clips", "autoencoder", "clip"])
+    parser.add_argument("--parts", nargs="*", default=["times", "repeated", "stills", "clips", "autoencoder", "clip"])
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     prepare(0)
@@ -252,6 +281,8 @@ def main() -> None:
         "autoencoder": lambda: autoencoder(atlas, 60),
         "clip": lambda: clip(options.count),
         "times": lambda: timed(pipeline, options.steps),
+        "repeated": lambda: repeated(pipeline, atlas, options.steps),
+        "few": lambda: few(pipeline, atlas, min(options.count, 200), options.guidance),
     }
     results = json.loads(options.out.read_text(encoding="utf-8")) if options.out.exists() else {}
     results |= {"steps": options.steps, "guidance": options.guidance}
