@@ -29,9 +29,9 @@ from filigrana.pipeline.generators.embedded.tracks import scene as make_scene
 from .common import prepare
 from .export_shots import assemble
 from .shot_judge import FRAMES, SIDE, Judge, load_judge, questions, real, seen, truth
+from .shot_pool import averaged
 from .shots_data import motion, say
 from .sync import agreement
-from .train_joint import averaged
 from .world import layers
 from .world.atlas import Atlas, load_atlas
 from .world.concepts import concepts

@@ -26,8 +26,8 @@ from filigrana.pipeline.generators.embedded.shot import FiligranaShotPipeline
 from filigrana.pipeline.generators.embedded.time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
 
 from .common import Run
+from .shot_pool import averaged
 from .shots_data import labels
-from .train_joint import averaged
 from .train_reader import TOKENIZER
 
 SHARD = "15MB"

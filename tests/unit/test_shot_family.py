@@ -349,11 +349,8 @@ def test_a_sprite_that_is_not_there_counts_little() -> None:
     from filigrana.training.train_joint import ABSENT, weights
 
     model = FiligranaJointTransformer(slot_width=32, width=32, depth=1, heads=2)
-    sprites = torch.rand(2, 3, 16, 4, 4) + 0.1
-    sprites[0, 1:] = sprites[1, 2] = 0
-    parts = Parts(torch.zeros(2, 16, 12, 12), sprites, torch.zeros(2, 16, 48), torch.zeros(2, 16, 48))
-    weight, packed = weights(model, parts), model.pack(parts)
-    assert weight.shape == packed.shape
+    weight = weights(model, torch.tensor([[True, False, False], [True, True, False]]))
+    assert weight.shape == (2, model.values)
     before = model.shapes[0][0] * model.shapes[0][1]
     middle = weight[:, before : before + 768].unflatten(1, (3, 256))
     assert torch.equal(middle[:, :, 0] == 2, torch.tensor([[True, False, False], [True, True, False]]))
@@ -362,8 +359,45 @@ def test_a_sprite_that_is_not_there_counts_little() -> None:
     assert (weight[:, before + 768 :] == 1).all()
 
 
+def test_a_draft_depends_on_its_own_three_slots_and_is_corrected_by_the_layers() -> None:
+    torch.manual_seed(3)
+    model = FiligranaJointTransformer(slot_width=8, width=32, depth=1, heads=2, draft=16)
+    slots = torch.randn(1, len(ATTRIBUTES), 8)
+    first = model.drafts(slots)
+    assert first.shape == (1, 2, 256)
+    other = slots.clone()
+    other[:, list(ATTRIBUTES).index("setting")] += 1
+    assert torch.equal(first, model.drafts(other))
+    other[:, list(ATTRIBUTES).index("partner_colour")] += 1
+    changed = model.drafts(other)
+    assert torch.equal(first[:, 0], changed[:, 0])
+    assert not torch.equal(first[:, 1], changed[:, 1])
+    # untrained layers correct nothing: the latents that the velocity leads to are the drafts
+    latents, level = torch.randn(1, model.values), torch.tensor([0.5])
+    clean = latents - 0.5 * model(latents, level, slots)
+    start = model.shapes[0][0] * model.shapes[0][1]
+    assert torch.allclose(clean[:, start : start + 512], first.flatten(1), atol=1e-5)
+    assert torch.allclose(clean[:, :start], torch.zeros(1, start), atol=1e-5)
+
+
+def test_the_drafts_are_learned_from_what_is_there_alone() -> None:
+    from filigrana.training.train_joint import draft_loss
+
+    torch.manual_seed(4)
+    model = FiligranaJointTransformer(slot_width=8, width=32, depth=1, heads=2, draft=16)
+    latents, slots = torch.randn(2, model.values), torch.randn(2, len(ATTRIBUTES), 8)
+    there = torch.tensor([[True, False, False], [True, False, True]])
+    before = draft_loss(model, latents, slots, there)
+    start = model.shapes[0][0] * model.shapes[0][1]
+    latents[:, start + 256 : start + 768] += 5
+    assert torch.equal(before, draft_loss(model, latents, slots, there))
+    latents[:, start : start + 256] += 5
+    assert not torch.equal(before, draft_loss(model, latents, slots, there))
+    assert float(draft_loss(model, latents, slots, torch.zeros(2, 3, dtype=torch.bool))) == 0
+
+
 def test_a_shots_layers_are_taken_from_the_tables() -> None:
-    from filigrana.training.train_joint import Tables
+    from filigrana.training.shot_pool import Tables
 
     count = 177 * 2 * 17 + 3
     numbers = torch.arange(count).float()[:, None, None, None].expand(-1, 1, 1, 1)

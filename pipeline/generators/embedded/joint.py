@@ -18,9 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .attention import Attention, FeedForward
+from .reader import ATTRIBUTES
 from .time import STEPS
 
 PLATE_CELLS, SPRITE_CELLS, SPRITES = 12, 4, 3
+SUBJECT, PARTNER = (
+    tuple(list(ATTRIBUTES).index(f"{before}{name}") for name in names)
+    for before, names in (("", ("concept", "style", "colour")), ("partner", ("", "_style", "_colour")))
+)
+"""The slots that say what a sprite looks like."""
 LEAST_NOISE = 0.08
 """Below it, the velocity is that of this level: what is left to remove is no longer divided by almost nothing."""
 
@@ -67,8 +73,9 @@ class FiligranaJointTransformer(ModelMixin, ConfigMixin):
     """Gives the velocity noise - latents, by way of the latents themselves, which is what its layers predict.
 
     Told what to draw, the latents are all but determined, and the noise is not: a network that predicts them need not
-    carry the noise through its width (Li and He, 2025, arXiv:2511.13720). `means` and `scales` normalise plate,
-    sprites, motion and sound.
+    carry the noise through its width (Li and He, 2025, arXiv:2511.13720). What a thing of some style and colour looks
+    like is drafted first, by a small network that knows only these three: the layers see the draft, and correct it.
+    `means` and `scales` normalise plate, sprites, motion and sound.
     """
 
     config_name = "config.json"  # type: ignore[assignment]
@@ -83,6 +90,7 @@ class FiligranaJointTransformer(ModelMixin, ConfigMixin):
         depth: int = 8,
         heads: int = 4,
         ratio: int = 4,
+        draft: int = 640,
         means: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0),
         scales: tuple[float, ...] = (0.5, 0.5, 0.5, 0.5),
     ) -> None:
@@ -94,6 +102,11 @@ class FiligranaJointTransformer(ModelMixin, ConfigMixin):
         self.leave = nn.ModuleList(nn.Linear(width, values) for _, values in self.shapes)
         for parameter in self.leave.parameters():
             nn.init.zeros_(parameter)
+        self.drafter = nn.Sequential(
+            nn.Linear(len(SUBJECT) * slot_width, draft), nn.SiLU(), nn.Linear(draft, draft), nn.SiLU(),
+            nn.Linear(draft, SPRITE_CELLS**2 * channels),
+        )  # fmt: skip
+        self.sketch = nn.Linear(4 * channels, width)
         self.position = nn.Parameter(torch.randn(sum(count for count, _ in self.shapes), width) * 0.02)
         self.clock = nn.Parameter(torch.randn(STEPS, width) * 0.02)
         self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
@@ -129,6 +142,12 @@ class FiligranaJointTransformer(ModelMixin, ConfigMixin):
         cells = _unpatched(sprites.unflatten(1, (SPRITES, -1)).flatten(0, 1), 2, SPRITE_CELLS)
         return Parts(_unpatched(plate, 3, PLATE_CELLS), cells.unflatten(0, (-1, SPRITES)), motion, sound)
 
+    def drafts(self, slots: Tensor) -> Tensor:
+        """The normalised latents of the subject's and its partner's sprites, as their slots alone have them:
+        (N, 2, values of a sprite). Training teaches it apart from the flow."""
+        out: Tensor = self.drafter(torch.stack([slots[:, list(which)].flatten(1) for which in (SUBJECT, PARTNER)], 1))
+        return out
+
     def _waves(self, sigma: Tensor) -> Tensor:
         frequencies = torch.exp(torch.arange(64, device=sigma.device) * (-math.log(1000.0) / 63)) * 64
         angles = sigma.float()[:, None] * frequencies
@@ -141,7 +160,10 @@ class FiligranaJointTransformer(ModelMixin, ConfigMixin):
         """
         shapes = self.shapes if latents.shape[1] == self.values else self.shapes[:3]
         split = latents.split([count * values for count, values in shapes], 1)
+        drafts = self.drafts(slots).detach()
+        drafts = functional.pad(drafts, (0, 0, 0, SPRITES - drafts.shape[1])).flatten(1)
         groups = [self.enter[k](x.unflatten(1, shapes[k])) for k, x in enumerate(split)]
+        groups[1] = groups[1] + self.sketch(drafts.unflatten(1, shapes[1]))
         groups[2:] = [group + self.clock for group in groups[2:]]
         x = torch.cat(groups, 1)
         x = x + self.position[: x.shape[1]]
@@ -153,5 +175,7 @@ class FiligranaJointTransformer(ModelMixin, ConfigMixin):
         shift, scale = (condition[:, None] + self.final_table).unsqueeze(2).unbind(1)
         x = functional.layer_norm(x, (self.width,)) * (1 + scale) + shift
         outs = x.split([count for count, _ in shapes], 1)
-        clean = torch.cat([self.leave[k](out).flatten(1) for k, out in enumerate(outs)], 1)
+        parts = [self.leave[k](out).flatten(1) for k, out in enumerate(outs)]
+        parts[1] = parts[1] + drafts
+        clean = torch.cat(parts, 1)
         return (latents - clean) / sigma.to(clean.dtype).clamp_min(LEAST_NOISE)[:, None]
