@@ -70,7 +70,8 @@ def draft_loss(model: FiligranaJointTransformer, latents: Tensor, slots: Tensor,
     with autocast():
         drawn = model.drafts(slots)
     error = (drawn.float() - true).square().mean(2)
-    return (error * there[:, :2]).sum() / there[:, :2].sum().clamp_min(1)
+    out: Tensor = (error * there[:, :2]).sum() / there[:, :2].sum().clamp_min(1)
+    return out
 
 
 def main() -> None:
