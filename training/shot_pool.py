@@ -6,6 +6,7 @@ shot of a pool, which is renewed while training goes on: a step then costs what 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,11 +66,12 @@ class Tables:
 
 def tables() -> Tables:
     """From the cache, or encoded now with the autoencoder of layers."""
+    model = averaged(FiligranaLayerAutoencoder(), "layers")
     # other weights, other latents
-    step = torch.load(Run("layers", 1, 1).path, map_location="cpu", weights_only=True)["step"]
-    path = WORK / f"layer-latents-{step}.pt"
+    digest = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.encoder.parameters())).hexdigest()
+    path = WORK / f"layer-latents-{digest[:16]}.pt"
     if not path.exists():
-        model, atlas = averaged(FiligranaLayerAutoencoder(), "layers"), load_atlas(side=layers.SPRITE)
+        atlas = load_atlas(side=layers.SPRITE)
         model = model.to(DEVICE, memory_format=torch.channels_last)
         keys = [(c, s, k) for c in range(len(concepts())) for s in range(len(STYLES)) for k in range(OWN + 1)]
 

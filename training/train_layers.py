@@ -94,6 +94,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--whole", type=float, default=0.2, help="share of the budget for whole backdrops, at the end")
     parser.add_argument("--name", default="layers")
+    parser.add_argument("--decoder", action="store_true", help="leave the encoder as it is: latents stay what they are")
+    parser.add_argument("--crops", type=int, default=CROPS, help="parts of backdrops among 24 layers")
     options = parser.parse_args()
     prepare(SEED)
     atlas = load_atlas(side=SPRITE)
@@ -106,13 +108,18 @@ def main() -> None:
     run = Run(options.name, options.seconds, options.rate)
     parts = {"model": model, "ema": ema, "optimiser": optimiser}
     run.resume(**parts)
+    if options.decoder and ema.encoder is not None:
+        # latents are what the averaged encoder says
+        model.encoder.load_state_dict(ema.encoder.state_dict())
+        model.encoder.requires_grad_(False)
     rng, data = np.random.default_rng((SEED, run.step)), Layers(atlas)
     while run.running:
         whole = run.spent > run.seconds * (1 - options.whole) and run.step % 3 == 0
         if whole:
             x = to_layers([any_plate(rng)])
         else:
-            x = to_layers([*(data.sprite(rng) for _ in range(SPRITES)), *data.crops(rng, CROPS)])
+            sprites = SPRITES + CROPS - options.crops
+            x = to_layers([*(data.sprite(rng) for _ in range(sprites)), *data.crops(rng, options.crops)])
         x = x.to(DEVICE, memory_format=torch.channels_last)
         with autocast():
             y, raw = learned(x, NOISE)
