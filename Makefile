@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE = 1
 .PHONY: help demo test lint bench hammer fault conformance system clean
 
 help:
-	@echo "make demo         the main job: a prompt to a signed, marked, logged picture, and what verify says of copies"
+	@echo "make demo         the main job: a prompt to a signed, marked, logged clip with sound, and what verify says of copies"
 	@echo "make test         all tests"
 	@echo "make lint         ruff, mypy --strict, and the arrows between the rooms"
 	@echo "make fault        only the tests that break things on purpose"

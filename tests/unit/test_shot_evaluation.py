@@ -1,0 +1,165 @@
+"""How the shot family is measured and exported: sync, objects throughout a clip, curves, encoders kept apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from filigrana.pipeline.torch_compat import ready
+
+ready()
+
+from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder  # noqa: E402
+from filigrana.pipeline.generators.embedded.time import (  # noqa: E402
+    FiligranaMotionAutoencoder,
+    FiligranaSoundAutoencoder,
+)
+from filigrana.training import card, export_shots, train_clip  # noqa: E402
+from filigrana.training.evaluate_shots import cases, right, throughout  # noqa: E402
+from filigrana.training.shot_judge import questions  # noqa: E402
+from filigrana.training.shots_data import motion  # noqa: E402
+from filigrana.training.sync import agreement  # noqa: E402
+from filigrana.training.world.concepts import concepts  # noqa: E402
+from filigrana.training.world.sound import render_sound  # noqa: E402
+from tests.small_world import draw, plain_atlas  # noqa: E402
+
+# Sync
+
+
+def test_a_bounce_agrees_with_its_own_sound_and_not_with_another_ones() -> None:
+    shots = draw(plain_atlas(), 21, 16, motion="bounce")
+    moved, heard = [motion(shot) for shot in shots], [render_sound(shot) for shot in shots]
+    own = [agreement(a, b) for a, b in zip(moved, heard, strict=True)]
+    late = [agreement(a, np.roll(b, 3200)) for a, b in zip(moved, heard, strict=True)]
+    assert np.mean(own) > 0.7
+    assert np.mean(late) < 0.4
+
+
+def test_silence_and_rest_agree_with_nothing() -> None:
+    shot = draw(plain_atlas(), 22, 1, motion="bounce")[0]
+    assert agreement(motion(shot), np.zeros(32000, np.float32)) == 0
+    still = np.repeat(motion(shot)[:1], 64, axis=0)
+    assert agreement(still, render_sound(shot)) == 0
+
+
+# What judges say
+
+
+def test_an_object_is_right_throughout_where_three_quarters_of_the_sure_frames_say_so() -> None:
+    said = torch.full((4, 8, 3), 0.1)
+    said[:, :, 1] = 0.8
+    said[1, :3] = torch.tensor([0.9, 0.05, 0.05])  # wrong and sure in three of eight
+    said[2, :6] = 0.34  # sure in two only
+    said[3] = 0.34  # never sure
+    assert throughout(said, torch.tensor([1, 1, 1, 1])) == 0.5
+
+
+def test_counts_and_relations_are_counted_where_there_is_one() -> None:
+    names = list(questions("still"))
+    said = [torch.eye(count)[torch.zeros(2, dtype=torch.long)] for count in questions("still").values()]
+    wanted = torch.zeros(2, len(names), dtype=torch.long)
+    wanted[1, names.index("count")] = 2
+    found = right(said, wanted, "still")
+    assert (found["count"], found["count, where there is one"]) == (0.5, 0.0)
+    assert found["concept"] == 1.0
+
+
+def test_the_captions_asked_are_held_out_and_always_the_same() -> None:
+    atlas = plain_atlas()
+    first, again = cases(atlas, "still", 20), cases(atlas, "still", 20)
+    assert [case.text for case in first] == [case.text for case in again]
+    assert all(case.shot.held_out for case in first)
+
+
+# Export
+
+
+@pytest.fixture
+def whole() -> Any:
+    class Parts:
+        def __init__(self) -> None:
+            torch.manual_seed(1)
+            self.layers, self.motion, self.sound = (made() for made in export_shots.CODERS.values())
+            self.reader = self.transformer = torch.nn.Linear(2, 2)
+
+        def register_modules(self, **modules: Any) -> None:
+            self.__dict__.update(modules)
+
+    return Parts()
+
+
+def test_encoders_are_taken_out_and_can_be_put_back(whole: Any) -> None:
+    names = list(export_shots.CODERS)
+    before = {name: {k: v.clone() for k, v in getattr(whole, name).state_dict().items()} for name in names}
+    encoders = export_shots.split(whole)
+    assert {key.split(".")[0] for key in encoders} == set(names)
+    for model in (whole.layers, whole.motion, whole.sound):
+        assert model.encoder is None
+        assert not any(key.startswith("encoder") for key in model.state_dict())
+    with pytest.raises(ValueError, match="decoder alone"):
+        whole.layers.encode(torch.zeros(1, 4, 64, 64))
+    back = export_shots.joined(whole, encoders)
+    for name in names:
+        after = back[name].state_dict()
+        assert after.keys() == before[name].keys()
+        assert all(torch.allclose(after[key], value, atol=2e-3) for key, value in before[name].items())
+
+
+@pytest.mark.parametrize(
+    ("made", "given"),
+    [
+        (FiligranaLayerAutoencoder, (1, 4, 64, 64)),
+        (FiligranaMotionAutoencoder, (1, 64, 39)),
+        (FiligranaSoundAutoencoder, (1, 257, 256)),
+    ],
+)
+def test_a_decoder_alone_is_smaller_and_says_so(made: Any, given: tuple[int, ...]) -> None:
+    both, alone = made(), made(encodes=False)
+    assert sum(p.numel() for p in alone.parameters()) < sum(p.numel() for p in both.parameters())
+    with pytest.raises(ValueError, match="decoder alone"):
+        alone.encode(torch.zeros(given))
+
+
+def test_a_curve_keeps_every_measurement_and_some_losses() -> None:
+    lines: list[dict[str, Any]] = [{"seconds": k, "loss": 1 / (k + 1)} for k in range(1000)]
+    lines.insert(500, {"seconds": 500, "sprites": 21.0})
+    kept = card.curve(lines)
+    assert {"seconds": 500, "sprites": 21.0} in kept
+    assert kept[-1] == lines[-1]
+    assert len(kept) < 90
+    assert card.spent({"layers": kept}, ("layers", "motion")) == {"layers": 999.0}
+
+
+# The CLIP
+
+
+def test_the_guards_phrasings_name_every_concept_once_and_refused_ones_apart() -> None:
+    said = train_clip.phrasings()
+    harmful = [phrase for group in said["hazards"].values() for concept in group for phrase in concept["phrases"]]
+    assert len(said["negatives"]) == len(concepts())
+    assert not set(harmful) & set(said["negatives"])
+    assert {"a pistol", "a drop of blood", "a mug of beer"} <= set(harmful)
+    assert all("{}" in template for template in said["templates"])
+
+
+def test_captions_of_what_is_refused_are_english_and_name_it() -> None:
+    atlas, rng = plain_atlas(with_refused=True), np.random.default_rng(3)
+    from filigrana.training.world.shots import sample_shot
+
+    for _ in range(30):
+        shot = sample_shot(rng, atlas, "still", things=range(len(concepts()), train_clip.ANSWERS["concept"]))
+        text = train_clip.caption(rng, shot)
+        nouns = train_clip.thing(shot.subject.concept).names["en"]
+        assert any(noun.one in text or noun.many in text for noun in nouns)
+    assert {train_clip.things().count(k) for k in (0, len(concepts()))} == {1, train_clip.REFUSED_TIMES}
+
+
+def test_shots_moved_to_one_setting_can_be_told_from_it() -> None:
+    atlas, rng = plain_atlas(), np.random.default_rng(4)
+    moved = train_clip.alike(rng, atlas, draw(atlas, 9, 40, media="still"))
+    settings = [shot.setting for shot in moved]
+    assert max(settings.count(setting) for setting in set(settings)) > 25
+    assert not any(shot.held_out for shot in moved)
