@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -52,6 +53,23 @@ def curves(folder: Path = WORK) -> dict[str, list[dict[str, Any]]]:
 def spent(kept: dict[str, list[dict[str, Any]]], names: tuple[str, ...]) -> dict[str, float]:
     """Seconds of training by run."""
     return {name: max(float(line["seconds"]) for line in kept[name]) for name in names if kept.get(name)}
+
+
+def gains(kept: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """A row for each measurement that was repeated: where it stands, and what it gained by the last doubling of the
+    time spent, so that what more training would give can be calculated."""
+    lines = ["| run | measured | after | stands at | by a doubling of the time |", "|---|---|---|---|---|"]
+    for name, every in kept.items():
+        keys = dict.fromkeys(key for line in every for key in line if key not in ("step", "seconds", "rate", "loss"))
+        for key in keys:
+            points = [(float(line["seconds"]), float(line[key])) for line in every if key in line]
+            points = [point for n, point in enumerate(points) if n == 0 or point[0] > points[n - 1][0] * 1.05]
+            if len(points) < 2:
+                continue
+            (then, was), (now, value) = points[-2:]
+            change = (value - was) / math.log2(now / then)
+            lines.append(f"| {name} | {key} | {now / 60:.0f} min | {value:g} | {change:+.3g} |")
+    return lines
 
 
 def percent(value: float) -> str:
@@ -110,6 +128,7 @@ def card(results: dict[str, Any], kept: dict[str, list[dict[str, Any]]]) -> str:
         still_captions=results["stills"]["captions"], clip_captions=results["clips"]["captions"],
         steps=results["steps"], guidance=f"{results['guidance']:g}", mean=coder["mean"], worst=coder["worst"],
         still_seconds=times["still"], clip_seconds=times["clip with sound"], spans=spans, watts=WATTS,
+        gains="\n".join(gains({name: kept[name] for name in RUNS if name in kept})),
         hours=f"{total / 3600:.1f}", kwh=f"{kilowatt_hours:.3f}",
     )  # fmt: skip
 

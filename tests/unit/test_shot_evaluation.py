@@ -133,6 +133,14 @@ def test_a_curve_keeps_every_measurement_and_some_losses() -> None:
     assert card.spent({"layers": kept}, ("layers", "motion")) == {"layers": 999.0}
 
 
+def test_what_a_doubling_of_the_time_gains_is_told_for_what_was_measured_more_than_once() -> None:
+    lines: list[dict[str, Any]] = [
+        {"seconds": 100, "loss": 1.0}, {"seconds": 600, "sprites": 20.0, "step": 1}, {"seconds": 1200, "sprites": 23.0},
+        {"seconds": 1201, "sprites": 23.1}, {"seconds": 1300, "once": 1.0},
+    ]  # fmt: skip
+    assert card.gains({"layers": lines})[2:] == ["| layers | sprites | 20 min | 23 | +3 |"]
+
+
 # The CLIP
 
 
