@@ -87,9 +87,11 @@ class Pipeline:
         """The configured generator; its weights are loaded at the first picture."""
         if self._generator is None:
             from .generators.diffusers import DiffusersGenerator
+            from .generators.registry import home_of
 
             settings = self.installation.settings
-            self._generator = DiffusersGenerator(settings.model, device=settings.device, dtype=settings.dtype)
+            home = home_of(settings.model, settings.data_dir)
+            self._generator = DiffusersGenerator(home, device=settings.device, dtype=settings.dtype)
         return self._generator
 
     @property

@@ -47,7 +47,7 @@ class Settings(BaseSettings):
     guard_dtype: str = Field("auto", pattern="^(auto|float32|bfloat16)$", description="their weights' type")
     moderation_model: str = Field("omni-moderation-latest", min_length=1, description="the model asked for there")
     moderation_key: SecretStr | None = Field(None, description="the moderation endpoint's key")
-    model: str = Field("embedded", description="`embedded`, a folder in diffusers' layout, or a hub id")
+    model: str = Field("embedded", description="`embedded`, a registered name, a diffusers folder, or a hub id")
     clip_model: str | None = Field(
         None, description="an open_clip `ARCHITECTURE:TAG`, or a folder, instead of the embedded CLIP as guard `clip`"
     )

@@ -25,6 +25,9 @@ from .world.sprites import WORK
 SEED = 20268
 BATCH = 192
 UNKNOWN_RATE = 0.04
+FILLED, MOST_FILLERS = 0.35, 5
+"""How many captions have words before them that say nothing, and how many at most: people begin as they like, and what
+they say first may be half of a word that means something."""
 TOKENIZER = WORK / "shot-tokenizer"
 
 
@@ -32,6 +35,18 @@ def batch(rng: np.random.Generator, atlas: Atlas, count: int, held_out: bool = F
     """Captions and the answers to them, (count, attributes) int64."""
     shots = [draw(rng, atlas, held_out) for _ in range(count)]
     return [say(rng, shot, held_out) for shot in shots], torch.tensor([attributes(shot) for shot in shots])
+
+
+def filled(rng: np.random.Generator, ids: Tensor, words: int) -> Tensor:
+    """Captions with other words put before some of them: unknown ones and any of the vocabulary. (N, more) int64."""
+    rows = []
+    for row in ids.tolist():
+        if rng.random() < FILLED:
+            count = int(rng.integers(1, MOST_FILLERS + 1))
+            row = [1 if rng.random() < 0.4 else int(rng.integers(2, words)) for _ in range(count)] + row
+        rows.append(row[:LENGTH])
+    longest = max(len(row) for row in rows)
+    return torch.tensor([row + [0] * (longest - len(row)) for row in rows])
 
 
 @torch.no_grad()
@@ -71,6 +86,7 @@ def main() -> None:
         texts, answers = batch(rng, atlas, BATCH)
         ids = tokenize(tokenizer, texts, LENGTH)
         ids = ids[:, : int((ids != 0).sum(1).max())]
+        ids = filled(rng, ids, len(tokenizer))
         ids = torch.where((torch.rand(ids.shape) < UNKNOWN_RATE) & (ids != 0), 1, ids)
         ids, answers = ids.to(DEVICE), answers.to(DEVICE)
         with autocast():

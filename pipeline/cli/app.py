@@ -33,7 +33,7 @@ def options(
     data_dir: Annotated[Optional[Path], typer.Option(help="Keys, database and released assets.")] = None,  # noqa: UP045
     database: Annotated[Optional[str], typer.Option(help="sqlite:///FILE or postgresql://…")] = None,  # noqa: UP045
     policy_: Annotated[str | None, typer.Option("--policy", help="A policy pack: a name or a path.")] = None,
-    model: Annotated[Optional[str], typer.Option(help="embedded, a diffusers folder, or a hub id.")] = None,  # noqa: UP045
+    model: Annotated[Optional[str], typer.Option(help="embedded, a registered name, a folder, a hub id.")] = None,  # noqa: UP045
     _version_flag: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 
 from ...errors import FiligranaError
@@ -158,6 +167,18 @@ def checking(total: int, quiet: bool) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=err, transient=True) as bars:
         task = bars.add_task("files", total=total)
         yield lambda _name: bars.update(task, advance=1)
+
+
+@contextmanager
+def hashing(title: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar over bytes on standard error: what is told are bytes done, and bytes in all."""
+    if quiet:
+        yield lambda _done, _total: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=28))
+    with Progress(*columns, DownloadColumn(), TransferSpeedColumn(), console=err, transient=True) as bars:
+        task = bars.add_task(escape(title), total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
 
 
 SIGNS = {

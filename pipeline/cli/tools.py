@@ -135,9 +135,9 @@ def _lists(opened: Any) -> str:
 
 
 def _generator(used: Any) -> str:
-    from ..generators.folder import ModelFolder
+    from ..generators.registry import home_of
 
-    return f"{ModelFolder(used.model).model.name}"
+    return home_of(used.model, used.data_dir).model.name
 
 
 def _guards(opened: Any) -> str:

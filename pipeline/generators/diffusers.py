@@ -22,7 +22,7 @@ from ..torch_compat import ready
 from .base import Generated, Previews, Sampling, StepProgress, StoppedEarly
 from .clips import ArrayFrames, SceneFrames, sound_file
 from .families import Family, family_of, sound_rate
-from .folder import EMBEDDED, ModelFolder, short
+from .folder import ModelFolder, short
 
 if TYPE_CHECKING:
     from .embedded.unknown import UnknownWord
@@ -36,8 +36,9 @@ class DiffusersGenerator:
 
     gives_previews = True
 
-    def __init__(self, name: str, *, device: str = "auto", dtype: str = "auto") -> None:
-        self._home, self._embedded = ModelFolder(name), name == EMBEDDED
+    def __init__(self, name: str | ModelFolder, *, device: str = "auto", dtype: str = "auto") -> None:
+        self._home = ModelFolder(name) if isinstance(name, str) else name
+        self._embedded = self._home.embedded
         self._device_name, self._dtype_name = device, dtype
 
     @cached_property
@@ -74,6 +75,7 @@ class DiffusersGenerator:
     @cached_property
     def _pipeline(self) -> Any:
         _ = self.model  # refuses unsafe weights before anything is loaded
+        self._home.check()
         ready()
         import torch
         from diffusers import DiffusionPipeline

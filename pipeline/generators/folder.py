@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = "embedded"
 EMBEDDED_NAME = "filigrana-shot"
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 def embedded_folder() -> Path:
@@ -34,6 +35,14 @@ class ModelFolder:
 
     def __init__(self, name: str) -> None:
         self._name = name
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is the shipped model."""
+        return self._name == EMBEDDED
+
+    def check(self) -> None:
+        """Called before anything of it is loaded. Of a plain folder nothing is known that it could be held against."""
 
     @property
     def class_name(self) -> str:
@@ -100,17 +109,24 @@ class ModelFolder:
         """Name, version, licence, training data, and the digest of all weights. Loads none of them."""
         files = sorted(self.folder.rglob("*.safetensors"))
         if not files:
-            pickles = any(path.suffix in _PICKLES for path in self.folder.rglob("*"))
+            pickles = any(path.suffix in PICKLES for path in self.folder.rglob("*"))
             raise GenerationError(
                 "the model has no safetensors weights" + (", only pickles, which can run code" if pickles else ""),
                 code="generate.unsafe_weights" if pickles else "generate.no_model",
                 hint="Convert it with diffusers' save_pretrained(safe_serialization=True).",
             )
-        digest = hashlib.sha256()
+        hashes: list[tuple[str, str]] = []
         for path in files:
             with path.open("rb") as stream:
                 inner = hashlib.file_digest(stream, "sha256").hexdigest()
-            digest.update(f"{path.relative_to(self.folder).as_posix()} {inner}\n".encode())
+            hashes.append((path.relative_to(self.folder).as_posix(), inner))
+        return self.described(hashes)
+
+    def described(self, hashes: Iterable[tuple[str, str]]) -> Model:
+        """What it is, with the digest that follows from those of its weights (place in the folder and SHA-256)."""
+        digest = hashlib.sha256()
+        for name, inner in hashes:
+            digest.update(f"{name} {inner}\n".encode())
         about = self._about()
         return Model(
             name=about.get("name")

@@ -171,3 +171,16 @@ def test_shots_moved_to_one_setting_can_be_told_from_it() -> None:
     settings = [shot.setting for shot in moved]
     assert max(settings.count(setting) for setting in set(settings)) > 25
     assert not any(shot.held_out for shot in moved)
+
+
+def test_words_are_put_before_some_captions_and_nothing_of_them_is_lost_that_fits() -> None:
+    from filigrana.training.train_reader import MOST_FILLERS, filled
+
+    ids = torch.arange(10, 20).repeat(200, 1)
+    out = filled(np.random.default_rng(1), ids, 50)
+    assert out.shape[1] <= 10 + MOST_FILLERS
+    assert out.min() >= 0
+    assert out.max() < 50
+    kept = [[v for v in row if v][-10:] for row in out.tolist()]
+    assert kept == ids.tolist()
+    assert 40 < sum(row[0] != 10 for row in out.tolist()) < 110
