@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from filigrana.pipeline.engine import Engine
@@ -166,6 +168,28 @@ def test_best_of_keeps_the_sample_that_agrees_most(make_engine: MakeEngine) -> N
     )
     assert isinstance(made, Release)
     assert made.details["seed"] == 12
+    assert made.details["candidates"] == [
+        {"seed": seed, "agreement": f"{float(seed == 12):.4f}"} for seed in (10, 11, 12, 13)
+    ]
+    from filigrana.pipeline.cli.output import release_rows
+
+    assert dict(release_rows(made))["best of"].startswith("seed 12 1.000, ")
+
+
+def test_the_agreement_of_a_clip_is_the_mean_over_its_first_middle_and_last_frame() -> None:
+    from filigrana.pipeline.generators.base import Generated
+    from filigrana.pipeline.making import _agreement
+    from filigrana.provenance.media import Frame
+
+    frames = tuple(Frame(np.full((8, 8, 3), level, np.uint8)) for level in (0, 99, 30, 99, 90))
+    seen: list[float] = []
+
+    def agrees(_prompt: str, rgb: Any) -> float:
+        seen.append(float(rgb.mean()))
+        return seen[-1]
+
+    assert _agreement(agrees, "x", Generated("video", frames)) == pytest.approx(40.0)
+    assert seen == [0, 30, 90]
 
 
 @pytest.mark.parametrize("source_type", ["camera", "ai", "composite", "unknown"])

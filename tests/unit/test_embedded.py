@@ -51,7 +51,8 @@ def test_the_same_seed_draws_the_same_bits(pipe: FiligranaShotPipeline) -> None:
 def test_a_clip_has_frames_that_move_and_sound_that_is_heard(pipe: FiligranaShotPipeline) -> None:
     options = {"num_frames": 16, "sound": True, "output_type": "np", "height": 128, "width": 128}
     made = pipe(PROMPT, generator=seeded(3), **options)
-    (frames,), (sound,) = made.frames, made.audio or ()
+    assert made.audio is not None
+    (frames,), (sound,) = made.frames, made.audio
     assert frames.shape == (16, 128, 128, 3)
     assert np.abs(np.diff(frames, axis=0)).max() > 0.1
     assert sound.shape == (2 * made.sampling_rate,)
