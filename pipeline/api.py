@@ -87,11 +87,13 @@ class Pipeline:
         """The configured generator; its weights are loaded at the first picture."""
         if self._generator is None:
             from .generators.diffusers import DiffusersGenerator
+            from .generators.memory import Memory
             from .generators.registry import home_of
 
             settings = self.installation.settings
             home = home_of(settings.model, settings.data_dir)
-            self._generator = DiffusersGenerator(home, device=settings.device, dtype=settings.dtype)
+            memory = Memory(settings.offload, settings.weights, settings.step_cache, settings.vae_tiling)
+            self._generator = DiffusersGenerator(home, device=settings.device, dtype=settings.dtype, memory=memory)
         return self._generator
 
     @property

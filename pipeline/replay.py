@@ -88,11 +88,12 @@ def replay(log: AuditLog, generator: Generator, asset_id: AssetId, progress: Ste
         texts.get("negative_prompt"),
         kind_of_mime(str(asked.get("mime", "image/png"))),
         asked.get("sound") is True,
+        recorded.get("frames"),
     )
     differences = _differences(recorded, generator)
     made = generator.generate(sampling, progress)
     digest = pixel_digest(made.frames)
-    for name in ("device", "dtype", "pipeline"):
+    for name in ("device", "dtype", "pipeline", "memory"):
         if made.sampling.get(name) != recorded.get(name):
             differences.append(f"{name}: {recorded.get(name)} then, {made.sampling.get(name)} now")
     return Replay(asset_id, digest == recorded["pixel_digest"], recorded["pixel_digest"], digest, tuple(differences))

@@ -7,7 +7,7 @@ import os
 import sys
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
@@ -56,6 +56,14 @@ class Settings(BaseSettings):
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     dtype: str = Field("auto", pattern="^(auto|float32|float16|bfloat16)$", description="the weights' type")
+    offload: Literal["none", "model", "sequential"] = Field(
+        "none", description="what of a model waits on the CPU: whole parts (model), or layer by layer (sequential)"
+    )
+    weights: Literal["none", "float8"] = Field("none", description="float8: the model's largest part stored in 8 bits")
+    step_cache: Literal["none", "first_block"] = Field(
+        "none", description="first_block: spares the rest of a step whose first block says that little changed"
+    )
+    vae_tiling: bool = Field(False, description="decodes large pictures in tiles, where the model can")
     organisation: str = Field("Filigrana", min_length=1, max_length=80, description="the provider named in metadata")
     user: str = Field("local", min_length=1, max_length=128, description="who asks, reviews and appeals here")
     signer: str = Field("file", description="who signs: file, pkcs11:…, awskms:…, gcpkms:…, azurekms://…, hv:…")

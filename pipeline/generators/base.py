@@ -39,7 +39,8 @@ class Previews:
 @dataclass(frozen=True)
 class Sampling:
     """One sampling, fully determined: with the same model, versions and machine it gives the same pixels.
-    ``size``: (width, height) px, None for the model's own. ``sound``: whether a clip is wanted with sound."""
+    ``size``: (width, height) px, None for the model's own. ``sound``: whether a clip is wanted with sound. ``frames``:
+    of a clip, to the nearest that the model makes; None for about two seconds."""
 
     prompt: str
     seed: int
@@ -49,6 +50,7 @@ class Sampling:
     negative_prompt: str | None = None
     kind: Kind = "image"
     sound: bool = False
+    frames: int | None = None
 
 
 @dataclass(frozen=True)

@@ -23,28 +23,32 @@ from .base import Generated, Previews, Sampling, StepProgress, StoppedEarly
 from .clips import ArrayFrames, SceneFrames, sound_file
 from .families import Family, family_of, sound_rate
 from .folder import ModelFolder, short
+from .memory import Memory
 
 if TYPE_CHECKING:
     from .embedded.unknown import UnknownWord
 
-STEPS = 12
-"""Of the embedded model, where nothing else is asked for."""
+STEPS = 30
+"""Where nothing else is asked for, and the pipeline has no number of its own."""
 
 
 class DiffusersGenerator:
-    """A generator over a diffusers folder or hub id. The weights are loaded at the first use."""
+    """A generator over a diffusers folder or hub id. The weights are loaded at the first use. ``memory``: what is
+    done so that they fit."""
 
     gives_previews = True
 
-    def __init__(self, name: str | ModelFolder, *, device: str = "auto", dtype: str = "auto") -> None:
+    def __init__(
+        self, name: str | ModelFolder, *, device: str = "auto", dtype: str = "auto", memory: Memory | None = None
+    ) -> None:
         self._home = ModelFolder(name) if isinstance(name, str) else name
-        self._embedded = self._home.embedded
-        self._device_name, self._dtype_name = device, dtype
+        self._device_name, self._dtype_name, self._memory = device, dtype, memory or Memory()
+        self._in_use: dict[str, Any] = {}
 
     @cached_property
     def family(self) -> Family:
         """What this pipeline makes, and how."""
-        return family_of(self._home.class_name)
+        return family_of(self._home.class_name, self._home.told)
 
     @property
     def kinds(self) -> frozenset[Kind]:
@@ -80,22 +84,26 @@ class DiffusersGenerator:
         import torch
         from diffusers import DiffusionPipeline
         from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
 
-        diffusers_logging.disable_progress_bar()
-        name = self._home.class_name
-        options: dict[str, Any] = {"use_safetensors": True, "dtype": self._dtype(torch)}
+        for bars in (diffusers_logging, transformers_logging):
+            bars.disable_progress_bar()
+        device, dtype, name = self._device(torch), self._dtype(torch), self._home.class_name
+        self._memory.check(device)
+        options: dict[str, Any] = {"use_safetensors": True}
+        options["dtype"] = {"default": dtype} | dict.fromkeys(self.family.exact, torch.float32)
         if "StableDiffusionXL" in name:
             options["add_watermarker"] = False
         try:
             pipeline: Any
             own = _own(name)
             if own is not None:
-                pipeline = own.from_pretrained(str(self._home.folder), dtype=options["dtype"])
+                pipeline = own.from_pretrained(str(self._home.folder), dtype=dtype)
             else:
                 pipeline = DiffusionPipeline.from_pretrained(
                     str(self._home.folder), local_files_only=True, trust_remote_code=False, **options
                 )
-            pipeline.to(self._device(torch))
+            self._in_use = self._memory.place(pipeline, device, dtype)
         except FiligranaError:
             raise
         except Exception as error:  # diffusers raises many kinds for a folder that does not fit together
@@ -114,7 +122,7 @@ class DiffusersGenerator:
         if self._dtype_name != "auto":
             return getattr(torch, self._dtype_name)
         # Half precision is slow on a CPU, and its results differ between CPUs.
-        return torch.float32 if self._device(torch) == "cpu" else torch.float16
+        return torch.float32 if self._device(torch) == "cpu" else getattr(torch, self.family.half)
 
     def generate(self, sampling: Sampling, progress: StepProgress, previews: Previews | None = None) -> Generated:
         pipeline = self._pipeline
@@ -122,20 +130,8 @@ class DiffusersGenerator:
 
         from .estimate import Estimator
 
-        steps = sampling.steps or (STEPS if self._embedded else 30)
-        options: dict[str, Any] = {"num_inference_steps": steps, "output_type": "np"}
-        if sampling.guidance is not None:
-            options["guidance_scale"] = sampling.guidance
-        if sampling.negative_prompt:
-            options["negative_prompt"] = sampling.negative_prompt
-        if sampling.size is not None:
-            options["width"], options["height"] = sampling.size
-        if sampling.kind == "image" and "num_frames" in self._takes:
-            options["num_frames"] = 1
-        if sampling.kind == "video":
-            options |= self._of_clips(sampling)
-        if self.family.scenes:
-            options["output_type"] = "scene"
+        options = self._options(sampling)
+        steps = int(options["num_inference_steps"])
         progress(0, steps)
         estimator, due = Estimator(pipeline), previews.due(steps) if previews is not None else frozenset()
 
@@ -150,37 +146,59 @@ class DiffusersGenerator:
         # The noise is drawn on the CPU, so that one seed means one start on every device.
         options["generator"] = torch.Generator("cpu").manual_seed(sampling.seed)
         try:
-            with torch.inference_mode(), estimator.listening() if due else nullcontext():
+            listening = estimator.listening() if due else nullcontext()
+            with torch.inference_mode(), self._memory.caching(pipeline), listening:
                 result = pipeline(prompt=sampling.prompt, **options)
         except (FiligranaError, KeyboardInterrupt, StoppedEarly):
             raise
         except Exception as error:  # a pipeline may raise anything for options that it cannot serve
             raise GenerationError(f"the model could not generate: {short(error)}") from error
         frames, size = self._frames(result, sampling, options)
-        used = {
+        used: dict[str, Any] = {
             "seed": sampling.seed,
             "steps": steps,
             "guidance": None if sampling.guidance is None else f"{sampling.guidance:g}",
             "width": size[0],
             "height": size[1],
-            "device": str(pipeline.device),
+            "device": str(pipeline._execution_device),
             "dtype": str(self._dtype(torch)).removeprefix("torch."),
             "pipeline": self._home.class_name,
             "versions": {name: metadata.version(name) for name in ("torch", "diffusers")},
         }
+        if self._in_use:
+            used["memory"] = dict(self._in_use)
         if sampling.kind == "image":
             return Generated("image", frames, sampling=used)
+        used["frames"] = options["num_frames"]
         return Generated("video", frames, self.family.rate, self._sound(result, sampling), used)
 
     @cached_property
-    def _takes(self) -> frozenset[str]:
-        return frozenset(inspect.signature(type(self._pipeline).__call__).parameters)
+    def _takes(self) -> dict[str, inspect.Parameter]:
+        return dict(inspect.signature(type(self._pipeline).__call__).parameters)
 
-    def _of_clips(self, sampling: Sampling) -> dict[str, Any]:
-        """What a clip is asked for beyond a picture: how many frames, how fast, with sound or not."""
-        family, options = self.family, dict[str, Any]()
+    def _options(self, sampling: Sampling) -> dict[str, Any]:
+        """What the pipeline is asked for. What is left out is as the pipeline's authors chose."""
+        family, takes = self.family, self._takes
+        own = getattr(takes.get("num_inference_steps"), "default", None)
+        steps = sampling.steps or (own if isinstance(own, int) else STEPS)
+        options: dict[str, Any] = {"num_inference_steps": steps, "output_type": "scene" if family.scenes else "np"}
+        if sampling.guidance is not None:
+            options["guidance_scale"] = sampling.guidance
+        if sampling.negative_prompt:
+            # Models whose guidance is distilled (Flux) take one, and then leave it unread.
+            unread = getattr(takes.get("true_cfg_scale"), "default", None) == 1.0
+            if "negative_prompt" not in takes or unread:
+                raise GenerationError(
+                    f"{self._home.class_name} reads no negative prompt", hint="Say what you want in the prompt itself."
+                )
+            options["negative_prompt"] = sampling.negative_prompt
+        if sampling.size is not None:
+            options["width"], options["height"] = sampling.size
+        if sampling.kind == "image":
+            return options | ({"num_frames": 1} if "num_frames" in takes else {})
+        options["num_frames"] = family.frames(sampling.frames)
         if family.scenes:
-            options |= {"num_frames": int(family.rate * 2), "sound": sampling.sound}
+            options["sound"] = sampling.sound
         if family.tells_rate:
             options["frame_rate"] = float(family.rate)
         return options
@@ -191,6 +209,9 @@ class DiffusersGenerator:
         """The frames, and their width and height. Raises GenerationError where there is no usable one."""
         many = sampling.kind == "video"
         shown = getattr(result, "frames" if many else "images", None)
+        if shown is None and not many:  # a pipeline of clips, asked for one frame
+            clips = getattr(result, "frames", None)
+            shown = None if clips is None else [clip[0] for clip in clips]
         shown = [] if shown is None else shown
         if len(shown) == 0:
             raise GenerationError("the model gave no usable picture (empty)", code="generate.empty")

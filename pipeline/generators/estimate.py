@@ -8,8 +8,10 @@ own `pred_original_sample` where they give it, and for the others the formula of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,7 @@ class Estimator:
             self._clean = _estimate(scheduler, model_output, timestep, sample, sigma, result)
             return result
 
-        scheduler.step = heard
+        scheduler.step = _Heard(heard, scheduler)
         try:
             yield
         finally:
@@ -59,6 +61,23 @@ class Estimator:
         return np.asarray(rgb.to(torch.uint8).numpy(), np.uint8)
 
 
+class _Heard:
+    """A scheduler's step that is listened to. It shows the signature of the step itself, by which pipelines decide
+    whether to hand on their source of noise. A pipeline with sound copies its scheduler for the sound, and the copy
+    has to count its own steps, unheard."""
+
+    def __init__(self, heard: Callable[..., Any], scheduler: Any) -> None:
+        self._heard, self._scheduler = heard, scheduler
+        self.__signature__ = signature(scheduler.step)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._heard(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        # The copy is on its way, and known by the original's id.
+        return MethodType(type(self._scheduler).step, memo[id(self._scheduler)])
+
+
 def _sigma(scheduler: Any, timestep: Any) -> Any:
     """The noise level of this step, asked before it is made: the scheduler counts on."""
     sigmas, index = getattr(scheduler, "sigmas", None), getattr(scheduler, "step_index", None)
@@ -79,10 +98,10 @@ def _estimate(scheduler: Any, output: Any, timestep: Any, sample: Any, sigma: An
         given = getattr(result, "pred_original_sample", None)
     if given is not None and getattr(given, "shape", None) == sample.shape:
         return given
-    kind = type(scheduler).__name__
-    if kind.startswith("FlowMatch"):
+    kind, wanted = type(scheduler).__name__, scheduler.config.get("prediction_type")
+    if kind.startswith("FlowMatch") or wanted == "flow_prediction":
         return None if sigma is None else sample - sigma.to(sample.device, sample.dtype) * output
-    alphas, wanted = getattr(scheduler, "alphas_cumprod", None), scheduler.config.get("prediction_type")
+    alphas = getattr(scheduler, "alphas_cumprod", None)
     # Schedulers of sigmas that scale their sample (Euler, Heun, LMS) give their own estimate, or none is made.
     if alphas is None or "Euler" in kind or kind in ("HeunDiscreteScheduler", "LMSDiscreteScheduler"):
         return None

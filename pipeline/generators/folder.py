@@ -36,11 +36,6 @@ class ModelFolder:
     def __init__(self, name: str) -> None:
         self._name = name
 
-    @property
-    def embedded(self) -> bool:
-        """Whether it is the shipped model."""
-        return self._name == EMBEDDED
-
     def check(self) -> None:
         """Called before anything of it is loaded. Of a plain folder nothing is known that it could be held against."""
 
@@ -48,6 +43,15 @@ class ModelFolder:
     def class_name(self) -> str:
         """The pipeline's class, as the folder names it."""
         return str(self.index["_class_name"])
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the folder says of the pipeline and of its transformer, by which models of one class are told apart."""
+        try:
+            transformer = json.loads((self.folder / "transformer" / "config.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            transformer = {}
+        return (transformer if isinstance(transformer, dict) else {}) | self.index
 
     def unknown_words(self, prompt: str) -> list[UnknownWord]:
         """The words of a prompt that an embedded model never learned; none for other models, which read anything."""

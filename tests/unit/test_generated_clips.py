@@ -16,7 +16,6 @@ from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.generators.base import Sampling
 from filigrana.pipeline.generators.clips import ArrayFrames, sound_file
 from filigrana.pipeline.generators.diffusers import DiffusersGenerator
-from filigrana.pipeline.generators.families import FAMILIES, family_of
 from filigrana.pipeline.replay import replay
 from filigrana.pipeline.request import GenerateRequest, Release
 from filigrana.provenance.media import open_media, read_sound
@@ -101,23 +100,6 @@ def test_what_is_no_sound_is_an_error_and_leaves_no_file(samples: Any, tmp_path:
 def test_a_frame_that_is_not_finite_is_an_error() -> None:
     with pytest.raises(GenerationError, match="no usable picture"):
         list(ArrayFrames(np.full((2, 8, 8, 3), np.inf, np.float32), Fraction(8)))
-
-
-def test_every_family_of_the_table_is_a_pipeline_that_takes_what_it_is_told() -> None:
-    import inspect
-
-    import diffusers
-
-    for name, family in FAMILIES.items():
-        if name.startswith("Filigrana"):
-            continue
-        takes = inspect.signature(getattr(diffusers, name).__call__).parameters
-        assert "callback_on_step_end" in takes
-        assert "num_frames" in takes
-        assert ("frame_rate" in takes) == family.tells_rate, name
-    for name in ("StableDiffusionXLPipeline", "StableDiffusion3Pipeline", "FluxPipeline", "SanaPipeline"):
-        assert hasattr(diffusers, name)
-        assert family_of(name).kinds == {"image"}
 
 
 def test_the_sound_of_a_generated_clip_is_judged_like_any_other(

@@ -167,7 +167,8 @@ def test_only_scores_past_the_margin_stop(score: float, gore: float) -> None:
 def test_previews_of_the_embedded_model_come_to_look_like_its_picture() -> None:
     pytest.importorskip("torch", reason="needs the extra `generate`")
     from filigrana.pipeline.generators.base import Sampling
-    from filigrana.pipeline.generators.diffusers import STEPS, DiffusersGenerator
+    from filigrana.pipeline.generators.diffusers import DiffusersGenerator
+    from filigrana.pipeline.generators.embedded.shot import STEPS
     from filigrana.pipeline.generators.folder import EMBEDDED
 
     seen: list[Any] = []

@@ -31,6 +31,8 @@ RATE = 16_000
 SMALLEST, LARGEST = 64, 1024
 MOST_FRAMES = 64
 NOTHING = Given()
+STEPS = 12
+"""Of the flow, where nothing else is asked for."""
 OUTPUTS = ("pil", "np", "scene", "latent")
 
 
@@ -183,7 +185,7 @@ class FiligranaShotPipeline(DiffusionPipeline):
         self,
         prompt: str | list[str],
         negative_prompt: str | list[str] | None = None,
-        num_inference_steps: int = 20,
+        num_inference_steps: int = STEPS,
         guidance_scale: float = 2.0,
         height: int = 512,
         width: int = 512,
