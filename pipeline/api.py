@@ -142,6 +142,11 @@ class Pipeline:
         ask = getattr(self.generator, "unknown_words", None)
         return [] if ask is None else list(ask(prompt))
 
+    @property
+    def makes_sound(self) -> bool:
+        """Whether the model in use gives its clips sound; loads no weights."""
+        return bool(getattr(self.generator, "sound", False))
+
     def understood(self, prompt: str) -> dict[str, tuple[str, float]]:
         """What the model in use takes a prompt to say, as far as it can tell: an answer and its likelihood, 0..1, for
         each attribute. It goes into no record: it would give away what a prompt says."""

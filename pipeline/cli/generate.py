@@ -46,6 +46,7 @@ def generate(
 
     Exit codes: 0 released, 10 blocked, 11 held (for a human, or a time-stamp), 12 a rewrite is offered, 1 error.
     """
+    from ...provenance.media import kind_of_mime
     from .state import read_text
 
     text = read_text() if prompt == "-" else prompt
@@ -56,18 +57,21 @@ def generate(
         "negative_prompt": negative_prompt,
         "best_of": best_of,
         "accept_rewrite": accept_rewrite,
-        "sound": media == "av",
     }
     with pipeline(policy=policy, model=model, publish_prompt=publish_prompt) as opened:
         about = _about(opened, text) if json_ else {}
         if count == 1:
             _check_media(media, output)
-            outcome = _one(opened, text, output, {**options, "seed": seed}, json_)
+        mime = _mime(media, None if count > 1 else output)
+        # a clip has sound where nobody says otherwise and the model can
+        options["sound"] = media == "av" or (media is None and kind_of_mime(mime) == "video" and opened.makes_sound)
+        if count == 1:
+            outcome = _one(opened, text, output, {**options, "seed": seed}, json_, mime)
             raise typer.Exit(report(outcome, json_, about))
         codes = []
         for number in range(count):
             each = {**options, "seed": None if seed is None else seed + number}
-            codes.append(report(_one(opened, text, output, each, json_, folder=True), json_, about))
+            codes.append(report(_one(opened, text, output, each, json_, mime, folder=True), json_, about))
         raise typer.Exit(max(codes))
 
 
@@ -112,16 +116,13 @@ def seal(
 
 
 def _one(
-    opened: Pipeline, text: str, output: Path, options: dict[str, Any], json_: bool, *, folder: bool = False
+    opened: Pipeline, text: str, output: Path, options: dict[str, Any], json_: bool, mime: str, *, folder: bool = False
 ) -> Outcome:
-    from ..api import mime_for
     from .output import progress_bars
 
     if folder:
         output.mkdir(parents=True, exist_ok=True)
-        mime = "image/png"
     else:
-        mime = mime_for(output)
         check_output(output)
     if not json_:
         _show_understood(opened, text)
@@ -222,6 +223,17 @@ def report(outcome: Outcome, json_: bool, about: dict[str, Any] | None = None) -
             f"request {outcome.intent}: `filigrana reasons` says why{asks}"
         )
     return {Verdict.BLOCK: EXIT_BLOCKED, Verdict.REVIEW: EXIT_HELD, Verdict.REWRITE: EXIT_REWRITE}[verdict]
+
+
+def _mime(media: str | None, output: Path | None) -> str:
+    """The type to write: by the file's name, or in a folder by --media."""
+    from ..api import mime_for
+
+    if output is not None:
+        return mime_for(output)
+    if media == "audio":
+        raise InputError("no model makes sound alone", code="input.media")
+    return "image/png" if media in (None, "image") else "video/mp4"
 
 
 def _check_media(media: str | None, output: Path) -> None:

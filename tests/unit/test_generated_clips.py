@@ -137,3 +137,58 @@ def test_words_that_the_model_never_learned_are_named_without_loading_weights(fo
     assert (found.word, found.nearest) == ("bal", ("ball",))
     assert generator.unknown_words("a RED ball, bounces!") == []
     assert "_pipeline" not in vars(generator)
+
+
+@pytest.mark.parametrize(
+    ("name", "media", "expected"),
+    [
+        ("clip.mp4", [], ("video", True)),
+        ("clip.mp4", ["--media", "video"], ("video", False)),
+        ("clip.mp4", ["--media", "av"], ("video", True)),
+        ("picture.png", [], ("image", False)),
+    ],
+)
+def test_the_file_s_name_and_media_say_what_is_made(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    media: list[str],
+    expected: tuple[str, bool],
+) -> None:
+    from typer.testing import CliRunner
+
+    from filigrana.pipeline.api import Pipeline
+    from filigrana.pipeline.cli.app import app
+
+    asked: list[tuple[str, bool]] = []
+
+    def refuse(self: Pipeline, prompt: str, *, mime: str, sound: bool, **_: Any) -> Any:
+        from filigrana.provenance.media import kind_of_mime
+
+        asked.append((kind_of_mime(mime), sound))
+        raise GenerationError("enough")
+
+    monkeypatch.setattr(Pipeline, "generate", refuse)
+    given = ["generate", "a red ball", "-o", str(tmp_path / name), "--model", str(folder), "--json", *media]
+    assert CliRunner().invoke(app, given).exit_code == 1
+    assert asked == [expected]
+
+
+def test_a_folder_of_clips_is_asked_for_by_media(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from filigrana.pipeline.api import Pipeline
+    from filigrana.pipeline.cli.app import app
+
+    asked: list[tuple[str, bool]] = []
+
+    def refuse(self: Pipeline, prompt: str, *, mime: str, sound: bool, **_: Any) -> Any:
+        asked.append((mime, sound))
+        raise GenerationError("enough")
+
+    monkeypatch.setattr(Pipeline, "generate", refuse)
+    for media in ("av", "image", "audio"):
+        given = ["generate", "a red ball", "-o", str(tmp_path / "many"), "--count", "2", "--model", str(folder)]
+        assert CliRunner().invoke(app, [*given, "--media", media]).exit_code == 1
+    assert asked == [("video/mp4", True), ("image/png", False)]
