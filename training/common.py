@@ -89,6 +89,10 @@ class Run:
         self._clock = time.monotonic()
         return True
 
+    def begin(self) -> None:
+        """Starts the clock: what took time before is no training."""
+        self._saved = self._clock = time.monotonic()
+
     def save(self, **parts: Any) -> None:
         """Writes a checkpoint beside the old one and swaps them."""
         state = {key: part.state_dict() for key, part in parts.items()}

@@ -25,9 +25,9 @@ from .train_reader import TOKENIZER
 from .world.atlas import load_atlas
 
 SEED = 20270
-BATCH, DRAFTS = 96, 384
+BATCH, DRAFTS = 48, 256
 """Shots a step for the flow, and for the drafts, which cost next to nothing."""
-FRESH = 4
+FRESH = 2
 """Shots of each pool made anew in each step."""
 ABSENT = 0.1
 """How much the latents of a sprite that isn't there count: it is never seen."""
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--tail", type=float, default=0.4)
-    parser.add_argument("--pool", type=int, default=10000, help="shots kept with sound, and as many and a half without")
+    parser.add_argument("--pool", type=int, default=7000, help="shots kept with sound, and as many and a half without")
     options = parser.parse_args()
     prepare(SEED)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(TOKENIZER)
@@ -94,6 +94,7 @@ def main() -> None:
     pools = [Pool(source, model, size, sound) for size, sound in ((options.pool * 3 // 2, False), (options.pool, True))]
     for pool in pools:
         pool.fill(rng)
+    run.begin()
     model = model.to(DEVICE)
     learned = compiled(model)
     ema = copy.deepcopy(model).requires_grad_(False)

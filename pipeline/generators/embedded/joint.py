@@ -1,8 +1,8 @@
 """The joint transformer: one rectified flow over backdrop, sprites, motion and sound, told by the caption's slots.
 
 A shot's latents are one vector a shot, in this order: the backdrop's 12x12 cells (16 tokens), the three sprites' 4x4
-cells (4 tokens each: subject, partner, cover), motion and sound (16 tokens each, one an eighth of a second). Tokens of
-the same eighth share their place in time. Without sound its tokens are left out. adaLN from time and caption, with one
+cells (4 tokens each: subject, partner, cover), motion and sound (8 tokens each, one a quarter of a second). Tokens of
+the same quarter share their place in time. Without sound its tokens are left out. adaLN from time and caption, with one
 shared projection and a table a layer (PixArt-alpha, Chen et al., 2023); the slots are further keys and values.
 """
 
@@ -27,6 +27,8 @@ SUBJECT, PARTNER = (
     for before, names in (("", ("concept", "style", "colour")), ("partner", ("", "_style", "_colour")))
 )
 """The slots that say what a sprite looks like."""
+TOGETHER = 2
+"""Steps of motion and of sound in a token: a quarter of a second."""
 LEAST_NOISE = 0.08
 """Below it, the velocity is that of this level: what is left to remove is no longer divided by almost nothing."""
 
@@ -97,7 +99,8 @@ class FiligranaJointTransformer(ModelMixin, ConfigMixin):
         super().__init__()  # type: ignore[no-untyped-call]
         self.width = width
         self.means, self.scales = tuple(means), tuple(scales)
-        self.shapes = ((16, 9 * channels), (4 * SPRITES, 4 * channels), (STEPS, time_channels), (STEPS, time_channels))
+        moments = (STEPS // TOGETHER, TOGETHER * time_channels)
+        self.shapes = ((16, 9 * channels), (4 * SPRITES, 4 * channels), moments, moments)
         self.enter = nn.ModuleList(nn.Linear(values, width) for _, values in self.shapes)
         self.leave = nn.ModuleList(nn.Linear(width, values) for _, values in self.shapes)
         for parameter in self.leave.parameters():
@@ -108,7 +111,7 @@ class FiligranaJointTransformer(ModelMixin, ConfigMixin):
         )  # fmt: skip
         self.sketch = nn.Linear(4 * channels, width)
         self.position = nn.Parameter(torch.randn(sum(count for count, _ in self.shapes), width) * 0.02)
-        self.clock = nn.Parameter(torch.randn(STEPS, width) * 0.02)
+        self.clock = nn.Parameter(torch.randn(STEPS // TOGETHER, width) * 0.02)
         self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
         self.slots = nn.Linear(slot_width, width)
         self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
@@ -139,6 +142,7 @@ class FiligranaJointTransformer(ModelMixin, ConfigMixin):
         plate, sprites, motion, sound = (
             (x * self.scales[k] + self.means[k]).clamp(-1, 1).unflatten(1, self.shapes[k]) for k, x in enumerate(split)
         )
+        motion, sound = (x.reshape(len(x), STEPS, -1) for x in (motion, sound))
         cells = _unpatched(sprites.unflatten(1, (SPRITES, -1)).flatten(0, 1), 2, SPRITE_CELLS)
         return Parts(_unpatched(plate, 3, PLATE_CELLS), cells.unflatten(0, (-1, SPRITES)), motion, sound)
 
