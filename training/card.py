@@ -142,15 +142,17 @@ def clip_card(results: dict[str, Any], kept: dict[str, list[dict[str, Any]]]) ->
     )  # fmt: skip
 
 
-def about(statement: dict[str, Any], results: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """`filigrana.json`: what the manifest of everything that it draws says of the model."""
+def about(statement: bytes, results: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """`filigrana.json`: what the manifest of everything that it draws says of the model. `statement`: the file
+    training_data.json, which is named by its digest."""
+    count = len(json.loads(statement)["sprites"])
     stills = results["stills"]["generated"]
     return {
         "name": "Filigrana shot",
         "version": VERSION,
         "licence": "Apache-2.0",
-        "training_data": f"{len(statement['sprites'])} sprites of Fluent Emoji (MIT) and Noto Emoji (OFL-1.1), each"
-        f" listed in training_data.json, sha256 {statement['sprites_sha256']}",
+        "training_data": f"{count} sprites of Fluent Emoji (MIT) and Noto Emoji (OFL-1.1), every one listed in"
+        f" training_data.json, sha256 {hashlib.sha256(statement).hexdigest()}",
         "intended_use": "showing and testing the chain from a prompt to a signed asset without a network or a GPU",
         "training_energy_kwh_estimate": round(seconds * CORES * WATTS / 3.6e6, 4),
         "quality": {"object": stills["concept"], "colour": stills["colour"]},
@@ -161,13 +163,12 @@ def main() -> None:
     """Writes all of it."""
     results, kept = json.loads(RESULTS.read_text("utf-8")), curves()
     CURVES.write_text(json.dumps(kept, separators=(",", ":")).replace("],", "],\n") + "\n", "utf-8")
-    statement = json.loads((SHOT / "training_data.json").read_text("utf-8"))
+    statement = (SHOT / "training_data.json").read_bytes()
     (SHOT / "README.md").write_text(card(results, kept), "utf-8")
     (CLIP / "README.md").write_text(clip_card(results, kept), "utf-8")
     said = about(statement, results, sum(spent(kept, RUNS[:-1]).values()))
     (SHOT / "filigrana.json").write_text(json.dumps(said, indent=2) + "\n", "utf-8")
-    digest = hashlib.sha256((SHOT / "README.md").read_bytes()).hexdigest()[:12]
-    print(f"models/shot/README.md {digest}, filigrana.json, curves.json")
+    print("models/shot: README.md, filigrana.json; models/clip: README.md; training: curves.json")
 
 
 if __name__ == "__main__":
