@@ -112,6 +112,8 @@ def main() -> None:
     options.encoders.chmod(0o644)
     pipeline.to(torch.float16)
     pipeline.save_pretrained(options.out, safe_serialization=True, max_shard_size=SHARD)
+    for weights in options.out.rglob("*.safetensors"):
+        weights.chmod(0o644)
 
 
 if __name__ == "__main__":

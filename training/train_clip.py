@@ -2,9 +2,10 @@
 
 python -m training.train_clip --seconds 700
 
-Besides the contrast of pictures with their captions, picture and text are both asked which thing, colour, style and
-setting they are about, by the same linear heads; those are thrown away afterwards. A contrast among a hundred captions
-tells a model little about a thing that is in one of two hundred pictures.
+Besides the contrast of pictures with their captions, each picture is held against the bare names of all concepts, as
+the guard will hold it; and picture and text are both asked which thing, colour, style and setting they are about, by
+the same linear heads, which are thrown away afterwards. A contrast among a hundred captions tells a model little about
+a thing that is in one of two hundred pictures.
 """
 
 from __future__ import annotations
@@ -47,8 +48,6 @@ CLIPS = 0.25
 """The share of pictures that are a frame of a clip: seen by the heads alone, since its caption tells of a motion."""
 REFUSED_TIMES = 4
 """How much more often a refused thing is drawn than another."""
-NAMES = 64
-"""Bare names in each batch, read by the heads alone: the guard's phrasings are such."""
 NAME = "filigrana-clip"
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "clip"
 ANSWERS = {"concept": len(concepts()) + len(REFUSED), "colour": OWN + 1, "style": len(STYLES), "setting": len(SETTINGS)}
@@ -224,10 +223,9 @@ def main() -> None:
         films = [sample_shot(rng, atlas, "clip", things=drawn) for _ in range(int(BATCH * CLIPS))]
         pictures = [render_frames(shot, atlas, SIDE)[0] for shot in shots]
         pictures += [any_frame(rng, shot, atlas, SIDE) for shot in films]
-        bare = rng.integers(ANSWERS["concept"], size=NAMES)
         texts = [caption(rng, shot) for shot in shots]
-        for index in bare:
-            said = names(int(index))
+        for index in range(ANSWERS["concept"]):
+            said = names(index)
             texts.append(str(rng.choice(templates())).replace("{}", said[int(rng.integers(min(len(said), 3)))]))
         ids = tokenize(words, texts, WORDS)
         x = to_input(pictures)
@@ -241,7 +239,8 @@ def main() -> None:
         wanted = truth(shots + films).to(DEVICE)
         loss = contrast(scale, seen[:BATCH], told[:BATCH])
         loss = loss + heads.loss(seen, wanted) + 0.5 * heads.loss(told[:BATCH], wanted[:BATCH], ("concept", "colour"))
-        loss = loss + 0.5 * heads.loss(told[BATCH:], torch.from_numpy(bare)[:, None].to(DEVICE), ("concept",))
+        named = functional.cross_entropy(scale.exp() * seen @ told[BATCH:].T, wanted[:, 0])
+        loss = loss + named
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(every.parameters(), 1.0)
