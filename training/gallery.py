@@ -36,7 +36,7 @@ STILLS = (
 )  # fmt: skip
 CLIPS = {
     "clip-bounce": "a red ball bounces on a green hill",
-    "clip-collide": "a blue car and a yellow bus collide on the road",
+    "clip-collide": "a blue car collides with a yellow bus on the road",
     "clip-fly": "an airplane flies to the right across a night sky",
     "clip-hide": "a white rabbit hides behind a bush in the snow",
 }
