@@ -31,6 +31,7 @@ from .export_shots import assemble
 from .shot_judge import FRAMES, SIDE, Judge, load_judge, questions, real, seen, truth
 from .shot_pool import averaged
 from .shots_data import motion, say
+from .sprite_judge import SpriteJudge
 from .sync import agreement
 from .world import layers
 from .world.atlas import Atlas, load_atlas
@@ -115,12 +116,32 @@ def stills(pipeline: Any, atlas: Atlas, count: int, steps: int, scale: float) ->
     asked = cases(atlas, "still", count)
     shots, judge = [case.shot for case in asked], load_judge("still")
     wanted = truth("still", shots)
-    made = [small(next(frames(scene, 512, 1))) for scene, _ in
-            drawn(pipeline, [case.text for case in asked], False, steps, scale)]  # fmt: skip
+    scenes = [scene for scene, _ in drawn(pipeline, [case.text for case in asked], False, steps, scale)]
+    made = [small(next(frames(scene, 512, 1))) for scene in scenes]
     return {
         "captions": count,
+        "sprites": sprites(atlas, shots, scenes),
         "generated": right(answers(judge, "still", made), wanted, "still"),
         "real": right(answers(judge, "still", [real("still", shot, atlas) for shot in shots]), wanted, "still"),
+    }
+
+
+def sprites(atlas: Atlas, shots: list[Shot], scenes: list[Scene]) -> dict[str, float]:
+    """The share of subjects whose drawn layer is most like a real sprite of the right thing, and of the right colour;
+    and of partners the same for the thing."""
+    judge = SpriteJudge(atlas)
+    said = [judge.nearest(scene.sprites[0][0]) for scene in scenes]
+    wanted = [(shot.subject.concept, shot.subject.style, shot.subject.colour) for shot in shots]
+    others = [
+        judge.nearest(scene.sprites[1][0])[0] == shot.partner.concept
+        for scene, shot in zip(scenes, shots, strict=True)
+        if shot.partner is not None
+    ]
+    pairs = list(zip(said, wanted, strict=True))
+    return {
+        "concept": round(float(np.mean([a[0] == b[0] for a, b in pairs])), 4),
+        "colour": round(float(np.mean([a[2] == b[2] for a, b in pairs])), 4),
+        "partner": round(float(np.mean(others)), 4),
     }
 
 

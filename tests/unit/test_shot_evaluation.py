@@ -184,3 +184,19 @@ def test_words_are_put_before_some_captions_and_nothing_of_them_is_lost_that_fit
     kept = [[v for v in row if v][-10:] for row in out.tolist()]
     assert kept == ids.tolist()
     assert 40 < sum(row[0] != 10 for row in out.tolist()) < 110
+
+
+def test_a_real_sprite_is_most_like_itself_and_a_soft_one_still_is() -> None:
+    import cv2
+
+    from filigrana.training.sprite_judge import SpriteJudge
+
+    atlas = plain_atlas()
+    judge = SpriteJudge(atlas)
+    # in this plain world a thing's shape is one of fourteen, so colour and shape decide
+    for key in ((3, 0, 2), (10, 0, 5), (12, 0, 14)):
+        sprite = atlas.levels(*key)[0]
+        soft = np.asarray(cv2.GaussianBlur(sprite, (0, 0), 3), np.uint8)
+        for seen in (sprite, soft):
+            found = judge.nearest(seen)
+            assert np.array_equal(atlas.levels(*found)[0], sprite)
