@@ -139,6 +139,13 @@ class ReleaseError(FiligranaError):
     hint = "Nothing was published. Check free space and permissions of the output folder, then try again."
 
 
+class JobError(FiligranaError):
+    """A job that cannot be taken, found, or gone on with."""
+
+    code = "jobs.state"
+    hint = "`filigrana jobs show` says where it stands."
+
+
 class ServiceError(FiligranaError):
     """``status``: of HTTP. ``param``: the part of the request that is wrong. ``retry_after``: seconds after which
     another try makes sense."""
