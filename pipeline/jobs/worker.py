@@ -121,7 +121,7 @@ class Worker:
                 return self._said(self.queue.finish(lease, *self._cancelled(job)))
             _log.warning("job %s was lost: %s", job.id, error.code)
             return None
-        except Exception as error:  # every error ends in the queue: tried again, or failed with its code
+        except Exception as error:  # noqa: BLE001  every error ends in the queue: tried again, or failed with its code
             return self._failed(lease, error)
 
     def _outcome(self, lease: Lease, tell: Progress) -> tuple[str, dict[str, Any], dict[str, str]]:
