@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 HEAD = "0007"
 """The newest schema revision; a test compares it with the migrations."""
 BUSY_SECONDS = 30
-_WITH_NAMES = ("subject_keys", "sealed_texts", "reviews", "review_acts")
+_WITH_NAMES = ("subject_keys", "sealed_texts", "reviews", "review_acts", "jobs", "api_keys")
 _MIGRATION_LOCK = 0x66696C69_6D696772  # "filimigr"
 _BEGIN = "filigrana_begin"
 _ALEMBIC = threading.Lock()

@@ -32,6 +32,7 @@ class Job(Base):
         Index("ix_jobs_next", "state", "rank", "place"),
         Index("ix_jobs_tenant_state", "tenant", "state"),
         Index("ix_jobs_tenant_place", "tenant", "place"),
+        Index("ix_jobs_asset_id", "asset_id"),
     )
 
     place: Mapped[int] = mapped_column(BigKey, primary_key=True)
@@ -51,6 +52,7 @@ class Job(Base):
     cancelled: Mapped[bool] = mapped_column(Boolean, default=False)
     progress: Mapped[dict[str, Any] | None] = mapped_column(Json)
     outcome: Mapped[dict[str, Any] | None] = mapped_column(Json)
+    asset_id: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
     started_at: Mapped[datetime | None] = mapped_column(UtcTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcTime)

@@ -37,6 +37,7 @@ def upgrade() -> None:
         sa.Column("cancelled", sa.Boolean(), nullable=False),
         sa.Column("progress", json),
         sa.Column("outcome", json),
+        sa.Column("asset_id", sa.BigInteger()),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True)),
         sa.Column("ended_at", sa.DateTime(timezone=True)),
@@ -50,6 +51,7 @@ def upgrade() -> None:
     op.create_index("ix_jobs_next", "jobs", ["state", "rank", "place"])
     op.create_index("ix_jobs_tenant_state", "jobs", ["tenant", "state"])
     op.create_index("ix_jobs_tenant_place", "jobs", ["tenant", "place"])
+    op.create_index("ix_jobs_asset_id", "jobs", ["asset_id"])
     op.create_table(
         "idempotency_keys",
         sa.Column("tenant", sa.String(64), nullable=False),

@@ -16,6 +16,7 @@ from ...provenance.catalog import Catalog
 from ...provenance.identity import AssetId
 from ...provenance.tables import Intent
 from ..ledger import Ledger
+from .model import Job
 
 _SPACE = UUID("6f1d1a0e-9c3b-5a52-8a5e-2f3f0f6c8b11")
 SUPERSEDED = "jobs.superseded"
@@ -48,6 +49,21 @@ def ended(ledger: Ledger, intent: UUID) -> tuple[str, dict[str, Any]] | None:
     if row.state == "released":
         return "released", _released(ledger, row)
     return row.state, {"released": False, "verdict": row.state, "request": str(intent)}
+
+
+def standing(ledger: Ledger, job: Job) -> tuple[str, dict[str, Any]] | None:
+    """What became of a job after it was held or refused, by people or by a time-stamp; None: nothing yet."""
+    for attempt in range(job.attempts, 0, -1):
+        intent = intent_of(job.id, attempt)
+        row = ledger.row(intent)
+        if row is None or row.state not in ("released", "refused", "failed"):
+            continue
+        if row.state == "released":
+            return ended(ledger, intent)
+        if job.state == "held":
+            told = {"released": False, "verdict": "block", "code": f"review.{row.state}", "request": str(intent)}
+            return row.state, {**(job.outcome or {}), **told}
+    return None
 
 
 def _released(ledger: Ledger, row: Intent) -> dict[str, Any]:

@@ -6,31 +6,29 @@ Time is the database's own, so that workers on several machines agree about leas
 
 from __future__ import annotations
 
-import hmac
-import json
-from collections.abc import Iterator
+import builtins
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Engine, Select, func, select, text, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import Engine, func, select, text, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from ...errors import InputError, JobError, KeyStoreError, ServiceError
-from ...provenance.database import reason, session
+from ...errors import JobError, KeyStoreError, ServiceError
+from ...provenance.database import session
 from ...provenance.service_tables import IdempotencyKey
 from ...provenance.service_tables import Job as Row
 from ...provenance.tables import now
 from ...provenance.vault import Vault
-from .model import HIGHEST, Job, Lease, Order
+from .model import Job, Lease, Order
+from .rows import check, end, fingerprint, free, job_of, known, lost, mine, reported, waiting
 
 FIRST = "_first"
 """In a row's request: how many attempts do not count."""
 CHANNEL = "filigrana_jobs"
 """On PostgreSQL, workers listen here for new jobs."""
-MOST_KEY = 255
 _CLOCK = {
     "sqlite": "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
     "postgresql": "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
@@ -53,43 +51,35 @@ class JobQueue:
 
         Raises ServiceError: 429 where too many wait, 409 (``jobs.key_reused``) where the key was used for another
         request."""
-        _check(order)
+        return self.put_all([order])[0]
+
+    def put_all(self, orders: Sequence[Order]) -> list[tuple[Job, bool]]:
+        """The same for several orders of one tenant: all of them are taken, or none."""
+        for order in orders:
+            check(order)
         for _ in range(3):
             try:
                 with self._writing() as opened:
-                    found = self._known(opened, order)
-                    if found is not None:
-                        return _job(found), False
-                    self._bounded(opened, order.tenant)
-                    return _job(self._add(opened, order)), True
+                    found = [known(opened, order) for order in orders]
+                    self._bounded(opened, orders[0].tenant, found.count(None))
+                    return [
+                        (job_of(self._add(opened, order) if row is None else row), row is None)
+                        for order, row in zip(orders, found, strict=True)
+                    ]
             except IntegrityError:
                 continue  # another request with this key was faster: it is found now
         raise JobError("another request with this idempotency key is being taken", code="jobs.key_in_flight")
 
-    def _known(self, opened: Session, order: Order) -> Row | None:
-        if order.key is None:
-            return None
-        kept = opened.get(IdempotencyKey, (order.tenant, order.key))
-        if kept is None:
-            return None
-        if not hmac.compare_digest(kept.fingerprint, _fingerprint(opened, order)):
-            raise ServiceError(
-                "this idempotency key was used for another request", status=409, code="jobs.key_reused",
-                param="Idempotency-Key",
-            )  # fmt: skip
-        row = opened.scalar(select(Row).where(Row.id == kept.job_id))
-        if row is None:
-            raise ServiceError("the job of this idempotency key is gone", status=409, code="jobs.key_reused")
-        return row
-
-    def _bounded(self, opened: Session, tenant: str) -> None:
+    def _bounded(self, opened: Session, tenant: str, more: int) -> None:
         """Counts no further than the limits."""
+        if not more:
+            return
         for limit, query in (
-            (self.tenant_limit, _waiting().where(Row.tenant == tenant)),
-            (self.limit, _waiting()),
+            (self.tenant_limit, waiting().where(Row.tenant == tenant)),
+            (self.limit, waiting()),
         ):
             count = opened.scalar(select(func.count()).select_from(query.limit(limit).subquery())) or 0
-            if count >= limit:
+            if count + more > limit:
                 raise ServiceError(
                     "too many jobs are waiting", status=429, code="jobs.full", retry_after=max(1, int(self.seconds / 3))
                 )
@@ -106,36 +96,40 @@ class JobQueue:
         if order.key is not None:
             opened.add(
                 IdempotencyKey(
-                    tenant=order.tenant, key=order.key, fingerprint=_fingerprint(opened, order), job_id=row.id
+                    tenant=order.tenant, key=order.key, fingerprint=fingerprint(opened, order), job_id=row.id
                 )
             )
         opened.flush()
+        self._wake(opened)
+        return row
+
+    def _wake(self, opened: Session) -> None:
         if opened.get_bind().dialect.name == "postgresql":
             opened.execute(text("SELECT pg_notify(:channel, '')"), {"channel": CHANNEL})
-        return row
 
     def cancel(self, job: UUID, tenant: str | None = None) -> Job:
         """A job that waits is cancelled; one that is worked on is, too, unless it ends first."""
         with self._writing() as opened:
-            row = _mine(opened, job, tenant)
+            row = mine(opened, job, tenant)
             if row.state == "queued":
-                _end(row, "cancelled", {"code": "jobs.cancelled"})
+                end(row, "cancelled", {"code": "jobs.cancelled"})
             elif row.state == "running":
                 row.cancelled = True
             opened.flush()
-            return _job(row)
+            return job_of(row)
 
     def retry(self, job: UUID) -> Job:
         """A job that failed is put into the queue again, with all its attempts."""
         with self._writing() as opened:
-            row = _mine(opened, job, None)
+            row = mine(opened, job, None)
             if row.state != "failed":
                 raise JobError(f"a job that is {row.state} is not tried again")
             # earlier attempts keep their numbers: their intents stay fenced
             row.state, row.outcome, row.ended_at, row.run_after = "queued", None, None, 0
             row.request = {**row.request, FIRST: row.attempts}
             opened.flush()
-            return _job(row)
+            self._wake(opened)
+            return job_of(row)
 
     # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────
     def lease(self, worker: str) -> Lease | None:
@@ -144,7 +138,7 @@ class JobQueue:
             clock = self._clock(opened)
             self._reap(opened, clock)
             row = opened.scalar(
-                _waiting()
+                waiting()
                 .where(Row.run_after <= clock)
                 .order_by(Row.rank.desc(), Row.place)
                 .limit(1)
@@ -160,19 +154,19 @@ class JobQueue:
             try:
                 texts = {name: Vault(opened).open_text(UUID(kept)) for name, kept in row.texts.items()}
             except KeyStoreError as error:
-                _end(row, "failed", {"code": error.code, "message": "the texts of this job were erased"})
+                end(row, "failed", {"code": error.code, "message": "the texts of this job were erased"})
                 return None
-            return Lease(_job(row), row.lease, row.lease_until, texts)
+            return Lease(job_of(row), row.lease, row.lease_until, texts)
 
     def _reap(self, opened: Session, clock: int) -> None:
         late = select(Row).where(Row.state == "running", Row.lease_until < clock).limit(20)
         for row in opened.scalars(late.with_for_update(skip_locked=True)):
             if row.cancelled:
-                _end(row, "cancelled", {"code": "jobs.cancelled"})
+                end(row, "cancelled", {"code": "jobs.cancelled"})
             elif row.attempts - int(row.request.get(FIRST, 0)) >= self.attempts:
-                _end(row, "failed", {"code": "jobs.lost", "message": f"its worker was lost {self.attempts} times"})
+                end(row, "failed", {"code": "jobs.lost", "message": f"its worker was lost {self.attempts} times"})
             else:
-                _free(row, clock)
+                free(row, clock)
         opened.flush()
 
     def beat(self, lease: Lease, progress: dict[str, Any] | None) -> bool:
@@ -187,7 +181,7 @@ class JobQueue:
                 .returning(Row.cancelled)
             ).first()
         if done is None:
-            raise _lost()
+            raise lost()
         return not done[0]
 
     def finish(self, lease: Lease, state: str, outcome: dict[str, Any], texts: dict[str, str] | None = None) -> Job:
@@ -199,9 +193,9 @@ class JobQueue:
                 vault = Vault(opened)
                 kept = {name: str(vault.seal_text(row.subject, said, kind=name).id) for name, said in texts.items()}
                 row.texts = {**row.texts, **kept}
-            _end(row, state, outcome)
+            end(row, state, outcome)
             opened.flush()
-            return _job(row)
+            return job_of(row)
 
     def give_back(self, lease: Lease, why: dict[str, Any], *, wait: float = 0.0, counts: bool = True) -> Job:
         """Frees the job for another try after ``wait`` seconds, or ends it as failed where its attempts are used up.
@@ -212,25 +206,26 @@ class JobQueue:
                 # the number stays used, since its intent may be open
                 row.request = {**row.request, FIRST: int(row.request.get(FIRST, 0)) + 1}
             if row.cancelled:
-                _end(row, "cancelled", {"code": "jobs.cancelled"})
+                end(row, "cancelled", {"code": "jobs.cancelled"})
             elif counts and row.attempts - int(row.request.get(FIRST, 0)) >= self.attempts:
-                _end(row, "failed", why)
+                end(row, "failed", why)
             else:
-                _free(row, clock + int(wait * 1000))
+                free(row, clock + int(wait * 1000))
+                self._wake(opened)
             opened.flush()
-            return _job(row)
+            return job_of(row)
 
     def _held(self, opened: Session, lease: Lease) -> Row:
         row = opened.scalar(select(Row).where(Row.id == lease.job.id).with_for_update())
         if row is None or row.lease != lease.token or row.state != "running":
-            raise _lost()
+            raise lost()
         return row
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
     def get(self, job: UUID, tenant: str | None = None) -> Job:
         """The job. Raises JobError (``jobs.unknown``), also for one of another tenant."""
         with self._reading() as opened:
-            return _job(_mine(opened, job, tenant))
+            return job_of(mine(opened, job, tenant, lock=False))
 
     def text(self, job: Job, name: str) -> str | None:
         """A sealed text of the job; None where there is none, or it was erased."""
@@ -242,16 +237,46 @@ class JobQueue:
             except KeyStoreError:
                 return None
 
-    def list(self, tenant: str | None = None, state: str | None = None, limit: int = 20, after: int = 0) -> list[Job]:
-        """The youngest first. ``after``: the place of the last one seen."""
-        query = select(Row).order_by(Row.place.desc()).limit(limit)
-        for column, value in ((Row.tenant, tenant), (Row.state, state)):
+    def some(self, jobs: Sequence[UUID]) -> builtins.list[Job]:
+        """These jobs, in this order; those that are gone are left out."""
+        with self._reading() as opened:
+            found = {row.id: job_of(row) for row in opened.scalars(select(Row).where(Row.id.in_(jobs)))}
+        return [found[job] for job in jobs if job in found]
+
+    def list(
+        self,
+        tenant: str | None = None,
+        state: str | None = None,
+        limit: int = 20,
+        after: int = 0,
+        *,
+        mime: str | None = None,
+        oldest: bool = False,
+    ) -> builtins.list[Job]:
+        """The youngest first, or the oldest. ``after``: the place of the last one seen. ``mime``: what they make."""
+        query = select(Row).order_by(Row.place if oldest else Row.place.desc()).limit(limit)
+        for column, value in ((Row.tenant, tenant), (Row.state, state), (Row.request["mime"].as_string(), mime)):
             if value is not None:
                 query = query.where(column == value)
         if after:
-            query = query.where(Row.place < after)
+            query = query.where(Row.place > after if oldest else Row.place < after)
         with self._reading() as opened:
-            return [_job(row) for row in opened.scalars(query)]
+            return [job_of(row) for row in opened.scalars(query)]
+
+    def of_asset(self, asset: int, tenant: str) -> Job | None:
+        """The tenant's job that this asset came from."""
+        with self._reading() as opened:
+            row = opened.scalar(select(Row).where(Row.asset_id == asset, Row.tenant == tenant))
+            return None if row is None else job_of(row)
+
+    def went_on(self, job: Job, state: str, outcome: dict[str, Any]) -> Job:
+        """Writes down what people, or a time-stamp, made of a job that was held or refused."""
+        with self._writing() as opened:
+            row = mine(opened, job.id, None)
+            if row.state == job.state:
+                end(row, state, outcome)
+            opened.flush()
+            return job_of(row)
 
     def counts(self) -> dict[str, int]:
         """How many jobs there are in each state."""
@@ -265,67 +290,10 @@ class JobQueue:
 
     @contextmanager
     def _writing(self) -> Iterator[Session]:
-        with _reported(), session(self.engine, write=True) as opened:
+        with reported(), session(self.engine, write=True) as opened:
             yield opened
 
     @contextmanager
     def _reading(self) -> Iterator[Session]:
-        with _reported(), session(self.engine) as opened:
+        with reported(), session(self.engine) as opened:
             yield opened
-
-
-def _check(order: Order) -> None:
-    if order.key is not None and not 1 <= len(order.key) <= MOST_KEY:
-        raise InputError(f"an idempotency key has 1 to {MOST_KEY} characters", code="input.idempotency_key")
-    if not 0 <= order.rank <= HIGHEST:
-        raise InputError(f"a priority goes from 0 to {HIGHEST}", code="input.priority")
-
-
-def _fingerprint(opened: Session, order: Order) -> bytes:
-    """Of everything that decides what is made. Keyed by the tenant's key for commitments: it tells nothing of a
-    prompt to who sees the table alone."""
-    whole = json.dumps([order.kind, order.request, order.texts], sort_keys=True, separators=(",", ":"))
-    return sha256(Vault(opened).commit_text(whole).encode()).digest()
-
-
-def _waiting() -> Select[tuple[Row]]:
-    return select(Row).where(Row.state == "queued")
-
-
-def _mine(opened: Session, job: UUID, tenant: str | None) -> Row:
-    row = opened.scalar(select(Row).where(Row.id == job).with_for_update())
-    if row is None or (tenant is not None and row.tenant != tenant):
-        raise JobError("there is no such job", code="jobs.unknown", hint="")
-    return row
-
-
-def _free(row: Row, run_after: int) -> None:
-    row.state, row.lease, row.lease_until, row.worker = "queued", None, None, None
-    row.run_after, row.progress = run_after, None
-
-
-def _end(row: Row, state: str, outcome: dict[str, Any]) -> None:
-    row.state, row.outcome, row.ended_at = state, outcome, now()
-    row.lease = row.lease_until = None
-
-
-def _lost() -> JobError:
-    return JobError("the lease of this job ran out, and another worker has it", code="jobs.lost", hint="")
-
-
-def _job(row: Row) -> Job:
-    return Job(
-        row.id, row.tenant, row.subject, row.kind, row.state, row.rank, row.request, row.texts, row.attempts,
-        row.progress, row.outcome, row.created_at, row.started_at, row.ended_at, row.worker, row.place,
-    )  # fmt: skip
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """What the database says becomes a JobError; a row that exists already stays an IntegrityError."""
-    try:
-        yield
-    except IntegrityError:
-        raise
-    except SQLAlchemyError as error:
-        raise JobError(f"the queue cannot be reached: {reason(error)}", code="jobs.database") from error

@@ -29,6 +29,10 @@ _log = logging.getLogger("filigrana.worker")
 BACKOFF = 2.0
 """Seconds before the second attempt; twice as long before each further one."""
 LOST, CANCELLED = "jobs.lost", "jobs.cancelled"
+TELLING = 1.0
+"""Seconds after which news of the progress are written down, where there are some."""
+IDLE, DRAINING = 5.0, 0.2
+"""Seconds that a worker waits for news at most."""
 
 
 class Makes(Protocol):
@@ -63,10 +67,13 @@ class _Heart:
         self._thread.join()
 
     def _run(self) -> None:
-        seconds, held = self.queue.seconds, time.monotonic()
-        while not self._stop.wait(seconds / 3):
+        seconds, held, told = self.queue.seconds, time.monotonic(), self.progress
+        while not self._stop.wait(min(TELLING, seconds / 3)):
+            if self.progress is told and time.monotonic() - held < seconds / 3:
+                continue
             try:
-                if not self.queue.beat(self.lease, self.progress):
+                told = self.progress
+                if not self.queue.beat(self.lease, told):
                     self.why = CANCELLED
                 held = time.monotonic()
             except JobError as error:
@@ -84,30 +91,56 @@ class _Heart:
 
 
 class Worker:
-    """``idle``: waits that many seconds at most for news, and returns at once where it knows of some."""
+    """``idle``: waits that many seconds at most for news, and returns at once where it knows of some. ``after``: what
+    else is due after a job; whatever it raises fails nothing."""
 
     def __init__(
-        self, pipeline: Makes, queue: JobQueue, name: str | None = None, idle: Callable[[float], None] = time.sleep
+        self,
+        pipeline: Makes,
+        queue: JobQueue,
+        name: str | None = None,
+        idle: Callable[[float], object] = time.sleep,
+        *,
+        after: Callable[[], object] = lambda: None,
     ) -> None:
         self.pipeline, self.queue, self.name, self._idle = pipeline, queue, name or worker_name(), idle
+        self._after = after
+        self.lease: Lease | None = None
+        """What it works on at this moment."""
 
-    def run(self, stop: threading.Event, *, drain: bool = False) -> int:
-        """Works until ``stop`` is set, or with ``drain`` until nothing waits. Returns how many jobs it ended."""
+    def run(self, stop: threading.Event, *, drain: bool = False, once: bool = False) -> int:
+        """Works until ``stop`` is set; with ``drain`` until nothing waits; with ``once`` for one job, if one waits.
+        Returns how many jobs it ended."""
         count = 0
         while not stop.is_set():
             try:
                 lease = self.queue.lease(self.name)
+                if lease is None:
+                    counts = self.queue.counts() if drain else {}
+                    if once or (drain and not counts.get("queued") and not counts.get("running")):
+                        break
             except JobError as error:
                 _log.warning("no job can be taken: %s", error.code)
                 self._idle(1.0)
                 continue
             if lease is None:
-                if drain and not self.queue.counts().get("queued") and not self.queue.counts().get("running"):
-                    break
-                self._idle(0.5)
+                self._idle(DRAINING if drain else IDLE)
                 continue
-            count += self.work(lease) is not None
+            count += self._worked(lease)
+            if once:
+                break
         return count
+
+    def _worked(self, lease: Lease) -> bool:
+        self.lease = lease
+        try:
+            return self.work(lease) is not None
+        finally:
+            self.lease = None
+            try:
+                self._after()
+            except Exception as error:  # noqa: BLE001  whatever it is, it is no reason to end
+                _log.warning("after a job: %s", getattr(error, "code", type(error).__name__))
 
     def work(self, lease: Lease) -> Job | None:
         """Does one job. None where it was lost: whoever has it now ends it."""

@@ -251,7 +251,7 @@ def test_the_list_is_by_tenant_and_state_and_goes_on_where_it_stopped(queue: Job
 @pytest.fixture
 def house(make_engine: MakeEngine, installation: Any) -> tuple[JobQueue, Callable[..., Any]]:
     """A queue in the installation's own database, and workers on engines of real parts."""
-    queue = JobQueue(installation.log.engine, seconds=2.0)
+    queue = JobQueue(installation.log.engine, seconds=20.0)
 
     class Made:
         def __init__(self, engine: Engine) -> None:
