@@ -108,11 +108,15 @@ def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
 
 
 def main() -> None:
-    """A worker process: data folder, database, name, and optionally the seconds of a lease. Says `ready`."""
+    """A worker process: data folder, database, name, and optionally a lease's seconds and a job's attempts. Says
+    `ready`."""
     from filigrana.pipeline.cli.worker import listen
 
     folder, database, name, *rest = sys.argv[1:]
-    house = Installation(load_settings(data_dir=Path(folder), database=database, jobs_lease=float((*rest, "30")[0])))
+    lease, attempts = (*rest, "30", "3")[:2] if len(rest) != 1 else (rest[0], "3")
+    house = Installation(
+        load_settings(data_dir=Path(folder), database=database, jobs_lease=float(lease), jobs_attempts=int(attempts))
+    )
     stop = threading.Event()
     made = worker(house, stop, name)
     made.pipeline.engine.recover()

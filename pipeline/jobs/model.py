@@ -47,6 +47,7 @@ class Job:
     ended_at: dt.datetime | None
     worker: str | None
     place: int
+    cancelled: bool = False
 
     @property
     def ended(self) -> bool:

@@ -1,7 +1,7 @@
 """The queue: orders come in, leases go out, ends are written. Every change is one transaction.
 
-A lease that ran out makes its job free again, until its attempts are used up; then it has failed, with the reason.
-Time is the database's own, so that workers on several machines agree about leases.
+A lease that ran out makes its job free again. Whoever takes it next looks what became of it before, and whether it may
+be begun once more. Time is the database's own, so that workers on several machines agree about leases.
 """
 
 from __future__ import annotations
@@ -108,13 +108,15 @@ class JobQueue:
             opened.execute(text("SELECT pg_notify(:channel, '')"), {"channel": CHANNEL})
 
     def cancel(self, job: UUID, tenant: str | None = None) -> Job:
-        """A job that waits is cancelled; one that is worked on is, too, unless it ends first."""
+        """A job that nobody began is cancelled; of any other its worker, or the next one, looks whether it was
+        released first, and cancels it else."""
         with self._writing() as opened:
             row = mine(opened, job, tenant)
-            if row.state == "queued":
+            if row.state == "queued" and not row.attempts:
                 end(row, "cancelled", {"code": "jobs.cancelled"})
-            elif row.state == "running":
-                row.cancelled = True
+            elif not job_of(row).ended:
+                row.cancelled, row.run_after = True, 0
+                self._wake(opened)
             opened.flush()
             return job_of(row)
 
@@ -133,7 +135,8 @@ class JobQueue:
 
     # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────
     def lease(self, worker: str) -> Lease | None:
-        """The next job, for ``seconds``; None where none waits. Jobs whose lease ran out are freed first."""
+        """The next job, for ``seconds``; None where none waits. Jobs whose lease ran out are freed first, also those
+        whose attempts are used up, or that were cancelled: before such a one ends, its worker looks in the outbox."""
         with self._writing() as opened:
             clock = self._clock(opened)
             self._reap(opened, clock)
@@ -154,19 +157,16 @@ class JobQueue:
             try:
                 texts = {name: Vault(opened).open_text(UUID(kept)) for name, kept in row.texts.items()}
             except KeyStoreError as error:
-                end(row, "failed", {"code": error.code, "message": "the texts of this job were erased"})
-                return None
+                texts = {}  # what was made of it before may have been released: its worker looks
+                if row.attempts == 1:
+                    end(row, "failed", {"code": error.code, "message": "the texts of this job were erased"})
+                    return None
             return Lease(job_of(row), row.lease, row.lease_until, texts)
 
     def _reap(self, opened: Session, clock: int) -> None:
         late = select(Row).where(Row.state == "running", Row.lease_until < clock).limit(20)
         for row in opened.scalars(late.with_for_update(skip_locked=True)):
-            if row.cancelled:
-                end(row, "cancelled", {"code": "jobs.cancelled"})
-            elif row.attempts - int(row.request.get(FIRST, 0)) >= self.attempts:
-                end(row, "failed", {"code": "jobs.lost", "message": f"its worker was lost {self.attempts} times"})
-            else:
-                free(row, clock)
+            free(row, clock)
         opened.flush()
 
     def beat(self, lease: Lease, progress: dict[str, Any] | None) -> bool:
@@ -205,9 +205,7 @@ class JobQueue:
             if not counts:
                 # the number stays used, since its intent may be open
                 row.request = {**row.request, FIRST: int(row.request.get(FIRST, 0)) + 1}
-            if row.cancelled:
-                end(row, "cancelled", {"code": "jobs.cancelled"})
-            elif counts and row.attempts - int(row.request.get(FIRST, 0)) >= self.attempts:
+            if counts and not row.cancelled and row.attempts - int(row.request.get(FIRST, 0)) >= self.attempts:
                 end(row, "failed", why)
             else:
                 free(row, clock + int(wait * 1000))

@@ -89,7 +89,7 @@ def lost() -> JobError:
 def job_of(row: Row) -> Job:
     return Job(
         row.id, row.tenant, row.subject, row.kind, row.state, row.rank, row.request, row.texts, row.attempts,
-        row.progress, row.outcome, row.created_at, row.started_at, row.ended_at, row.worker, row.place,
+        row.progress, row.outcome, row.created_at, row.started_at, row.ended_at, row.worker, row.place, row.cancelled,
     )  # fmt: skip
 
 

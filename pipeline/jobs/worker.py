@@ -165,6 +165,10 @@ class Worker:
             before = settle(ledger, job.id, job.attempts - 1)
             if before is not None:
                 return *before, {}
+        if job.cancelled:
+            return "cancelled", {"code": CANCELLED}, {}
+        if _tries(job) > self.queue.attempts:
+            return "failed", {"code": LOST, "message": f"its worker was lost {self.queue.attempts} times"}, {}
         intent = intent_of(job.id, job.attempts)
         outcome = _made(engine, job, lease.texts, intent, tell)
         if isinstance(outcome, Release):
@@ -180,15 +184,18 @@ class Worker:
         return settle(ledger, job.id, job.attempts) or ("cancelled", {"code": CANCELLED})
 
     def _failed(self, lease: Lease, error: Exception) -> Job | None:
-        why, again = _told(error), _again(error)
-        _log.warning("job %s, attempt %d: %s", lease.job.id, lease.job.attempts, why["code"])
+        job, why, again = lease.job, _told(error), _again(error)
+        _log.warning("job %s, attempt %d: %s", job.id, job.attempts, why["code"])
         try:
+            # the error may have come after the release
+            found = settle(self.pipeline.engine.parts.ledger, job.id, job.attempts)
+            if found is not None:
+                return self._said(self.queue.finish(lease, *found))
             if not again:
                 return self._said(self.queue.finish(lease, "failed", why))
-            tries = lease.job.attempts - int(lease.job.request.get(FIRST, 0))
-            return self._said(self.queue.give_back(lease, why, wait=BACKOFF * 2 ** (tries - 1)))
-        except JobError as second:
-            _log.warning("job %s: %s", lease.job.id, second.code)
+            return self._said(self.queue.give_back(lease, why, wait=BACKOFF * 2 ** (_tries(job) - 1)))
+        except Exception as second:  # noqa: BLE001  its lease runs out, and whoever takes it next looks again
+            _log.warning("job %s: %s", job.id, getattr(second, "code", type(second).__name__))
             return None
 
     def _said(self, job: Job) -> Job:
@@ -196,11 +203,18 @@ class Worker:
         return job
 
 
+def _tries(job: Job) -> int:
+    """How many of its attempts count."""
+    return job.attempts - int(job.request.get(FIRST, 0))
+
+
 def _made(engine: Engine, job: Job, texts: dict[str, str], intent: UUID, tell: Progress) -> Outcome:
     fields = {key: value for key, value in job.request.items() if not key.startswith("_")}
     subject = job.subject
     if subject is None:
         raise InputError("the subject of this job was erased", code="provenance.erased")
+    if not set(job.texts) - {"rewrite"} <= set(texts):
+        raise InputError("the texts of this job were erased", code="provenance.erased")
     if job.kind == "generate":
         size = fields.pop("size", None)
         request = GenerateRequest(

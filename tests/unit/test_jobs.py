@@ -171,24 +171,7 @@ def test_a_lease_that_ran_out_frees_the_job_and_silences_who_had_it(queue: JobQu
         with pytest.raises(JobError) as error:
             speak()
         assert error.value.code == "jobs.lost"
-    assert queue.finish(second, "released", {"released": True}).state == "released"
-
-
-def test_a_job_whose_workers_are_lost_every_time_fails_with_the_reason_and_can_be_tried_again(queue: JobQueue) -> None:
-    job, _ = queue.put(order())
-    for _ in range(3):
-        assert queue.lease("w") is not None
-        late(queue)
-    assert queue.lease("w") is None
-    failed = queue.get(job.id)
-    assert failed.state == "failed"
-    assert (failed.outcome or {})["code"] == "jobs.lost"
-    assert queue.retry(job.id).state == "queued"
-    lease = queue.lease("w")
-    assert lease is not None
-    assert lease.job.attempts == 4  # a new number: the old intents stay closed
-    with pytest.raises(JobError):
-        queue.retry(job.id)
+    assert queue.finish(second, "released", {"released": True, "asset_id": "0000000000A1"}).state == "released"
 
 
 def test_a_job_that_was_given_back_waits_and_then_fails_for_good(queue: JobQueue) -> None:
@@ -218,8 +201,11 @@ def test_what_waits_is_cancelled_at_once_and_what_runs_is_told(queue: JobQueue) 
     assert queue.cancel(lease.job.id).state == "running"
     assert not queue.beat(lease, None)
     late(queue)
-    assert queue.lease("w") is None
-    assert queue.get(lease.job.id).state == "cancelled"
+    again = queue.lease("w")
+    assert again is not None
+    assert again.job.cancelled
+    assert queue.finish(again, "cancelled", {}).state == "cancelled"
+    assert queue.cancel(again.job.id).state == "cancelled"
 
 
 def test_a_job_of_an_erased_subject_fails_and_the_next_one_is_taken(queue: JobQueue) -> None:
@@ -347,7 +333,7 @@ def test_a_worker_that_comes_back_late_can_release_nothing(house: Any, installat
     assert installation.ledger.state(intent_of(job.id, 2)) == "released"
     assert queue.get(job.id).state == "released"
     entries = [entry for _, entry in installation.log.entries() if entry.get("intent") == str(first)]
-    assert entries[-1]["code"] == SUPERSEDED
+    assert [entry["code"] for entry in entries if entry["type"] == "abandoned"] == [SUPERSEDED]
     assert [entry["type"] for _, entry in installation.log.entries()].count("release") == 1
 
 
@@ -367,6 +353,64 @@ def test_a_job_that_is_cancelled_while_it_runs_ends_unless_it_was_released(house
     done = worker(generator=Waits()).work(lease)
     assert done.state == "cancelled"
     assert installation.ledger.state(intent_of(job.id, 1)) in ("failed", "abandoned")
+
+
+def test_a_job_whose_workers_are_lost_every_time_fails_with_the_reason_and_can_be_tried_again(house: Any) -> None:
+    queue, worker = house
+    job, _ = queue.put(order())
+    for _ in range(3):
+        assert queue.lease("w") is not None
+        late(queue)
+    assert worker().run(threading.Event(), drain=True) == 1
+    failed = queue.get(job.id)
+    assert (failed.state, failed.outcome["code"]) == ("failed", "jobs.lost")
+    assert queue.retry(job.id).state == "queued"
+    assert worker().run(threading.Event(), drain=True) == 1
+    done = queue.get(job.id)
+    assert (done.state, done.attempts) == ("released", 5)  # new numbers: the old intents stay closed
+    with pytest.raises(JobError):
+        queue.retry(job.id)
+
+
+@pytest.mark.parametrize("how", ["used up", "cancelled", "erased"])
+def test_what_was_released_before_its_worker_died_stays_released_whatever_happened_since(
+    house: Any, installation: Any, make_engine: Any, how: str
+) -> None:
+    queue, worker = house
+    job, _ = queue.put(order())
+    queue.attempts = 1
+    assert queue.lease("dies") is not None
+    make_engine().generate(GenerateRequest("a red boat", seed=3, subject="ana", intent=intent_of(job.id, 1)))
+    late(queue)
+    if how == "cancelled":
+        assert queue.cancel(job.id).state == "running"
+    if how == "erased":
+        installation.ledger.erase("ana")
+    worker().run(threading.Event(), drain=True)
+    assert queue.get(job.id).state == "released"
+    assert [entry["type"] for _, entry in installation.log.entries()].count("release") == 1
+
+
+def test_an_error_after_the_release_is_no_failure(
+    house: Any, installation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, worker = house
+    job, _ = queue.put(order())
+    queue.attempts = 1
+    monkeypatch.setattr(type(installation.log), "checkpoint", lambda *_: (_ for _ in ()).throw(LogError("away")))
+    worker().run(threading.Event(), drain=True)
+    assert queue.get(job.id).state == "released"
+
+
+def test_a_job_whose_texts_went_after_its_time_fails(house: Any, installation: Any) -> None:
+    queue, worker = house
+    job, _ = queue.put(order())
+    assert queue.lease("dies") is not None
+    late(queue)
+    with session(queue.engine, write=True) as opened:
+        opened.execute(text("DELETE FROM sealed_texts"))
+    worker().run(threading.Event(), drain=True)
+    assert queue.get(job.id).outcome["code"] == "provenance.erased"
 
 
 def test_settling_fails_where_an_attempt_can_be_neither_read_nor_closed(

@@ -33,7 +33,9 @@ def client(house: Installation) -> Iterator[openai.OpenAI]:
     _, secret = house.access.add("press", "ana", ["creator"])
     url = house.settings.database_url
     with (
-        process(SERVER, "--data-dir", str(house.folder), "serve", "--port", "0", "--json", FILIGRANA_SERVE_RATE="1e6") as server,
+        process(
+            SERVER, "--data-dir", str(house.folder), "serve", "--port", "0", "--json", FILIGRANA_SERVE_RATE="1e6"
+        ) as server,
         process(WORKER, str(house.folder), url, "w1") as worker,
     ):
         assert server.stdout is not None
@@ -48,7 +50,9 @@ def client(house: Installation) -> Iterator[openai.OpenAI]:
 
 
 def test_a_picture_comes_back_signed(client: openai.OpenAI, house: Installation) -> None:
-    answer = client.images.generate(prompt="a red sailboat", model="filigrana", size="512x512", response_format="b64_json")
+    answer = client.images.generate(
+        prompt="a red sailboat", model="filigrana", size="512x512", response_format="b64_json"
+    )
     assert answer.data is not None
     data = base64.b64decode(answer.data[0].b64_json or "")
     assert Image.open(io.BytesIO(data)).format == "PNG"
