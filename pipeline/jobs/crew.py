@@ -18,6 +18,8 @@ LIVED = 60.0
 """Seconds after which one that dies counts as having worked."""
 GRACE = 60.0
 """Seconds in which workers may end the jobs they are at; then these go back to the queue."""
+FIRMLY = 15.0
+"""Seconds in which these must have gone back; then the processes are killed."""
 PROGRAM = (sys.executable, "-c", "from filigrana.pipeline.cli import main; main()", "worker", "--tied")
 
 
@@ -72,6 +74,7 @@ class Crew:
                 place.due = now + place.pause
                 _log.warning("worker %d ended with %s; again in %.0f s", place.number, place.process.returncode,
                              place.pause)  # fmt: skip
+                _let_go(place.process)
                 place.process = None
             if place.process is None and now >= place.due:
                 place.process = self._started()
@@ -96,8 +99,8 @@ class Crew:
 
     def _end(self) -> None:
         """Once politely, then firmly, then for good."""
-        for say, seconds in (("terminate", self._grace), ("terminate", 15.0), ("kill", 15.0)):
-            living = [place.process for place in self._places if place.process is not None]
+        living = [place.process for place in self._places if place.process is not None]
+        for say, seconds in (("terminate", self._grace), ("terminate", FIRMLY), ("kill", FIRMLY)):
             for process in living:
                 if process.poll() is None:
                     getattr(process, say)()
@@ -108,4 +111,11 @@ class Crew:
                 except subprocess.TimeoutExpired:
                     continue
             if all(process.poll() is not None for process in living):
-                return
+                break
+        for process in living:
+            _let_go(process)
+
+
+def _let_go(process: subprocess.Popen[bytes]) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
