@@ -74,10 +74,8 @@ class JobQueue:
         """Counts no further than the limits."""
         if not more:
             return
-        for limit, query in (
-            (self.tenant_limit, waiting().where(Row.tenant == tenant)),
-            (self.limit, waiting()),
-        ):
+        queued = select(Row.place).where(Row.state == "queued")  # what an index has: no row is read
+        for limit, query in ((self.tenant_limit, queued.where(Row.tenant == tenant)), (self.limit, queued)):
             count = opened.scalar(select(func.count()).select_from(query.limit(limit).subquery())) or 0
             if count + more > limit:
                 raise ServiceError(

@@ -58,7 +58,7 @@ def fingerprint(opened: Session, order: Order) -> bytes:
     return sha256(Vault(opened).commit_text(whole).encode()).digest()
 
 
-def waiting() -> Select[tuple[Row]]:
+def waiting() -> Select[Row]:
     return select(Row).where(Row.state == "queued")
 
 
