@@ -7,6 +7,7 @@ python benchmarks/jobs.py [--count N] [--full N] [--calls N]
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import statistics
 import tempfile
@@ -55,20 +56,25 @@ def fill(queue: JobQueue, count: int) -> None:
             connection.execute(text("ANALYZE jobs"))
 
 
-def seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+Taken = tuple[float, float]
+"""Seconds on the wall, and of this process's processor: what a busy machine does not change. A PostgreSQL server's own
+are not in it."""
 
 
-def costs(queue: JobQueue, count: int) -> tuple[list[float], list[float]]:
+def taken(work: Callable[[], object]) -> tuple[Any, Taken]:
+    wall, used = time.perf_counter(), time.process_time()
+    answer = work()
+    return answer, (time.perf_counter() - wall, time.process_time() - used)
+
+
+def costs(queue: JobQueue, count: int) -> tuple[list[Taken], list[Taken]]:
     """Of `count` jobs: putting each with an idempotency key, then leasing and finishing each."""
-    puts = [seconds(lambda number=number: queue.put(order(number))) for number in range(count)]  # type: ignore[misc]
+    orders = [order(number) for number in range(count)]
+    puts = [taken(lambda one=one: queue.put(one))[1] for one in orders]  # type: ignore[misc]
     leases = []
     for _ in range(count):
-        started = time.perf_counter()
-        lease = queue.lease("bench")
-        leases.append(time.perf_counter() - started)
+        lease, cost = taken(lambda: queue.lease("bench"))
+        leases.append(cost)
         assert lease is not None
         queue.finish(lease, "failed", {"code": "bench"})
     return puts, leases
@@ -90,7 +96,7 @@ def databases(folder: Path) -> Iterator[dict[str, str]]:
         server.cleanup()
 
 
-def calls(house: Installation, count: int) -> list[float]:
+def calls(house: Installation, count: int) -> list[Taken]:
     """`POST /v1/videos` over one connection on loopback."""
     _, secret = house.access.add("press", "ana", ["creator"])
     server = Server(house, "127.0.0.1", 0)
@@ -103,9 +109,9 @@ def calls(house: Installation, count: int) -> list[float]:
         with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {secret}"}) as client:
             found = []
             for number in range(count + 10):
-                started = time.perf_counter()
-                answer = client.post("/v1/videos", json=body, headers={"Idempotency-Key": f"call-{number}"})
-                found.append(time.perf_counter() - started)
+                headers = {"Idempotency-Key": f"call-{number}"}
+                answer, cost = taken(lambda headers=headers: client.post("/v1/videos", json=body, headers=headers))  # type: ignore[misc]
+                found.append(cost)
                 assert answer.status_code == 200, answer.text
     finally:
         server.stop()
@@ -113,9 +119,8 @@ def calls(house: Installation, count: int) -> list[float]:
     return found[10:]
 
 
-def told(values: list[float]) -> str:
-    ordered = sorted(values)
-    return f"{1000 * statistics.median(ordered):.2f} (p95 {1000 * ordered[int(0.95 * len(ordered))]:.2f})"
+def median(values: list[Taken], which: int) -> float:
+    return statistics.median(value[which] for value in values)
 
 
 def main() -> None:
@@ -124,8 +129,10 @@ def main() -> None:
     parser.add_argument("--full", type=int, default=10_000, help="jobs that wait in the full queue")
     parser.add_argument("--calls", type=int, default=200, help="calls of the API")
     options = parser.parse_args()
-    print(f"{platform.machine()}, Python {platform.python_version()}; milliseconds, medians\n")
-    print("| database | what | empty queue | 10,000 waiting | ratio |\n|---|---|---|---|---|")
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"{machine}; load {os.getloadavg()[0]:.1f}")
+    print("Medians in milliseconds: on the wall / of this process's processor\n")
+    print(f"| database | what | empty queue | {options.full:,} waiting | ratio |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name, databases(Path(name)) as urls:
         answers = []
         for database, url in urls.items():
@@ -142,12 +149,17 @@ def main() -> None:
             fill(house.jobs, options.full)
             full = costs(house.jobs, options.count)
             for what, before, after in zip(("put", "lease"), empty, full, strict=True):
-                ratio = statistics.median(after) / statistics.median(before)
-                print(f"| {database} | {what} | {told(before)} | {told(after)} | {ratio:.2f} |", flush=True)
+                walls = [1000 * median(one, 0) for one in (before, after)]
+                used = [1000 * median(one, 1) for one in (before, after)]
+                print(
+                    f"| {database} | {what} | {walls[0]:.1f} / {used[0]:.1f} | {walls[1]:.1f} / {used[1]:.1f} "
+                    f"| {walls[1] / walls[0]:.2f} / {used[1] / used[0]:.2f} |",
+                    flush=True,
+                )
             house.close()
-        print("\n| database | call | until it is answered |\n|---|---|---|")
+        print("\n| database | call | p50 | of it processor, client and server |\n|---|---|---|---|")
         for database, what, values in answers:
-            print(f"| {database} | `{what}` | {told(values)} |")
+            print(f"| {database} | `{what}` | {1000 * median(values, 0):.1f} | {1000 * median(values, 1):.1f} |")
 
 
 if __name__ == "__main__":

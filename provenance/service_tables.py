@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKey, Index, Integer, LargeBinary, String, text
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKey, Index, Integer, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from .tables import Base, BigKey, Json, UtcTime, now
@@ -29,7 +29,7 @@ class Job(Base):
     __table_args__ = (
         CheckConstraint(f"state IN {JOB_STATES!r}", name="state"),
         CheckConstraint(f"kind IN {JOB_KINDS!r}", name="kind"),
-        Index("ix_jobs_next", "state", text("rank DESC"), "place"),
+        Index("ix_jobs_next", "state", "rank", "place"),
         Index("ix_jobs_tenant_state", "tenant", "state"),
         Index("ix_jobs_tenant_place", "tenant", "place"),
         Index("ix_jobs_asset_id", "asset_id"),

@@ -48,7 +48,7 @@ def upgrade() -> None:
         sa.CheckConstraint(f"state IN ({STATES})", name=op.f("ck_jobs_state")),
         sa.CheckConstraint("kind IN ('generate', 'seal')", name=op.f("ck_jobs_kind")),
     )
-    op.create_index("ix_jobs_next", "jobs", ["state", sa.text("rank DESC"), "place"])
+    op.create_index("ix_jobs_next", "jobs", ["state", "rank", "place"])
     op.create_index("ix_jobs_tenant_state", "jobs", ["tenant", "state"])
     op.create_index("ix_jobs_tenant_place", "jobs", ["tenant", "place"])
     op.create_index("ix_jobs_asset_id", "jobs", ["asset_id"])

@@ -23,7 +23,7 @@ from ...provenance.service_tables import Job as Row
 from ...provenance.tables import now
 from ...provenance.vault import Vault
 from .model import Job, Lease, Order
-from .rows import check, end, fingerprint, free, job_of, known, lost, mine, reported, waiting
+from .rows import check, end, fingerprint, free, job_of, known, lost, mine, next_of, reported
 
 FIRST = "_first"
 """In a row's request: how many attempts do not count."""
@@ -138,13 +138,7 @@ class JobQueue:
         with self._writing() as opened:
             clock = self._clock(opened)
             self._reap(opened, clock)
-            row = opened.scalar(
-                waiting()
-                .where(Row.run_after <= clock)
-                .order_by(Row.rank.desc(), Row.place)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            )
+            row = next_of(opened, clock)
             if row is None:
                 return None
             row.state, row.lease, row.worker = "running", uuid4(), worker[:128]
