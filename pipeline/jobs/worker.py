@@ -217,8 +217,9 @@ def _made(engine: Engine, job: Job, texts: dict[str, str], intent: UUID, tell: P
         raise InputError("the texts of this job were erased", code="provenance.erased")
     if job.kind == "generate":
         size = fields.pop("size", None)
+        words: dict[str, Any] = {name: text for name, text in texts.items() if name != "rewrite"}
         request = GenerateRequest(
-            **texts,
+            **words,
             **fields,
             size=None if size is None else (int(size[0]), int(size[1])),
             subject=subject,
