@@ -98,7 +98,7 @@ def process(program: str, *words: str, **environment: str) -> Iterator[subproces
         started.communicate()
 
 
-def until(true: Callable[[], Any], seconds: float = 60.0) -> Any:
+def until(true: Callable[[], Any], seconds: float = 180.0) -> Any:
     """What ``true`` answers once it is true."""
     end = time.monotonic() + seconds
     while not (found := true()):

@@ -27,6 +27,7 @@ from filigrana.pipeline.jobs.model import Order
 from filigrana.pipeline.settings import load_settings
 from filigrana.tests.working import until
 
+pytestmark = pytest.mark.timeout(900)  # forty jobs and many processes, also where other work keeps the machine busy
 LEASE = 3.0
 PROGRAM = """
 import json, os, signal, sys, threading
@@ -148,12 +149,11 @@ def releases(house: Installation) -> Counter[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 def test_whatever_is_killed_every_job_ends_once(house: Installation, mother: Mother) -> None:
     draw = random.Random(7)
     put(house, 40)
     workers = [mother.start(house, f"w{number}") for number in range(3)]
-    kills, deadline = 0, time.monotonic() + 420
+    kills, deadline = 0, time.monotonic() + 800
     while set(house.jobs.counts()) & {"queued", "running"}:
         assert time.monotonic() < deadline, house.jobs.counts()
         time.sleep(draw.uniform(0.3, 2.0))
