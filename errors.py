@@ -20,7 +20,9 @@
     ├── LogError                 log.*           the audit log refused or is damaged
     │   ├── EntryError           log.entry       an entry cannot be written (not canonical, too large)
     │   └── TamperError          log.tamper      the log does not match its hashes or checkpoints
+    ├── AccessError              access.*        a key for the service that cannot be made, found or changed
     ├── ReleaseError             release.*       a file could not be put under its public name
+    ├── JobError                 jobs.*          a job that cannot be taken, found, or gone on with
     └── ServiceError             service.*       the HTTP service refuses a request
 
 Each carries a stable ``code`` for machines and a ``hint`` that says what to do next. Messages name no secret:
@@ -137,6 +139,20 @@ class TamperError(LogError):
 class ReleaseError(FiligranaError):
     code = "release.failed"
     hint = "Nothing was published. Check free space and permissions of the output folder, then try again."
+
+
+class JobError(FiligranaError):
+    """A job that cannot be taken, found, or gone on with."""
+
+    code = "jobs.state"
+    hint = "`filigrana jobs show` says where it stands."
+
+
+class AccessError(FiligranaError):
+    """A key for the service that cannot be made, found or changed. Never holds a secret."""
+
+    code = "access.key"
+    hint = "`filigrana access list` shows the keys."
 
 
 class ServiceError(FiligranaError):

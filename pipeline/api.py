@@ -156,7 +156,7 @@ class Pipeline:
     def generate(self, prompt: str, *, progress: Progress = no_progress, **options: Any) -> Outcome:
         """From a prompt to a Release, a Refusal or a Held. ``options``: the fields of GenerateRequest."""
         engine = self.engine
-        _before(engine)
+        before(engine)
         options.setdefault("subject", self.installation.settings.user)
         outcome = engine.generate(_request(GenerateRequest, prompt=prompt, **options), progress)
         published_if_due(self.installation)
@@ -169,7 +169,7 @@ class Pipeline:
         options.setdefault("subject", self.installation.settings.user)
         request = _request(SealRequest, path=Path(path), source_type=source_type, **options)
         engine = self.engine
-        _before(engine)
+        before(engine)
         outcome = engine.seal(request, progress)
         published_if_due(self.installation)
         return outcome
@@ -202,7 +202,7 @@ class Pipeline:
         return self.installation.inspector.verify(source, Asked(at))
 
 
-def _before(engine: Engine) -> None:
+def before(engine: Engine) -> None:
     """What other requests left to do: nothing of it delays or fails this one."""
     stamp_quietly(engine.parts)
     sweep_quietly(engine.parts)

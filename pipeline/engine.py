@@ -112,7 +112,7 @@ class Engine:
         texts = {"prompt": request.prompt}
         if request.negative_prompt:
             texts["negative_prompt"] = request.negative_prompt
-        with self._request(run, "generate", asked, texts, request.subject) as (intent, work):
+        with self._request(run, "generate", asked, texts, request.subject, request.intent) as (intent, work):
             try:
                 judged, prompt = judge_prompt(parts, run, intent, request, prompt)
             except Stopped as stopped:
@@ -212,7 +212,7 @@ class Engine:
             "mime": mime,
             "policy": _policy(parts),
         }
-        with self._request(run, "seal", asked, {}, request.subject) as (intent, work):
+        with self._request(run, "seal", asked, {}, request.subject, request.intent) as (intent, work):
             media = run.stage("take", lambda: taken(given, work, source))
             components = [
                 taken(one, work, digest, f"component{number}")
@@ -267,11 +267,17 @@ class Engine:
     # ── what both share ──────────────────────────────────────────────────────────────────────────────────────
     @contextmanager
     def _request(
-        self, run: Run, kind: str, asked: dict[str, Any], texts: dict[str, str], subject: str
+        self,
+        run: Run,
+        kind: str,
+        asked: dict[str, Any],
+        texts: dict[str, str],
+        subject: str,
+        identity: UUID | None = None,
     ) -> Iterator[tuple[OpenIntent, Path]]:
         """Opens the intent, and ends it in the log whatever happens inside. The folder comes first: a request that
         died with no folder of its own would look like another machine's."""
-        parts, identity = self.parts, new_intent_id()
+        parts, identity = self.parts, identity or new_intent_id()
         ledger = parts.ledger
         ledger.log.check_guard()  # without it nothing can be released: said before any work is done
         with parts.staging.open(identity, keep=lambda: maybe_released(parts, identity)) as work:

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from ..safety.output import OutputGuard
     from ..safety.policy import Pack
     from ..safety.sound import SoundGuard
+    from .access import ApiKeys
     from .finish import Finisher
     from .inspection import Inspector
+    from .jobs.queue import JobQueue
     from .ledger import Ledger
     from .policies import PolicyInForce
     from .staging import Staging
@@ -311,6 +313,25 @@ class Installation:
             layers=self.layers(),
             key=self.watermark_key,
         )
+
+    @cached_property
+    def jobs(self) -> JobQueue:
+        from .jobs.queue import JobQueue
+
+        used = self.settings
+        return JobQueue(
+            self.log.engine,
+            limit=used.jobs_limit,
+            tenant_limit=used.jobs_tenant_limit,
+            seconds=used.jobs_lease,
+            attempts=used.jobs_attempts,
+        )
+
+    @cached_property
+    def access(self) -> ApiKeys:
+        from .access import ApiKeys
+
+        return ApiKeys(self.ledger)
 
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────
     @cached_property

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from ..errors import InputError
 from ..provenance.identity import AssetId
@@ -30,7 +31,8 @@ def no_progress(stage: str, done: int, total: int) -> None:
 @dataclass(frozen=True)
 class GenerateRequest:
     """A prompt and how to sample. None means: the model's own default. ``size``: (width, height) in px.
-    ``accept_rewrite``: the digest of an offered rewrite that the author accepts. ``sound``: a clip with sound."""
+    ``accept_rewrite``: the digest of an offered rewrite that the author accepts. ``sound``: a clip with sound.
+    ``intent``: the id to work under, where the caller must know it beforehand."""
 
     prompt: str
     seed: int | None = None
@@ -43,6 +45,7 @@ class GenerateRequest:
     accept_rewrite: str | None = None
     subject: str = "local"
     sound: bool = False
+    intent: UUID | None = None
 
     def __post_init__(self) -> None:
         if self.sound and kind_of_mime(self.mime) != "video":
@@ -71,6 +74,7 @@ class SealRequest:
     subject: str = "local"
     edits: tuple[Edit, ...] = ()
     components: tuple[Path, ...] = ()
+    intent: UUID | None = None
 
     def __post_init__(self) -> None:
         if len(self.edits) > 100 or len(self.components) > 100:

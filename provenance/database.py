@@ -24,15 +24,16 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ..errors import LogError, SettingsError
+from . import service_tables  # noqa: F401  its tables belong to the same metadata
 from .tables import Base
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest schema revision; a test compares it with the migrations."""
 BUSY_SECONDS = 30
-_WITH_NAMES = ("subject_keys", "sealed_texts", "reviews", "review_acts")
+_WITH_NAMES = ("subject_keys", "sealed_texts", "reviews", "review_acts", "jobs", "api_keys")
 _MIGRATION_LOCK = 0x66696C69_6D696772  # "filimigr"
 _BEGIN = "filigrana_begin"
 _ALEMBIC = threading.Lock()

@@ -7,7 +7,23 @@ from typing import Annotated, Optional
 
 import typer
 
-from . import audit, generate, keys, models, policy, review, safety, serve, tools, trust, verify, watermark
+from . import (
+    access,
+    audit,
+    generate,
+    jobs,
+    keys,
+    models,
+    policy,
+    review,
+    safety,
+    serve,
+    tools,
+    trust,
+    verify,
+    watermark,
+    worker,
+)
 from .state import state
 
 app = typer.Typer(
@@ -47,9 +63,12 @@ app.command("verify")(verify.verify)
 app.command("appeal")(review.appeal)
 app.command("reasons")(review.reasons)
 app.command("serve")(serve.serve)
+app.command("worker")(worker.worker)
 app.command("replay")(tools.replay)
 app.command("doctor")(tools.doctor)
 app.command("demo")(tools.demo)
+app.add_typer(access.app, name="access")
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(review.app, name="review")

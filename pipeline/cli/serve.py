@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import signal
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from .state import installation
+from .state import environment, installation
 
 
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8080,
+    workers: Annotated[int, typer.Option(min=0, max=256, help="So many workers beside it, which end with it.")] = 0,
     json_: Annotated[bool, typer.Option("--json", help="The address as one JSON line, then nothing.")] = False,
 ) -> None:
     """Answers “where is this from?” for anyone, until it is stopped: a page, POST /v1/verify, the C2PA recovery API.
+    For those with a key (`access add`) it takes orders for pictures and clips, which workers make.
 
     Speaks plain HTTP: what faces the internet stands behind a proxy that ends TLS (docs/service.md).
     """
     from ...errors import SettingsError
+    from ..jobs.crew import Crew
     from .output import emit_json, out
 
     try:
@@ -36,7 +40,14 @@ def serve(
             emit_json({"url": server.url})
         else:
             out.print(f"[bold]{escape(server.url)}[/bold]  the page; API and limits: docs/service.md")
+        # uvicorn ends on it, and then raises it once more: workers must still hear of the end
+        signal.signal(signal.SIGTERM, _ends)
         try:
-            server.run()
+            with Crew(workers, environment()):
+                server.run()
         except KeyboardInterrupt:
             pass
+
+
+def _ends(_number: int, _frame: Any) -> None:
+    raise KeyboardInterrupt

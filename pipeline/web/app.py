@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -14,7 +14,16 @@ from starlette.exceptions import HTTPException
 
 from ...errors import FiligranaError
 from ..installation import Installation
-from . import page_routes, records_routes, recovery_routes, verify_routes
+from . import (
+    assets_routes,
+    images_routes,
+    jobs_routes,
+    page_routes,
+    records_routes,
+    recovery_routes,
+    verify_routes,
+    videos_routes,
+)
 from .desk import Desk
 from .guarding import Guard
 from .inspecting import HouseInspector, Inspector
@@ -22,11 +31,14 @@ from .problems import problem, problem_of
 from .rating import Clients, Rate
 from .service import Service
 from .spooling import Spool
+from .streams import Streams
 
 
-def create_app(installation: Installation, inspector: Inspector | None = None) -> FastAPI:
+def create_app(
+    installation: Installation, inspector: Inspector | None = None, stopping: Callable[[], bool] = lambda: False
+) -> FastAPI:
     """The service of ``installation``. ``inspector``: who looks into files; default: the installation's own, in
-    confined processes."""
+    confined processes. ``stopping``: whether the server is on its way out."""
     settings = installation.settings
 
     @asynccontextmanager
@@ -36,6 +48,8 @@ def create_app(installation: Installation, inspector: Inspector | None = None) -
             inspector or HouseInspector(installation),
             Desk(settings.verify_workers, settings.serve_queue),
             Spool(installation.folder / "spool"),
+            Streams(settings.serve_streams),
+            stopping,
         )
         try:
             yield
@@ -52,7 +66,10 @@ def create_app(installation: Installation, inspector: Inspector | None = None) -
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    for routes in (page_routes, verify_routes, records_routes, recovery_routes):
+    for routes in (
+        page_routes, verify_routes, records_routes, recovery_routes,
+        images_routes, videos_routes, jobs_routes, assets_routes,
+    ):  # fmt: skip
         app.include_router(routes.router)
     app.include_router(recovery_routes.well_known)
     page_routes.add_static(app)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ...errors import FetchError, FiligranaError, InputError, ServiceError
+from ...errors import FetchError, FiligranaError, InputError, JobError, ServiceError
 
 _KINDS = {
     400: "invalid_request",
@@ -19,10 +19,33 @@ _KINDS = {
     413: "too_large",
     414: "too_large",
     415: "invalid_request",
+    416: "invalid_request",
     422: "invalid_request",
     429: "rate_limited",
     503: "busy",
+    504: "timeout",
 }
+_OF_JOBS = {"jobs.unknown": 404, "jobs.database": 503}
+CHALLENGE = 'Bearer realm="filigrana"'
+
+
+class ToldError(ServiceError):
+    """An error that says more than most. ``kind``: its type, where the status does not say it. ``more``: beside
+    message and code. ``headers``: of the answer."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str,
+        param: str | None = None,
+        kind: str | None = None,
+        more: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, status=status, code=code, param=param)
+        self.kind, self.more, self.headers = kind, more or {}, headers or {}
 
 
 def problem(
@@ -31,6 +54,8 @@ def problem(
     """Status, body and headers of an error."""
     body = {"error": {"message": message, "type": _KINDS.get(status, "server_error"), "param": param, "code": code}}
     headers = {"Cache-Control": "no-store"}
+    if status == 401:
+        headers["WWW-Authenticate"] = CHALLENGE
     if retry_after is not None:
         headers["Retry-After"] = str(max(1, retry_after))
     return status, body, headers
@@ -38,6 +63,15 @@ def problem(
 
 def problem_of(error: BaseException) -> tuple[int, dict[str, Any], dict[str, str]]:
     """What is said of an exception: of one that was not meant, only that there was one."""
+    if isinstance(error, ToldError):
+        status, body, headers = problem(error.message, error.status, error.code, error.param)
+        body["error"] |= ({"type": error.kind} if error.kind else {}) | error.more
+        return status, body, headers | error.headers
+    if isinstance(error, JobError):
+        # What the database said stays inside.
+        status = _OF_JOBS.get(error.code, 409)
+        message = "the queue cannot be reached" if status == 503 else error.message
+        return problem(message, status, error.code, retry_after=5 if status == 503 else None)
     if isinstance(error, ServiceError):
         return problem(error.message, error.status, error.code, error.param, error.retry_after)
     if isinstance(error, FetchError):

@@ -31,13 +31,14 @@ class Upload:
     fields: dict[str, str] = field(default_factory=dict)
 
 
-async def receive_form(request: Request, folder: Path, allowed: tuple[str, ...]) -> Upload:
-    """A multipart body. ``allowed``: the fields that may be files; one that is empty counts as not given."""
+async def receive_form(request: Request, folder: Path, allowed: tuple[str, ...], most_field: int = MAX_FIELD) -> Upload:
+    """A multipart body. ``allowed``: the fields that may be files; one that is empty counts as not given.
+    ``most_field``: bytes of a text field."""
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get(b"boundary")
     if kind != b"multipart/form-data" or not boundary or len(boundary) > 200:
         raise ServiceError("send multipart/form-data with a file", status=415, code="service.media_type")
-    parts = _Parts(folder, allowed)
+    parts = _Parts(folder, allowed, most_field)
     try:
         parser = MultipartParser(boundary, parts.callbacks())
         async for block in _blocks(request):
@@ -96,9 +97,9 @@ async def _blocks(request: Request) -> Any:
 class _Parts:
     """What the parser calls. Raises ServiceError where there is more than anybody needs."""
 
-    def __init__(self, folder: Path, allowed: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, allowed: tuple[str, ...], most_field: int) -> None:
         self.upload, self.ended = Upload(), False
-        self._folder, self._allowed = folder, allowed
+        self._folder, self._allowed, self._most = folder, allowed, most_field
         self._name, self._count = "", 0
         self._out: IO[bytes] | None = None
         self._header, self._value, self._headers = b"", b"", dict[bytes, bytes]()
@@ -163,8 +164,8 @@ class _Parts:
             self._out.write(data[start:end])
             return
         self._text += data[start:end]
-        if len(self._text) > MAX_FIELD:
-            raise ServiceError(f"a field is longer than {MAX_FIELD} bytes", param=self._name, code="service.multipart")
+        if len(self._text) > self._most:
+            raise ServiceError(f"a field is longer than {self._most} bytes", param=self._name, code="service.multipart")
 
     def _end(self) -> None:
         if self._out is not None:

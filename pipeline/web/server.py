@@ -94,7 +94,7 @@ class Server:
         protocol = type("Protocol", (PatientProtocol,), {"open_by": Counter[str](), "per_address": most})
         self._server = uvicorn.Server(
             uvicorn.Config(
-                create_app(installation, inspector),
+                create_app(installation, inspector, lambda: self._server.should_exit),
                 http=protocol,
                 ws="none",
                 loop="asyncio",

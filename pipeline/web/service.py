@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from .desk import Desk
 from .inspecting import Inspector
 from .receiving import Upload, receive_form
 from .spooling import Spool
+from .streams import Streams
 
 FILES = ("file", "sidecar")
 MAX_SIDECAR = 16 << 20
@@ -26,10 +27,14 @@ MAX_SIDECAR = 16 << 20
 
 @dataclass
 class Service:
+    """``stopping``: whether the server is on its way out, so that streams end."""
+
     installation: Installation
     inspector: Inspector
     desk: Desk
     spool: Spool
+    streams: Streams
+    stopping: Callable[[], bool] = lambda: False
 
     @property
     def fetch_limits(self) -> FetchLimits:

@@ -389,6 +389,7 @@ def _in_a_loop_of_its_own(main: Callable[[], Coroutine[Any, Any, None]]) -> None
 
 def test_one_address_does_not_take_the_whole_desk() -> None:
     """Files that take all the time that is allowed, as many as wait at once, and nobody else is served for hours."""
+
     async def scenario() -> None:
         desk, go = Desk(1, 15), threading.Event()
         ASKING.set("192.0.2.1")

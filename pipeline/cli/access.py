@@ -1,0 +1,107 @@
+"""`filigrana access`: the keys of those who may use the service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .state import installation, reading
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from ..access import Key
+
+app = typer.Typer(no_args_is_help=True, help="Keys for the service: who may ask it for what.")
+JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
+KEY = Annotated[str, typer.Argument(help="The key's id: the 12 characters in its middle.")]
+
+
+@app.command()
+def add(
+    tenant: Annotated[str, typer.Option(help="Whose jobs it puts and sees.")] = "default",
+    subject: Annotated[
+        str | None, typer.Option(help="Under whose key prompts are kept; else the setting `user`.")
+    ] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(help="A scope or a role, repeatable: creator (the default), reviewer, auditor, admin."),
+    ] = None,
+    days: Annotated[float | None, typer.Option(help="How long it is valid; else until it is revoked.")] = None,
+    json_: JSON = False,
+) -> None:
+    """Makes a key, and shows it once. Only its digest is kept."""
+    with installation() as opened:
+        who = opened.settings.user if subject is None else subject
+        key, secret = opened.access.add(tenant, who, scope or ["creator"], days)
+        _show(key, secret, opened.clock(), json_)
+
+
+@app.command("list")
+def list_(
+    tenant: Annotated[str | None, typer.Option(help="Of this tenant alone.")] = None, json_: JSON = False
+) -> None:
+    """Lists the keys, never a secret."""
+    from rich.table import Table
+
+    from .output import emit_json, out, plain
+
+    with reading() as opened:
+        found, now = opened.access.list(tenant), opened.clock()
+    if json_:
+        emit_json([_row(key, now) for key in found])
+        return
+    table = Table("key", "tenant", "subject", "scopes", "state", "until", box=None, header_style="dim")
+    for key in found:
+        row = _row(key, now)
+        table.add_row(key.id, *(plain(row[name] or "") for name in ("tenant", "subject")), ", ".join(key.scopes),
+                      row["state"], row["expires_at"] or "it is revoked")  # fmt: skip
+    out.print(table if found else "there are no keys: `filigrana access add` makes one")
+
+
+@app.command()
+def rotate(
+    key: KEY,
+    grace: Annotated[float, typer.Option(help="Seconds for which the old key stays valid.")] = 3600.0,
+    json_: JSON = False,
+) -> None:
+    """Makes a new key with the same rights, and shows it once; the old one is valid for a while longer."""
+    with reading() as opened:
+        made, secret = opened.access.rotate(key, grace)
+        _show(made, secret, opened.clock(), json_)
+
+
+@app.command()
+def revoke(key: KEY, json_: JSON = False) -> None:
+    """The key is worth nothing from now on."""
+    from .output import emit_json, out
+
+    with reading() as opened:
+        found, now = opened.access.revoke(key), opened.clock()
+    if json_:
+        emit_json(_row(found, now))
+    else:
+        out.print(f"{found.id}: revoked")
+
+
+def _show(key: Key, secret: str, now: dt.datetime, json_: bool) -> None:
+    from .output import emit_json, err, out
+
+    if json_:
+        emit_json(_row(key, now) | {"secret": secret})
+        return
+    out.print(secret)
+    err.print(f"[dim]key {key.id}, {', '.join(key.scopes)}. This is the only time that it is shown: keep it now.[/dim]")
+
+
+def _row(key: Key, now: dt.datetime) -> dict[str, Any]:
+    return {
+        "key": key.id,
+        "tenant": key.tenant,
+        "subject": key.subject,
+        "scopes": list(key.scopes),
+        "state": key.state(now),
+        "created_at": key.created_at.isoformat(),
+        "expires_at": None if key.expires_at is None else key.expires_at.isoformat(),
+    }

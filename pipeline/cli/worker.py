@@ -1,0 +1,104 @@
+"""`filigrana worker`: makes what waits in the queue."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .state import pipeline
+
+if TYPE_CHECKING:
+    from ..api import Pipeline
+    from ..jobs.worker import Worker
+
+TOLD_TWICE = 130
+
+
+def worker(
+    name: Annotated[str | None, typer.Option(help="What it is called in the queue; else machine and process.")] = None,
+    drain: Annotated[bool, typer.Option("--drain", help="End once nothing waits and nothing is worked on.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Do one job, if one waits, and end.")] = False,
+    tied: Annotated[
+        bool, typer.Option("--tied", hidden=True, help="End when standard input does: for `serve --workers`.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="How many jobs it ended, as JSON, at its end.")] = False,
+) -> None:
+    """Takes one job after the other from the queue, until it is stopped.
+
+    SIGTERM or Ctrl-C: it ends its job, then itself, with 0. A second one: the job goes back to the queue at once.
+    """
+    from .output import emit_json, err
+
+    with pipeline() as opened:
+        stop = threading.Event()
+        made = make(opened, stop, name)
+        listen(made, stop)
+        if tied:
+            threading.Thread(target=_tied, args=(stop,), daemon=True).start()
+        if not json_:
+            err.print(f"[dim]worker {made.name}[/dim]")
+        count = made.run(stop, drain=drain, once=once)
+    if json_:
+        emit_json({"ended": count})
+
+
+def make(opened: Pipeline, stop: threading.Event, name: str | None = None) -> Worker:
+    """A worker on this pipeline, which does after each job what `generate` does around a request. Raises where no
+    policy is in force."""
+    from ..api import before
+    from ..jobs.listening import waiting
+    from ..jobs.worker import Worker
+    from ..publishing import published_if_due
+
+    house = opened.installation
+    queue = house.jobs
+
+    def after() -> None:
+        before(opened.engine)
+        published_if_due(house)
+
+    after()
+    return Worker(opened, queue, name, waiting(queue.engine, stop), after=after)
+
+
+def listen(made: Worker, stop: threading.Event) -> None:
+    """From now on a first signal sets ``stop``, and a second one gives the job back and ends the process."""
+
+    def told(_number: int, _frame: Any) -> None:
+        if not stop.is_set():
+            stop.set()
+            return
+        # Not in this thread: it may hold the very lock that giving back needs.
+        threading.Thread(target=_leave, args=(made,), daemon=True).start()
+
+    signal.signal(signal.SIGTERM, told)
+    signal.signal(signal.SIGINT, told)
+
+
+def _leave(made: Worker) -> None:
+    """The job goes back as if this try had not been one. What it began is closed by whoever takes it next, and what
+    it released meanwhile is found then: this is no more than a kill that says goodbye."""
+    from ...errors import FiligranaError
+
+    try:
+        lease = made.lease
+        if lease is not None:
+            made.queue.give_back(lease, {"code": "jobs.stopped"}, counts=False)
+    except FiligranaError:
+        pass  # its lease runs out instead
+    finally:
+        os._exit(TOLD_TWICE)
+
+
+def _tied(stop: threading.Event) -> None:
+    """Ends with the process that holds the other end of standard input."""
+    try:
+        while sys.stdin.buffer.read(4096):
+            pass
+    finally:
+        stop.set()

@@ -1,0 +1,129 @@
+"""What is asked of the service, and the orders that it becomes. Unknown fields are an error: a typo must not switch
+anything off."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ...errors import InputError, ServiceError
+from ..access import Caller
+from ..jobs.model import HIGHEST, Order
+from ..request import MAX_SEED, GenerateRequest
+
+MOST_PROMPT = 4000
+_SIZE = re.compile(r"(\d{2,4})x(\d{2,4})")
+MIMES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+OURS = "filigrana"
+"""Whatever model the installation is set up with."""
+Prompt = Annotated[str, Field(min_length=1, max_length=MOST_PROMPT, description="what to make")]
+
+
+class Asked(BaseModel):
+    """What pictures and clips have in common. Everything from `seed` on is our own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    prompt: Prompt
+    model: str | None = Field(None, max_length=256, description=f"the model of this installation, or `{OURS}`")
+    size: str | None = Field(None, pattern=r"^(auto|\d{2,4}x\d{2,4})$", description="`auto`, or WIDTHxHEIGHT in px")
+    user: str | None = Field(
+        None, pattern=r"^[\w.@:+-]{1,100}$", description="your user: prompts are kept, and erased, by subject and user"
+    )
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="the same seed gives the same picture")
+    steps: int | None = Field(None, ge=1, le=1000, description="sampling steps")
+    guidance: float | None = Field(None, ge=0, le=100, description="how strictly the prompt is followed")
+    negative_prompt: str | None = Field(None, min_length=1, max_length=MOST_PROMPT, description="what not to show")
+    best_of: int = Field(1, ge=1, le=64, description="make several, keep what fits the prompt best")
+    accept_rewrite: str | None = Field(
+        None, pattern=r"^[0-9a-f]{16}$", description="the digest of an offered rewrite that the author accepts"
+    )
+    priority: int = Field(0, ge=0, le=HIGHEST, description="the higher goes first")
+
+    def order(self, caller: Caller, model: str, key: str | None, more: dict[str, Any]) -> Order:
+        """``more``: further fields of the request. Raises ServiceError, InputError."""
+        if self.model not in (None, OURS, model):
+            raise ServiceError("there is no such model here", status=404, param="model", code="service.model")
+        size = _SIZE.fullmatch(self.size or "")
+        request: dict[str, Any] = {
+            "seed": self.seed,
+            "steps": self.steps,
+            "guidance": self.guidance,
+            "size": None if size is None else [int(size[1]), int(size[2])],
+            "best_of": self.best_of,
+            "accept_rewrite": self.accept_rewrite,
+            **more,
+        }
+        _check(self.prompt, request)
+        texts = {"prompt": self.prompt}
+        if self.negative_prompt is not None:
+            texts["negative_prompt"] = self.negative_prompt
+        subject = caller.subject if self.user is None else f"{caller.subject}/{self.user}"
+        return Order(caller.tenant, subject, "generate", request, texts, self.priority, key)
+
+
+class ImagesAsked(Asked):
+    """The body of `POST /v1/images/generations`. `quality`, `background`, `moderation` and `stream` are taken where
+    they ask for what is done anyway."""
+
+    n: int = Field(1, ge=1, le=10, description="how many pictures; seeds are counted up")
+    response_format: Literal["b64_json", "url"] = "b64_json"
+    output_format: Literal["png", "jpeg", "webp"] = "png"
+    quality: Literal["auto"] | None = None
+    background: Literal["auto", "opaque"] | None = None
+    moderation: Literal["auto"] | None = None
+    stream: Literal[False] | None = None
+
+    def orders(self, caller: Caller, model: str, key: str | None) -> list[Order]:
+        """One a picture. An idempotency key counts for all of them together."""
+        found = []
+        for number in range(self.n):
+            more: dict[str, Any] = {"mime": MIMES[self.output_format], "_of": [number, self.n]}
+            if self.seed is not None:
+                more["seed"] = self.seed + number
+            found.append(self.order(caller, model, None if key is None else f"{key}#{number}", more))
+        return found
+
+
+class VideoAsked(Asked):
+    """The body of `POST /v1/videos`."""
+
+    seconds: str | None = Field(
+        None, pattern=r"^\d{1,4}$", description="a wish: the model makes clips of its own length, which is told"
+    )
+    sound: bool = Field(False, description="with sound, where the model makes some")
+
+    def one(self, caller: Caller, model: str, key: str | None) -> Order:
+        more = {"mime": "video/mp4", "sound": self.sound, "_seconds": self.seconds}
+        return self.order(caller, model, key, more)
+
+
+def parsed(shape: type[Asked], body: dict[str, Any], *, strict: bool = True) -> Any:
+    """``strict``: false for forms, in which everything is text. Raises ServiceError with the field's name."""
+    try:
+        return shape.model_validate(body, strict=strict)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ServiceError(str(first["msg"])[:200], param=place[:64] or None, code="service.parameter") from None
+
+
+def body_of(shape: type[Asked], example: dict[str, Any], *, form: bool = False) -> dict[str, Any]:
+    """The `requestBody` of OpenAPI."""
+    schema = shape.model_json_schema()
+    content: dict[str, Any] = {"application/json": {"schema": schema, "example": example}}
+    if form:
+        content["multipart/form-data"] = {"schema": schema}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _check(prompt: str, request: dict[str, Any]) -> None:
+    """Everything that a worker would refuse without looking at the prompt."""
+    fields = {name: value for name, value in request.items() if not name.startswith("_")}
+    size = fields.pop("size")
+    try:
+        GenerateRequest(prompt, **fields, size=None if size is None else (size[0], size[1]))
+    except InputError as error:
+        raise ServiceError(error.message, code=error.code, param=error.code.rpartition(".")[2]) from None

@@ -1,0 +1,53 @@
+"""A job's changes as server-sent events, until its end, the client's, or the server's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from fastapi.responses import StreamingResponse
+
+from ..jobs.model import Job
+from .service import Service
+from .streams import Streams
+
+PAUSE = 0.25
+"""Seconds between two looks."""
+HEARTBEAT = 15.0
+"""Seconds of silence after which a comment shows that the stream lives."""
+
+
+async def changes(look: Callable[[], Job], tell: Callable[[Job], dict[str, Any]], here: Service) -> AsyncIterator[str]:
+    """``look``: reads the job; ``tell``: what is told of it. Both run in threads. The first event is how it stands."""
+    before, spoke, number = None, time.monotonic(), 0
+    while not here.stopping():
+        job = await asyncio.to_thread(look)
+        now = (job.state, job.attempts, json.dumps(job.progress))
+        if now != before:
+            name = "progress" if before is not None and before[:2] == now[:2] else "state"
+            data = json.dumps(await asyncio.to_thread(tell, job), ensure_ascii=True)
+            before, spoke, number = now, time.monotonic(), number + 1
+            yield f"id: {number}\nevent: {name}\ndata: {data}\n\n"
+        if job.ended:
+            return
+        if time.monotonic() - spoke >= HEARTBEAT:
+            spoke = time.monotonic()
+            yield ": still here\n\n"
+        await asyncio.sleep(PAUSE)
+
+
+class EventStream(StreamingResponse):
+    """Counts as open from the start to the end, however it ends."""
+
+    def __init__(self, events: AsyncIterator[str], streams: Streams, key: str) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        self._streams, self._key = streams, key
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._streams.close(self._key)
