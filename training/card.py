@@ -26,7 +26,7 @@ TEMPLATE = Path(__file__).with_name("card_template.md")
 CLIP_TEMPLATE = Path(__file__).with_name("clip_card_template.md")
 CURVES = Path(__file__).resolve().parent / "curves.json"
 RUNS = ("layers", "motion", "sound", "reader", "joint", "clip")
-JUDGES = ("shot-judge-still", "shot-judge-clip", "shot-judge-sound")
+JUDGES = ("shot-judge",)
 WATTS, CORES = 10, 2
 """Declared watts of a busy core, and how many a run keeps busy."""
 POINTS = 60
@@ -81,21 +81,30 @@ def measured(results: dict[str, Any]) -> list[str]:
     """The table of what was measured."""
     stills, films = results["stills"], results["clips"]
     rows = [
-        ("stills", "object", stills, "concept", 0.90),
-        ("stills", "colour", stills, "colour", 0.97),
-        ("stills", "count, where more than one is asked for", stills, "count, where there is one", 0.80),
-        ("stills", "relation, where one is asked for", stills, "relation, where there is one", 0.80),
-        ("stills", "setting", stills, "setting", None),
-        ("clips", "motion", films, "motion", 0.80),
-        ("clips", "object throughout", films, "object throughout", 0.80),
-        ("clips", "class of the sound", films, "sound", 0.85),
+        ("stills", "object, by its sprite", stills["sprites"]["concept"], 1.0, 0.90),
+        ("stills", "colour, by its sprite: one of 17, its own included", stills["sprites"]["colour"], 1.0, 0.97),
+        *(
+            ("stills", title, stills["generated"][key], stills["real"][key], aim)
+            for title, key, aim in (
+                ("colour, by the picture", "colour", 0.97),
+                ("count, where more than one is asked for", "count, where there is one", 0.80),
+                ("relation, where one is asked for", "relation, where there is one", 0.80),
+                ("setting", "setting", None),
+            )
+        ),
+        *(
+            ("clips", title, films["generated"][key], films["real"][key], aim)
+            for title, key, aim in (
+                ("motion", "motion", 0.80),
+                ("object throughout", "object throughout", 0.80),
+                ("class of the sound", "sound", 0.85),
+            )
+        ),
     ]
     lines = ["| | generated | real renders | aim |", "|---|---|---|---|"]
-    for what, title, part, key, aim in rows:
+    for what, title, value, real, aim in rows:
         told = "" if aim is None else percent(aim)
-        lines.append(
-            f"| {what}: {title} | **{percent(part['generated'][key])}** | {percent(part['real'][key])} | {told} |"
-        )
+        lines.append(f"| {what}: {title} | **{percent(value)}** | {percent(real)} | {told} |")
     lines.append(
         f"| clips: picture and sound in time, correlation | **{films['generated']['sync']:.2f}** "
         f"| {films['real']['sync']:.2f} | .60 |"
@@ -118,7 +127,7 @@ def card(results: dict[str, Any], kept: dict[str, list[dict[str, Any]]]) -> str:
             ("motion", "decoder of motion: where six things and the camera are at 64 moments"),
             ("sound", "decoder of sound: a log spectrogram of two seconds, phases by Griffin-Lim"),
             ("reader", "caption encoder: 48 words -> one slot for each of sixteen attributes"),
-            ("transformer", "rectified flow over 60 tokens: backdrop, sprites, motion, sound"),
+            ("transformer", "rectified flow over 44 tokens: backdrop, sprites, motion, sound"),
         )
     )
     table = "\n".join(measured(results))
@@ -129,7 +138,7 @@ def card(results: dict[str, Any], kept: dict[str, list[dict[str, Any]]]) -> str:
         steps=results["steps"], guidance=f"{results['guidance']:g}", mean=coder["mean"], worst=coder["worst"],
         still_seconds=times["still"], clip_seconds=times["clip with sound"], spans=spans, watts=WATTS,
         gains="\n".join(gains({name: kept[name] for name in RUNS if name in kept})),
-        hours=f"{total / 3600:.1f}", kwh=f"{kilowatt_hours:.3f}",
+        hours=f"{total / 3600:.1f}", judge=percent(results["stills"]["real"]["concept"]), kwh=f"{kilowatt_hours:.3f}",
     )  # fmt: skip
 
 
@@ -146,7 +155,7 @@ def about(statement: bytes, results: dict[str, Any], seconds: float) -> dict[str
     """`filigrana.json`: what the manifest of everything that it draws says of the model. `statement`: the file
     training_data.json, which is named by its digest."""
     count = len(json.loads(statement)["sprites"])
-    stills = results["stills"]["generated"]
+    stills = results["stills"]["sprites"]
     return {
         "name": "Filigrana shot",
         "version": VERSION,

@@ -28,23 +28,23 @@ from filigrana.pipeline.generators.embedded.tracks import scene as make_scene
 
 from .common import prepare
 from .export_shots import assemble
-from .shot_judge import FRAMES, SIDE, Judge, load_judge, questions, real, seen, truth
+from .near_judges import SOUNDS, SpriteJudge, heard, motion_judge, moved, shown, sound_judge
+from .shot_judge import SIDE, Judge, load_judge, questions, real, seen, truth
 from .shot_pool import averaged
 from .shots_data import motion, say
-from .sprite_judge import SpriteJudge
 from .sync import agreement
 from .world import layers
 from .world.atlas import Atlas, load_atlas
 from .world.concepts import concepts
 from .world.film import render_frames
 from .world.objects import REFUSED
-from .world.shots import Shot, sample_shot
+from .world.shots import MOTIONS, Shot, sample_shot
+from .world.sound import render_sound
+from .world.telling import sound_key
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "training" / "shot_results.json"
 SEED = 2028
-SURE = 0.5
-"""A frame in which the judge gives its answer less than this is not counted for or against."""
 BATCH = 16
 
 
@@ -76,25 +76,52 @@ def drawn(pipeline: Any, texts: list[str], clips: bool, steps: int, scale: float
         yield from zip(scenes, out.audio or [None] * len(part), strict=True)
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What the judges of clips need: the subject's sprite, the motion, the sound; backdrops are left undrawn."""
+
+    sprite: NDArray[np.uint8]
+    motion: NDArray[np.float32]
+    sound: NDArray[np.float32]
+
+
+@torch.no_grad()
+def in_parts(pipeline: Any, texts: list[str], steps: int, scale: float) -> list[Parts]:
+    """A clip with sound for each caption, each from its own seed."""
+    out: list[Parts] = []
+    for start in range(0, len(texts), BATCH):
+        part = texts[start : start + BATCH]
+        seeds = [torch.Generator().manual_seed(start + k) for k in range(len(part))]
+        latents = pipeline(
+            part, generator=seeds, num_inference_steps=steps, guidance_scale=scale, output_type="latent", num_frames=2,
+            sound=True,
+        ).frames  # fmt: skip
+        parts = pipeline.transformer.unpack(latents)
+        drawn_ = pipeline.layers.decode(parts.sprites[:, 0]).clamp(0, 1).mul(255).round().to(torch.uint8)
+        moves, sounds = pipeline.motion.decode(parts.motion).numpy(), pipeline.decode_sound(latents)
+        out += [Parts(a.permute(1, 2, 0).numpy(), b, c) for a, b, c in zip(drawn_, moves, sounds, strict=True)]
+    return out
+
+
 def small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """As large as the judges look."""
     return np.asarray(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 @torch.no_grad()
-def answers(model: Judge, what: str, media: list[NDArray[Any]]) -> list[Tensor]:
+def answers(model: Judge, media: list[NDArray[Any]]) -> list[Tensor]:
     """Probabilities of each question's answers: (N, answers) each."""
-    parts = [[o.softmax(1) for o in model(seen(what, media[i : i + 50]))] for i in range(0, len(media), 50)]
+    parts = [[o.softmax(1) for o in model(seen(media[i : i + 50]))] for i in range(0, len(media), 50)]
     return [torch.cat(each) for each in zip(*parts, strict=True)]
 
 
-def right(said: list[Tensor], wanted: Tensor, what: str) -> dict[str, float]:
+def right(said: list[Tensor], wanted: Tensor) -> dict[str, float]:
     """The share of right answers to each question; counts and relations where the caption has one."""
     out = {}
-    for k, name in enumerate(questions(what)):
+    for k, name in enumerate(questions()):
         hit = said[k].argmax(1) == wanted[:, k]
         out[name] = _share(hit)
-        if name in ("count", "relation", "cover"):
+        if name in ("count", "relation"):
             out[f"{name}, where there is one"] = _share(hit[wanted[:, k] > 0])
     return out
 
@@ -103,26 +130,18 @@ def _share(hits: Tensor) -> float:
     return round(float(hits.float().mean()), 4) if len(hits) else float("nan")
 
 
-def throughout(said: Tensor, wanted: Tensor) -> float:
-    """The share of clips whose subject is named right in three quarters of the frames in which the judge is sure of
-    what it sees, of which there must be two: said (clips, FRAMES, concepts), wanted (clips,)."""
-    sure = said.amax(2) >= SURE
-    hit = (said.argmax(2) == wanted[:, None]) & sure
-    return _share((sure.sum(1) >= 2) & (hit.sum(1) >= 0.75 * sure.sum(1)))
-
-
 def stills(pipeline: Any, atlas: Atlas, count: int, steps: int, scale: float) -> dict[str, Any]:
     """Object, style, colour, count, relation and setting."""
     asked = cases(atlas, "still", count)
-    shots, judge = [case.shot for case in asked], load_judge("still")
-    wanted = truth("still", shots)
+    shots, judge = [case.shot for case in asked], load_judge()
+    wanted = truth(shots)
     scenes = [scene for scene, _ in drawn(pipeline, [case.text for case in asked], False, steps, scale)]
     made = [small(next(frames(scene, 512, 1))) for scene in scenes]
     return {
         "captions": count,
         "sprites": sprites(atlas, shots, scenes),
-        "generated": right(answers(judge, "still", made), wanted, "still"),
-        "real": right(answers(judge, "still", [real("still", shot, atlas) for shot in shots]), wanted, "still"),
+        "generated": right(answers(judge, made), wanted),
+        "real": right(answers(judge, [real(shot, atlas) for shot in shots]), wanted),
     }
 
 
@@ -146,26 +165,36 @@ def sprites(atlas: Atlas, shots: list[Shot], scenes: list[Scene]) -> dict[str, f
 
 
 def clips(pipeline: Any, atlas: Atlas, count: int, steps: int, scale: float) -> dict[str, Any]:
-    """Motion, the object throughout, the class of the sound, and how well picture and sound agree in time."""
+    """Motion, the object throughout, the class of the sound, and how well picture and sound agree in time.
+
+    The object is right throughout if the subject's layer is most like the right thing, and it is in the picture for
+    three quarters of the time in which the real shot shows it."""
     asked = cases(atlas, "av", count)
     shots = [case.shot for case in asked]
-    made = list(drawn(pipeline, [case.text for case in asked], True, steps, scale))
-    generated = [np.stack([small(one) for one in frames(scene, 256, FRAMES)]) for scene, _ in made]
-    true = [render_frames(shot, atlas, SIDE, FRAMES // 2) for shot in shots]
-    sounds = {"generated": [sound for _, sound in made], "real": [real("sound", shot, atlas) for shot in shots]}
-    tracks = {"generated": [scene.motion for scene, _ in made], "real": [motion(shot) for shot in shots]}
+    made = in_parts(pipeline, [case.text for case in asked], steps, scale)
+    sprites_, motions, sounds = SpriteJudge(atlas), motion_judge(atlas), sound_judge(atlas)
+    things = [sprites_.nearest(one.sprite) for one in made]
+    right_thing = [thing[0] == shot.subject.concept for thing, shot in zip(things, shots, strict=True)]
+    tracks = {"generated": [one.motion for one in made], "real": [motion(shot) for shot in shots]}
+    samples = {"generated": [one.sound for one in made], "real": [render_sound(shot) for shot in shots]}
     hits = [k for k, shot in enumerate(shots) if shot.motion in ("bounce", "fall", "collide")]
     out: dict[str, Any] = {"captions": count}
-    for name, films in (("generated", generated), ("real", true)):
-        said = answers(load_judge("clip"), "clip", films)
-        found = right(said, truth("clip", shots), "clip")
-        each = answers(load_judge("still"), "still", [frame for film in films for frame in film])[0]
-        found["object throughout"] = throughout(each.unflatten(0, (-1, FRAMES)), truth("still", shots)[:, 0])
-        heard = answers(load_judge("sound"), "sound", sounds[name])
-        found |= right(heard, truth("sound", shots), "sound")
-        found["sync"] = round(float(np.mean([agreement(tracks[name][k], sounds[name][k]) for k in hits])), 4)
-        out[name] = found
+    for name in ("generated", "real"):
+        said = motions.say(np.stack([moved(track) for track in tracks[name]]))
+        loud = sounds.say(heard(np.stack(samples[name])))
+        there = [shown(a) >= 0.75 * shown(b) for a, b in zip(tracks[name], tracks["real"], strict=True)]
+        whole = right_thing if name == "generated" else [True] * count
+        out[name] = {
+            "motion": _mean([MOTIONS[a] == shot.motion for a, shot in zip(said, shots, strict=True)]),
+            "object throughout": _mean([a and b for a, b in zip(whole, there, strict=True)]),
+            "sound": _mean([SOUNDS[a] == sound_key(shot) for a, shot in zip(loud, shots, strict=True)]),
+            "sync": _mean([agreement(tracks[name][k], samples[name][k]) for k in hits]),
+        }
     return out
+
+
+def _mean(values: list[Any]) -> float:
+    return round(float(np.mean(values)), 4)
 
 
 def autoencoder(atlas: Atlas, count: int) -> dict[str, float]:
@@ -250,17 +279,18 @@ def repeated(pipeline: Any, atlas: Atlas, steps: int, count: int = 40) -> dict[s
 
 
 def few(pipeline: Any, atlas: Atlas, count: int, scale: float) -> dict[str, Any]:
-    """The object and colour of stills, and the motion of clips, by how many steps are taken."""
-    out: dict[str, Any] = {"captions": count}
-    for steps in (1, 2, 4, 8, 16):
-        asked, films = cases(atlas, "still", count), cases(atlas, "clip", count)
-        made = [small(next(frames(scene, 512, 1))) for scene, _ in
-                drawn(pipeline, [case.text for case in asked], False, steps, scale)]  # fmt: skip
-        found = right(answers(load_judge("still"), "still", made), truth("still", [c.shot for c in asked]), "still")
-        moved = [np.stack([small(one) for one in frames(scene, 256, FRAMES)]) for scene, _ in
-                 drawn(pipeline, [case.text for case in films], True, steps, scale)]  # fmt: skip
-        told = right(answers(load_judge("clip"), "clip", moved), truth("clip", [c.shot for c in films]), "clip")
-        out[str(steps)] = {"concept": found["concept"], "colour": found["colour"], "motion": told["motion"]}
+    """The object and the motion by how many steps are taken, and by guidance."""
+    asked, sprites_, motions = cases(atlas, "av", count), SpriteJudge(atlas), motion_judge(atlas)
+    shots, out = [case.shot for case in asked], {"captions": count}
+    for steps, guided in ((1, scale), (2, scale), (4, scale), (8, scale), (12, scale), (12, 1.0)):
+        made = in_parts(pipeline, [case.text for case in asked], steps, guided)
+        things = [sprites_.nearest(one.sprite) for one in made]
+        said = motions.say(np.stack([moved(one.motion) for one in made]))
+        out[f"{steps} steps, guidance {guided:g}"] = {
+            "object": _mean([a[0] == shot.subject.concept for a, shot in zip(things, shots, strict=True)]),
+            "colour": _mean([a[2] == shot.subject.colour for a, shot in zip(things, shots, strict=True)]),
+            "motion": _mean([MOTIONS[a] == shot.motion for a, shot in zip(said, shots, strict=True)]),
+        }  # type: ignore[assignment]
     return out
 
 

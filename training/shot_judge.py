@@ -1,10 +1,9 @@
-"""The judges of shots: classifiers of what a picture or a clip shows, and of what a sound is, on real renders only.
+"""The judge of pictures: a classifier of what a picture shows, on real renders only.
 
-They serve the evaluation alone, and share nothing with the CLIP or the generator.
+It serves the evaluation alone, and shares nothing with the CLIP or the generator. Motions, sounds and single sprites
+have judges that need no training: see `near_judges.py`.
 
-python -m training.shot_judge still --seconds 1500
-python -m training.shot_judge clip --seconds 900
-python -m training.shot_judge sound --seconds 400
+python -m training.shot_judge --seconds 1500
 """
 
 from __future__ import annotations
@@ -20,8 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES
-from filigrana.pipeline.generators.embedded.spectrogram import spectrogram
-from filigrana.pipeline.generators.embedded.time import BINS
 
 from .common import DEVICE, Run, autocast, channels_last, compiled, prepare
 from .muon import Muon
@@ -30,26 +27,17 @@ from .world.atlas import Atlas, load_atlas
 from .world.film import render_frames, render_line
 from .world.motions import boxes, timeline
 from .world.shots import Shot, sample_shot
-from .world.sound import render_sound
-from .world.telling import sound_key
 
 SEED = 20271
+NAME = "shot-judge"
 SIDE = 128
 UNASKED = -100
 """The answer to a question that isn't asked."""
-FRAMES = 8
-"""Frames of a clip that its judge sees, evenly over its two seconds."""
-STILL = ("concept", "style", "colour", "count", "relation", "setting")
+ASKED = ("concept", "style", "colour", "count", "relation", "setting")
 ALONE = ("concept", "style", "colour", "setting")
 """What can be told from any frame of a clip: that judge looks at those, too."""
 FROM_CLIPS = 0.35
-CLIP = ("motion", "direction", "cover")
-SOUNDS = (
-    "soft", "rubber", "wood", "stone", "metal", "glass", "paper", "tick", "rattle", "whoosh", "engine", "wash",
-    "scrape", "falling tone", "rising tone", "rustle", "chime", "chirp", "call", "note", "water", "wind", "crickets",
-    "traffic", "clock", "birds", "bubbles", "none",
-)  # fmt: skip
-"""What is heard most, as captions say it."""
+"""The share of pictures that are frames of clips."""
 
 
 class _Block(nn.Module):
@@ -90,44 +78,30 @@ class Judge(nn.Module):
         return list(self.head(torch.cat((y.mean((2, 3)), y.amax((2, 3)), grid), 1)).split(self.answers, 1))
 
 
-def questions(what: str) -> dict[str, int]:
-    """What a judge is asked, and how many answers there are."""
-    if what == "sound":
-        return {"sound": len(SOUNDS)}
-    return {name: ATTRIBUTES[name] for name in (STILL if what == "still" else CLIP)}
+def questions() -> dict[str, int]:
+    """What the judge is asked, and how many answers there are."""
+    return {name: ATTRIBUTES[name] for name in ASKED}
 
 
-def judge(what: str) -> Judge:
+def judge() -> Judge:
     """An untrained judge."""
-    answers = tuple(questions(what).values())
-    if what == "sound":
-        return Judge(1, answers, (32, 64, 128))
-    return Judge(3, answers) if what == "still" else Judge(FRAMES, answers, (48, 96, 160))
+    return Judge(3, tuple(questions().values()))
 
 
-def truth(what: str, shots: list[Shot]) -> Tensor:
+def truth(shots: list[Shot]) -> Tensor:
     """(N, questions) int64."""
-    if what == "sound":
-        return torch.tensor([[SOUNDS.index(sound_key(shot))] for shot in shots])
-    index = [list(ATTRIBUTES).index(name) for name in questions(what)]
+    index = [list(ATTRIBUTES).index(name) for name in ASKED]
     return torch.tensor([attributes(shot) for shot in shots])[:, index]
 
 
-def seen(what: str, media: list[NDArray[Any]]) -> Tensor:
-    """What a judge looks at: a frame (h, w, 3); FRAMES frames (T, h, w, 3) in grey; a sound (samples,)."""
-    if what == "sound":
-        levels = spectrogram(torch.from_numpy(np.stack(media)))
-        return levels[:, None, : BINS - 1] * 2 - 1
-    x = torch.from_numpy(np.stack(media)).float().div_(127.5).sub_(1)
-    return x.permute(0, 3, 1, 2) if what == "still" else x.mean(-1)
+def seen(pictures: list[NDArray[Any]]) -> Tensor:
+    """Pictures (h, w, 3) uint8 as the judge looks at them: (N, 3, h, w) in [-1, 1]."""
+    return torch.from_numpy(np.stack(pictures)).float().div_(127.5).sub_(1).permute(0, 3, 1, 2)
 
 
-def real(what: str, shot: Shot, atlas: Atlas) -> NDArray[Any]:
-    """The real render of a shot, as `seen` takes it."""
-    if what == "sound":
-        return render_sound(shot)
-    frames = render_frames(shot, atlas, SIDE, FRAMES // 2)
-    return frames[0] if what == "still" else frames
+def real(shot: Shot, atlas: Atlas) -> NDArray[Any]:
+    """The real render of a still: (SIDE, SIDE, 3) uint8."""
+    return np.asarray(render_frames(shot, atlas, SIDE)[0])
 
 
 def any_frame(rng: np.random.Generator, shot: Shot, atlas: Atlas, side: int = SIDE) -> NDArray[Any]:
@@ -141,11 +115,6 @@ def any_frame(rng: np.random.Generator, shot: Shot, atlas: Atlas, side: int = SI
     return frame
 
 
-def draw(what: str, rng: np.random.Generator, atlas: Atlas, held_out: bool = False) -> Shot:
-    """A shot for this judge."""
-    return sample_shot(rng, atlas, {"still": "still", "clip": "clip", "sound": "av"}[what], held_out)
-
-
 def roughen(x: Tensor, rng: np.random.Generator) -> Tensor:
     """Blurs half of the batch slightly and adds noise, so that a soft picture is still recognised."""
     half = len(x) // 2
@@ -154,64 +123,58 @@ def roughen(x: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def right(model: Judge, what: str, x: Tensor, answers: Tensor) -> dict[str, float]:
+def right(model: Judge, x: Tensor, answers: Tensor) -> dict[str, float]:
     """The share of right answers, question by question."""
     said = [logits.argmax(1) for part in x.split(50) for logits in model(part)]
     count = len(model.answers)
     return {
         name: round(float((torch.cat(said[k::count]) == answers[:, k]).float().mean()), 4)
-        for k, name in enumerate(questions(what))
+        for k, name in enumerate(questions())
     }
 
 
-def load_judge(what: str) -> Judge:
+def load_judge() -> Judge:
     """The trained judge."""
-    model = judge(what)
-    model.load_state_dict(
-        torch.load(Run(f"shot-judge-{what}", 1, 1).path, map_location="cpu", weights_only=True)["ema"]
-    )
+    model = judge()
+    model.load_state_dict(torch.load(Run(NAME, 1, 1).path, map_location="cpu", weights_only=True)["ema"])
     return model.eval().requires_grad_(False)
 
 
 def main() -> None:
     """Runs until the budget is spent; kill and start it again at will."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("still", "clip", "sound"))
-    parser.add_argument("--seconds", type=float, default=900)
+    parser.add_argument("--seconds", type=float, default=1500)
     options = parser.parse_args()
     prepare(SEED)
-    what, atlas = options.what, load_atlas()
-    model = channels_last(judge(what))
+    atlas = load_atlas()
+    model = channels_last(judge())
     ema = copy.deepcopy(model).requires_grad_(False)
     optimiser = Muon(model.named_parameters(), 2e-3, 0.02, ("head.3", "body.0."))
     learned = compiled(model)
-    run = Run(f"shot-judge-{what}", options.seconds, 2e-3, 0.5)
+    run = Run(NAME, options.seconds, 2e-3, 0.5)
     parts = {"model": model, "ema": ema, "optimiser": optimiser}
     run.resume(**parts)
     rng = np.random.default_rng((SEED, run.step))
-    names = tuple(questions(what))
+    unasked = [k for k, name in enumerate(ASKED) if name not in ALONE]
     while run.running:
-        shots = [draw(what, rng, atlas) for _ in range(96)]
-        media, wanted = [real(what, shot, atlas) for shot in shots], truth(what, shots)
-        if what == "still":
-            for n in np.flatnonzero(rng.random(len(shots)) < FROM_CLIPS):
-                shot = sample_shot(rng, atlas, "clip")
-                media[n], wanted[n] = any_frame(rng, shot, atlas), truth(what, [shot])[0]
-                wanted[n, [k for k, name in enumerate(names) if name not in ALONE]] = UNASKED
-        x, wanted = roughen(seen(what, media), rng), wanted.to(DEVICE)
+        shots = [sample_shot(rng, atlas, "still") for _ in range(96)]
+        pictures, wanted = [real(shot, atlas) for shot in shots], truth(shots)
+        for n in np.flatnonzero(rng.random(len(shots)) < FROM_CLIPS):
+            shot = sample_shot(rng, atlas, "clip")
+            pictures[n], wanted[n] = any_frame(rng, shot, atlas), truth([shot])[0]
+            wanted[n, unasked] = UNASKED
+        x, wanted = roughen(seen(pictures), rng), wanted.to(DEVICE)
         with autocast():
             said = learned(x.to(DEVICE, memory_format=torch.channels_last))
         losses = [functional.cross_entropy(o.float(), wanted[:, k], ignore_index=UNASKED) for k, o in enumerate(said)]
-        loss = torch.stack(losses).sum()
-        run.learn(loss, model, ema, optimiser)
+        run.learn(torch.stack(losses).sum(), model, ema, optimiser)
         for old, new in zip(ema.buffers(), model.buffers(), strict=True):
             old.lerp_(new, 0.05) if old.is_floating_point() else old.copy_(new)
         if run.due:
             run.save(**parts)
     run.save(**parts)
-    held = [draw(what, rng, atlas, held_out=True) for _ in range(500)]
-    x = seen(what, [real(what, shot, atlas) for shot in held])
-    run.note(**right(ema.eval().cpu(), what, x, truth(what, held)))
+    held = [sample_shot(rng, atlas, "still", held_out=True) for _ in range(500)]
+    run.note(**right(ema.eval().cpu(), seen([real(shot, atlas) for shot in held]), truth(held)))
 
 
 if __name__ == "__main__":
