@@ -50,6 +50,18 @@ def mime_for(path: Path | str) -> str:
     return MIME_BY_SUFFIX[suffix]
 
 
+_MOST_READ = 10_000
+
+
+def _can_be_read(prompt: str) -> bool:
+    """Whether a prompt is text of a sane length: what isn't is refused where prompts are judged, with its reason."""
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return len(prompt) <= _MOST_READ
+
+
 class Pipeline:
     """The whole chain of one installation.
 
@@ -140,7 +152,7 @@ class Pipeline:
         """The words of a prompt that the model in use never learned, as far as it can tell; for people to see before
         it draws."""
         ask = getattr(self.generator, "unknown_words", None)
-        return [] if ask is None else list(ask(prompt))
+        return [] if ask is None or not _can_be_read(prompt) else list(ask(prompt))
 
     @property
     def makes_sound(self) -> bool:
@@ -151,7 +163,7 @@ class Pipeline:
         """What the model in use takes a prompt to say, as far as it can tell: an answer and its likelihood, 0..1, for
         each attribute. It goes into no record: it would give away what a prompt says."""
         ask = getattr(self.generator, "understood", None)
-        return {} if ask is None else dict(ask(prompt))
+        return {} if ask is None or not _can_be_read(prompt) else dict(ask(prompt))
 
     def generate(self, prompt: str, *, progress: Progress = no_progress, **options: Any) -> Outcome:
         """From a prompt to a Release, a Refusal or a Held. ``options``: the fields of GenerateRequest."""
