@@ -53,9 +53,14 @@ FOLDER = Path(__file__).resolve().parent.parent / "models" / "clip"
 ANSWERS = {"concept": len(concepts()) + len(REFUSED), "colour": OWN + 1, "style": len(STYLES), "setting": len(SETTINGS)}
 
 
+GROUNDS = ("white", "grey", "sea", "hill", "night sky")
+"""Settings that a concept is embedded in for the guard, so that grounds average out; every further one costs each start
+of the guard a quarter of a second."""
+
+
 def templates() -> tuple[str, ...]:
-    """What a concept is embedded in for the guard: every setting, so that grounds average out."""
-    return ("{}", "a picture of {}", *(f"{{}} {phrases[0]}" for phrases in LANGUAGES["en"].settings.values()))
+    """What a concept is embedded in for the guard."""
+    return ("{}", *(f"{{}} {LANGUAGES['en'].settings[name][0]}" for name in GROUNDS))
 
 
 def model_config(vocabulary_size: int) -> dict[str, Any]:
