@@ -6,20 +6,13 @@ Unlike a cache it is believed: a damaged file means that nothing is judged, sinc
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import PolicyError
 from ..safety.decision import PolicyRef
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows: one process at a time is up to the operator
-    fcntl = None  # type: ignore[assignment]
+from .kept_file import KeptFile
 
 FILE = "policy-in-force.json"
 _MOST = 1 << 20
@@ -37,11 +30,7 @@ class PolicyMemory:
     """``folder``: made at the first use, owner-only."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    @property
-    def _path(self) -> Path:
-        return self._folder / FILE
+        self._file = KeptFile(folder, FILE)
 
     def take(self, ref: PolicyRef) -> None:
         """Remembers that ``ref`` is in force. Raises PolicyError: ``policy.older`` when a newer version of the same id
@@ -52,7 +41,11 @@ class PolicyMemory:
             raise PolicyError(f"the policy pack {ref.id}: {error}") from error
         if self._checked(self._read(), ref, mine):
             return
-        with self._alone():
+        with ExitStack() as alone:
+            try:
+                alone.enter_context(self._file.alone())
+            except OSError as error:
+                raise self._failed(error) from error
             known = self._read()  # another process may have been quicker
             if not self._checked(known, ref, mine):
                 self._write(known | {ref.id: {"version": ref.version, "digest": ref.digest}})
@@ -72,8 +65,7 @@ class PolicyMemory:
 
     def _read(self) -> dict[str, dict[str, str]]:
         try:
-            with self._path.open("rb") as stream:
-                found = json.loads(stream.read(_MOST))["packs"]
+            found = json.loads(self._file.read(_MOST))["packs"]
             packs = {str(key): {"version": one["version"], "digest": one["digest"]} for key, one in found.items()}
             for one in packs.values():
                 ordered(one["version"])
@@ -89,32 +81,9 @@ class PolicyMemory:
 
     def _write(self, packs: dict[str, dict[str, str]]) -> None:
         try:
-            handle, name = tempfile.mkstemp(dir=self._folder, prefix=f".{FILE}.")
-            try:
-                with os.fdopen(handle, "wb") as stream:
-                    stream.write(json.dumps({"packs": packs}, indent=1, sort_keys=True).encode())
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.replace(name, self._path)
-            except BaseException:
-                os.unlink(name)
-                raise
+            self._file.write(json.dumps({"packs": packs}, indent=1, sort_keys=True).encode())
         except OSError as error:
             raise self._failed(error) from error
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(self._folder / f"{FILE}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise self._failed(error) from error
-        try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
     @staticmethod
     def _failed(error: OSError) -> PolicyError:

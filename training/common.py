@@ -72,7 +72,7 @@ class Run:
         self.path = folder / f"{name}.pt"
         self.log = folder / f"{name}.jsonl"
         self.spent = 0.0
-        self.step = 0
+        self.step = self.warm = 0
         self._saved = self._clock = time.monotonic()
         self._loss: list[float] = []
 
@@ -82,10 +82,12 @@ class Run:
             return False
         state = torch.load(self.path, map_location=DEVICE, weights_only=True)
         for key, part in parts.items():
-            # weights that were exported come back without an optimiser's memory
             if key in state or key != "optimiser":
                 part.load_state_dict(state[key])
         self.spent, self.step = state["spent"], state["step"]
+        if "optimiser" in parts and "optimiser" not in state:
+            # weights that were exported come back without its memory: it begins as carefully as a new one
+            self.warm = self.step
         self._clock = time.monotonic()
         return True
 
@@ -115,17 +117,20 @@ class Run:
     def learning_rate(self) -> float:
         """The rate for this step."""
         left = max(0.0, 1 - self.spent / self.seconds)
-        return self.rate * min(1.0, (self.step + 1) / 100) * min(1.0, left / self.tail)
+        return self.rate * min(1.0, (self.step - self.warm + 1) / 100) * min(1.0, left / self.tail)
 
-    def advance(self, optimiser: torch.optim.Optimizer, loss: float, every: int = 50) -> None:
-        """Counts a step, sets the next learning rate, and logs the mean loss now and then."""
+    def pace(self, optimiser: torch.optim.Optimizer) -> None:
+        """Sets the learning rate of the next step."""
+        for group in optimiser.param_groups:
+            group["lr"] = self.learning_rate()
+
+    def advance(self, loss: float, every: int = 50) -> None:
+        """Counts a step, and logs the mean loss now and then."""
         now = time.monotonic()
         self.spent += now - self._clock
         self._clock = now
         self.step += 1
         self._loss.append(loss)
-        for group in optimiser.param_groups:
-            group["lr"] = self.learning_rate()
         if self.step % every == 0:
             self.note(loss=round(sum(self._loss) / len(self._loss), 5))
             self._loss.clear()
@@ -135,9 +140,10 @@ class Run:
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        self.pace(optimiser)
         optimiser.step()
         average(ema, model, self.step)
-        self.advance(optimiser, loss.item())
+        self.advance(loss.item())
 
     def note(self, **values: Any) -> None:
         """Appends one JSON line to the log."""

@@ -31,6 +31,8 @@ from .shots_data import labels
 from .train_reader import TOKENIZER
 
 SHARD = "15MB"
+AVERAGED = 1000
+"""Steps that restored weights count as: their average then moves slowly, instead of following the first steps."""
 SHOT = Path(__file__).resolve().parent.parent / "models" / "shot"
 ENCODERS = Path(__file__).resolve().parent / "encoders.safetensors"
 CODERS: Mapping[str, Any] = {
@@ -89,7 +91,8 @@ def restore(folder: Path, encoders: Path) -> None:
         if run.path.exists():
             print(f"{name}: has a checkpoint already")
             continue
-        state: dict[str, Any] = {"model": module.state_dict(), "ema": module.state_dict(), "spent": 0.0, "step": 0}
+        weights = module.state_dict()
+        state: dict[str, Any] = {"model": weights, "ema": weights, "spent": 0.0, "step": AVERAGED}
         if name == "joint":
             config = pipeline.transformer.config
             state["config"] = {key: tuple(config[key]) for key in ("means", "scales")}

@@ -249,10 +249,11 @@ def main() -> None:
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(every.parameters(), 1.0)
+        run.pace(optimiser)
         optimiser.step()
         with torch.no_grad():
             scale.clamp_(0, 4.6)
-        run.advance(optimiser, loss.item())
+        run.advance(loss.item())
         if run.due:
             run.save(**parts)
             save(model, words, options.out)

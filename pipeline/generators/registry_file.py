@@ -7,24 +7,17 @@ say any more which files were pinned.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from ...errors import GenerationError
 from ...provenance.manifest import Model
-from ..store import sync_folder
+from ..kept_file import KeptFile
 from .model_signature import Signer
 from .pins import Pin
-
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - Windows: one process at a time is up to the operator
-    fcntl = None  # type: ignore[assignment]
 
 FILE = "models.json"
 VERSION = 1
@@ -63,18 +56,17 @@ class RegistryFile:
     """``folder``: the data folder, made at the first change."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._file = KeptFile(folder, FILE)
 
     @property
     def path(self) -> Path:
         """Where it lies."""
-        return self._folder / FILE
+        return self._file.path
 
     def read(self) -> dict[str, Entry]:
         """What is registered, by name. Raises GenerationError (``generate.registry``) for a file that is damaged."""
         try:
-            with self.path.open("rb") as stream:
-                found = json.loads(stream.read(_MOST))
+            found = json.loads(self._file.read(_MOST))
             if found["version"] != VERSION:
                 raise _damaged(f"is of version {str(found['version'])[:20]}, this program writes {VERSION}")
             return {name: _entry(name, one) for name, one in found["models"].items()}
@@ -86,43 +78,20 @@ class RegistryFile:
     @contextmanager
     def change(self) -> Iterator[dict[str, Entry]]:
         """What is registered, to be changed within the block; written at its end, nothing where it raises."""
-        with self._alone():
+        with ExitStack() as alone:
+            try:
+                alone.enter_context(self._file.alone())
+            except OSError as error:
+                raise _unwritten(error) from error
             entries = self.read()  # another process may have been quicker
             yield entries
             self._write({name: _plain(entries[name]) for name in sorted(entries)})
 
     def _write(self, models: dict[str, Any]) -> None:
-        data = json.dumps({"version": VERSION, "models": models}, indent=1).encode()
         try:
-            for left in self._folder.glob(f".{FILE}.*.part"):  # of a process that was killed; nobody else writes now
-                left.unlink(missing_ok=True)
-            handle, name = tempfile.mkstemp(dir=self._folder, prefix=f".{FILE}.", suffix=".part")
-            try:
-                with os.fdopen(handle, "wb") as stream:
-                    stream.write(data)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.replace(name, self.path)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
-            sync_folder(self._folder)
+            self._file.write(json.dumps({"version": VERSION, "models": models}, indent=1).encode())
         except OSError as error:
             raise _unwritten(error) from error
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            descriptor = os.open(self._folder / f"{FILE}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise _unwritten(error) from error
-        try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def _plain(entry: Entry) -> dict[str, Any]:

@@ -17,9 +17,8 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from ...errors import FiligranaError, GenerationError, InputError, JobError, LogError, PolicyError
-from ...provenance.manifest import Edit
 from ..engine import Engine
-from ..request import GenerateRequest, Held, Outcome, Progress, Refusal, Release, SealRequest
+from ..request import GenerateRequest, Held, Outcome, Progress, Refusal, Release
 from ..run import StageError
 from .fence import ended, intent_of, settle
 from .model import Job, Lease
@@ -151,7 +150,7 @@ class Worker:
             return self._said(self.queue.finish(lease, state, outcome, texts))
         except JobError as error:
             if error.code == CANCELLED:
-                return self._said(self.queue.finish(lease, *self._cancelled(job)))
+                return self._cancelled(lease)
             _log.warning("job %s was lost: %s", job.id, error.code)
             return None
         except Exception as error:  # noqa: BLE001  every error ends in the queue: tried again, or failed with its code
@@ -178,10 +177,18 @@ class Worker:
             return found[0], {**found[1], "energy": outcome.energy.as_dict(), "details": outcome.details}, {}
         return _refused(outcome)
 
-    def _cancelled(self, job: Job) -> tuple[str, dict[str, Any]]:
+    def _cancelled(self, lease: Lease) -> Job | None:
         """A release that was faster than its cancellation stands."""
-        ledger = self.pipeline.engine.parts.ledger
-        return settle(ledger, job.id, job.attempts) or ("cancelled", {"code": CANCELLED})
+        job = lease.job
+        try:
+            found = settle(self.pipeline.engine.parts.ledger, job.id, job.attempts)
+            return self._said(self.queue.finish(lease, *(found or ("cancelled", {"code": CANCELLED}))))
+        except Exception as error:  # noqa: BLE001  its lease runs out, and whoever takes it next looks again
+            self._left(job, error)
+            return None
+
+    def _left(self, job: Job, error: Exception) -> None:
+        _log.warning("job %s: %s", job.id, getattr(error, "code", type(error).__name__))
 
     def _failed(self, lease: Lease, error: Exception) -> Job | None:
         job, why, again = lease.job, _told(error), _again(error)
@@ -195,7 +202,7 @@ class Worker:
                 return self._said(self.queue.finish(lease, "failed", why))
             return self._said(self.queue.give_back(lease, why, wait=BACKOFF * 2 ** (_tries(job) - 1)))
         except Exception as second:  # noqa: BLE001  its lease runs out, and whoever takes it next looks again
-            _log.warning("job %s: %s", job.id, getattr(second, "code", type(second).__name__))
+            self._left(job, second)
             return None
 
     def _said(self, job: Job) -> Job:
@@ -215,22 +222,18 @@ def _made(engine: Engine, job: Job, texts: dict[str, str], intent: UUID, tell: P
         raise InputError("the subject of this job was erased", code="provenance.erased")
     if not set(job.texts) - {"rewrite"} <= set(texts):
         raise InputError("the texts of this job were erased", code="provenance.erased")
-    if job.kind == "generate":
-        size = fields.pop("size", None)
-        words: dict[str, Any] = {name: text for name, text in texts.items() if name != "rewrite"}
-        request = GenerateRequest(
-            **words,
-            **fields,
-            size=None if size is None else (int(size[0]), int(size[1])),
-            subject=subject,
-            intent=intent,
-        )
-        return engine.generate(request, tell)
-    from pathlib import Path
-
-    edits = tuple(Edit.parse(each) for each in fields.pop("edits", ()))
-    path = Path(fields.pop("path"))
-    return engine.seal(SealRequest(path=path, **fields, edits=edits, subject=subject, intent=intent), tell)
+    if job.kind != "generate":
+        raise InputError("this version makes jobs that generate, and no others", code="input.job_kind")
+    size = fields.pop("size", None)
+    words: dict[str, Any] = {name: text for name, text in texts.items() if name != "rewrite"}
+    request = GenerateRequest(
+        **words,
+        **fields,
+        size=None if size is None else (int(size[0]), int(size[1])),
+        subject=subject,
+        intent=intent,
+    )
+    return engine.generate(request, tell)
 
 
 def _refused(outcome: Refusal) -> tuple[str, dict[str, Any], dict[str, str]]:

@@ -92,7 +92,7 @@ def test_a_full_disk_changes_nothing(data: Path, name: str, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"filigrana.pipeline.generators.registry_file.os.{name}", full)
+        patch.setattr(f"filigrana.pipeline.kept_file.os.{name}", full)
         with pytest.raises(GenerationError, match="No space left") as caught:
             add(data, "second", str(data.parent / "two"), UNSIGNED)
     assert caught.value.code == "generate.registry"

@@ -431,3 +431,35 @@ def test_keys_for_idempotency_outlive_nothing_they_name(queue: JobQueue) -> None
     job, _ = queue.put(order(key="k"))
     with session(queue.engine) as opened:
         assert opened.get(IdempotencyKey, ("press", "k")).job_id == job.id  # type: ignore[union-attr]
+
+
+def test_a_worker_outlives_an_outbox_that_is_away_when_a_job_is_cancelled(
+    house: Any, installation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue, worker = house
+    job, _ = queue.put(order())
+
+    class Waits(FakeGenerator):
+        def generate(self, *_: Any, **__: Any) -> Any:
+            raise JobError("the job was taken from this worker", code="jobs.cancelled")
+
+    lease = queue.lease("w")
+    made = worker(generator=Waits())
+    ledger = type(installation.ledger)
+    row = ledger.row
+    monkeypatch.setattr(ledger, "row", lambda *_: (_ for _ in ()).throw(LogError("away")))
+    assert made.work(lease) is None
+    assert queue.get(job.id).state == "running"
+    monkeypatch.setattr(ledger, "row", row)
+    # its lease runs out, and the next one ends it
+    late(queue)
+    assert worker().run(threading.Event(), drain=True) == 1
+    assert queue.get(job.id).ended
+
+
+def test_a_kind_of_job_that_is_not_made_yet_fails_and_says_so(house: Any) -> None:
+    queue, worker = house
+    job, _ = queue.put(order(kind="seal", request={"path": "/etc/hostname", "source_type": "camera"}, texts={}))
+    worker().run(threading.Event(), drain=True)
+    done = queue.get(job.id)
+    assert (done.state, done.outcome["code"]) == ("failed", "input.job_kind")

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from filigrana.errors import FiligranaError, GenerationError, InputError
-from filigrana.pipeline.generators import pins, registry_file
+from filigrana.pipeline import kept_file
+from filigrana.pipeline.generators import pins
 from filigrana.pipeline.generators.diffusers import DiffusersGenerator
 from filigrana.pipeline.generators.folder import EMBEDDED, ModelFolder
 from filigrana.pipeline.generators.model_signature import Signer, fingerprint
@@ -465,7 +466,7 @@ def test_a_change_waits_for_the_one_before_it(
 ) -> None:
     """Without the lock (the negative control) one of the two is lost."""
     if not locked:
-        monkeypatch.setattr(registry_file, "fcntl", None)
+        monkeypatch.setattr(kept_file, "fcntl", None)
     other = threading.Thread(target=add, args=(data, "second", str(small_model(tmp_path / "other")), UNSIGNED))
     entry, _ = add(data, "first", str(model), UNSIGNED)
     with RegistryFile(data).change() as entries:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from filigrana.tests.small_world import draw, plain_atlas
-from filigrana.training.world import held_shots
 from filigrana.training.world.atlas import Atlas
 from filigrana.training.world.colours import COLOURS16, OWN
 from filigrana.training.world.concepts import concepts, number
@@ -151,12 +150,17 @@ def test_held_out_openings_are_never_in_training_captions(atlas: Atlas) -> None:
                 assert not tell(shot, rng, code).startswith(kept)
 
 
-def test_the_shipped_held_out_captions_name_their_subject() -> None:
-    entries = held_shots.read()
-    assert len({caption for _, caption, _ in entries}) == len(entries)
-    for language, caption, shot in entries:
-        nouns = concepts()[shot.subject.concept].names[language]
-        assert any(form in caption for n in nouns for form in (n.one, n.many))
+def test_the_evaluation_s_captions_differ_and_name_their_subject(atlas: Atlas) -> None:
+    from filigrana.training.evaluate_shots import cases
+
+    asked = [case for media in ("still", "clip", "av") for case in cases(atlas, media, 100)]
+    assert len({case.text for case in asked}) > 290
+    assert {case.shot.media for case in asked} == {"still", "clip", "av"}
+    assert {case.shot.motion for case in asked} == set(MOTIONS)
+    for case in asked:
+        names = concepts()[case.shot.subject.concept].names.values()
+        assert case.shot.held_out
+        assert any(form in case.text for nouns in names for noun in nouns for form in (noun.one, noun.many))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -191,3 +192,29 @@ def test_a_real_sprite_is_most_like_itself_and_a_soft_one_still_is() -> None:
         for seen in (sprite, soft):
             found = judge.nearest(seen)
             assert np.array_equal(atlas.levels(*found)[0], sprite)
+
+
+def test_restored_weights_are_trained_on_as_carefully_as_new_ones(tmp_path: Path) -> None:
+    """A first step at the full rate would undo what was learned: the optimiser's memory isn't kept with weights."""
+    from filigrana.training.common import Run
+    from filigrana.training.muon import Muon
+
+    torch.manual_seed(1)
+    model, average = torch.nn.Linear(64, 64), torch.nn.Linear(64, 64)
+    average.load_state_dict(model.state_dict())
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.save({"model": kept, "ema": kept, "spent": 0.0, "step": export_shots.AVERAGED}, tmp_path / "run.pt")
+    run = Run("run", 1000, 1e-2, folder=tmp_path)
+    optimiser = Muon(model.named_parameters(), 1e-2, 0.0, ())
+    assert run.resume(model=model, ema=average, optimiser=optimiser)
+    run.learn(model(torch.randn(8, 64)).square().mean(), model, average, optimiser)
+    assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([1e-2 / 100] * 2)
+    moved = max(float((model.state_dict()[name] - value).abs().max()) for name, value in kept.items())
+    followed = max(float((average.state_dict()[name] - value).abs().max()) for name, value in kept.items())
+    assert 0 < followed < 0.02 * moved
+    assert moved < 1e-3
+    # one that goes on with its optimiser isn't slowed down
+    run.save(model=model, ema=average, optimiser=optimiser)
+    again = Run("run", 1000, 1e-2, folder=tmp_path)
+    again.resume(model=model, ema=average, optimiser=Muon(model.named_parameters(), 1e-2, 0.0, ()))
+    assert again.learning_rate() == pytest.approx(1e-2, rel=1e-3)

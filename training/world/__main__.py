@@ -1,4 +1,4 @@
-"""python -m training.world COMMAND: fetch, preview, sources, held-shots."""
+"""python -m training.world COMMAND: fetch, preview, sources."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import json
 from pathlib import Path
 
-from . import held_shots
 from .atlas import load_atlas
 from .preview import write_preview
 from .sprites import WORK, fetch
@@ -31,7 +30,6 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("fetch", help="download the sprite package and check its hash")
     commands.add_parser("sources", help="write SOURCES.md and models/shot/training_data.json")
-    commands.add_parser("held-shots", help="write held_out_shots.json")
     look = commands.add_parser("preview", help="write contact sheets, captions and a clip with sound")
     look.add_argument("-o", "--out", type=Path, default=WORK / "preview")
     look.add_argument("--seed", type=int, default=0)
@@ -41,8 +39,6 @@ def main() -> None:
         print(fetch())
     elif options.command == "sources":
         sources()
-    elif options.command == "held-shots":
-        held_shots.write(load_atlas())
     else:
         for path in write_preview(options.out, load_atlas(), options.seed, options.side):
             print(path)

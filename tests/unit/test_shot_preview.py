@@ -1,4 +1,4 @@
-"""Examples and previews: numbered, repeatable, and a clip whose sound survives the file in time with its pictures."""
+"""Previews, and a clip whose sound survives the file in time with its pictures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from PIL import Image as Pillow
 
 from filigrana.tests.small_world import draw, plain_atlas
 from filigrana.training.world.atlas import Atlas
-from filigrana.training.world.examples import example
 from filigrana.training.world.film import render_frames
 from filigrana.training.world.preview import write_mp4, write_preview
 from filigrana.training.world.sound import render_sound
@@ -21,33 +20,6 @@ from filigrana.training.world.voices import RATE
 @pytest.fixture(scope="module")
 def atlas() -> Atlas:
     return plain_atlas()
-
-
-def test_an_example_depends_on_its_number_and_not_on_those_before(atlas: Atlas) -> None:
-    alone = example(atlas, 1, 7)
-    among = [example(atlas, 1, index) for index in range(8)][7]
-    assert alone.caption == among.caption
-    assert alone.frames.tobytes() == among.frames.tobytes()
-    assert alone.sound.tobytes() == among.sound.tobytes()
-    assert example(plain_atlas(), 1, 7).frames.tobytes() == alone.frames.tobytes()
-    assert example(atlas, 2, 7).frames.tobytes() != alone.frames.tobytes()
-
-
-@pytest.mark.parametrize(("media", "frames", "samples"), [("still", 1, 0), ("clip", 32, 0), ("av", 32, 2 * RATE)])
-def test_stills_clips_and_clips_with_sound_have_one_shape_each(
-    atlas: Atlas, media: str, frames: int, samples: int
-) -> None:
-    made = [example(atlas, 3, index, media, side=64) for index in range(20)]
-    assert {one.frames.shape for one in made} == {(frames, 64, 64, 3)}
-    assert {one.frames.dtype for one in made} == {np.dtype(np.uint8)}
-    assert {one.sound.shape for one in made} == {(samples,)}
-    assert {one.shot.held_out for one in made} == {False}
-
-
-def test_half_of_the_captions_are_english_and_the_rest_in_four_languages(atlas: Atlas) -> None:
-    spoken = [example(atlas, 4, index, "still", side=16).language for index in range(300)]
-    assert 0.4 < spoken.count("en") / 300 < 0.6
-    assert set(spoken) == {"en", "zh", "es", "fr", "de"}
 
 
 def test_a_written_clip_keeps_pictures_and_sound_in_time(atlas: Atlas, tmp_path: Path) -> None:
