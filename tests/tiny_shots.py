@@ -16,6 +16,7 @@ from filigrana.pipeline.generators.embedded.joint import FiligranaJointTransform
 from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder  # noqa: E402
 from filigrana.pipeline.generators.embedded.reader import FiligranaReader  # noqa: E402
 from filigrana.pipeline.generators.embedded.shot import FiligranaShotPipeline  # noqa: E402
+from filigrana.pipeline.generators.embedded.sound import FiligranaSoundTransformer  # noqa: E402
 from filigrana.pipeline.generators.embedded.time import (  # noqa: E402
     FiligranaMotionAutoencoder,
     FiligranaSoundAutoencoder,
@@ -29,7 +30,8 @@ def tiny_shots(texts: list[str]) -> FiligranaShotPipeline:
     tokenizer = build_shot_tokenizer(build_words(texts))
     layers: Any = FiligranaLayerAutoencoder(widths=(8, 8, 8, 8, 8), decoder_depths=(0, 0, 0, 0, 1))
     transformer = FiligranaJointTransformer(slot_width=32, width=32, depth=1, heads=2)
-    for parameter in transformer.leave.parameters():
+    hearing = FiligranaSoundTransformer(slot_width=32, width=32, depth=1, heads=2)
+    for parameter in (*transformer.leave.parameters(), *hearing.leave.parameters()):
         torch.nn.init.normal_(parameter, std=0.1)
     made = FiligranaShotPipeline(
         layers,
@@ -38,6 +40,7 @@ def tiny_shots(texts: list[str]) -> FiligranaShotPipeline:
         FiligranaReader(vocabulary_size=len(tokenizer), width=32, depth=1, heads=2),
         tokenizer,
         transformer,
+        hearing,
         FlowMatchEulerDiscreteScheduler(),
     )
     made.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]

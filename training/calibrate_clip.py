@@ -11,9 +11,11 @@ curves.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
@@ -23,7 +25,7 @@ ready()
 
 from filigrana.safety.vision.clip import CALIBRATION, ClipGuard  # noqa: E402
 
-from .train_clip import FOLDER  # noqa: E402
+from .train_clip import FOLDER, held_out_pairs, names, retrieval  # noqa: E402
 from .world.atlas import BASE, Atlas, load_atlas  # noqa: E402
 from .world.concepts import concepts  # noqa: E402
 from .world.film import render_frames  # noqa: E402
@@ -31,6 +33,7 @@ from .world.objects import REFUSED  # noqa: E402
 from .world.shots import Shot, sample_shot  # noqa: E402
 
 HARMLESS, HARMFUL = 400, 240
+MEASURED = 2028
 SIDE = 2 * BASE
 THRESHOLDS = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
 
@@ -64,6 +67,37 @@ def fit(raw: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[float, floa
 
     found = minimize(loss, np.array([10.0, 0.0]), method="Nelder-Mead", options={"maxiter": 4000})
     return float(found.x[0]), float(found.x[1])
+
+
+@torch.no_grad()
+def measured(count: int) -> dict[str, Any]:
+    """The shipped CLIP, through open_clip's own loading and transforms, and its guard, on held-out renders."""
+    import open_clip
+    from PIL import Image
+
+    atlas = load_atlas(with_refused=True)
+    model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{FOLDER}")
+    model.eval()
+    words = open_clip.get_tokenizer(f"local-dir:{FOLDER}")
+    shots, texts = held_out_pairs(atlas, count, seed=MEASURED)
+    pictures = [render_frames(shot, atlas, SIDE)[0] for shot in shots]
+    tensors = torch.stack([transform(Image.fromarray(picture)) for picture in pictures])
+    with torch.no_grad():
+        every = words([names(index)[0] for index in range(len(concepts()) + len(REFUSED))])
+        names_ = torch.nn.functional.normalize(model.encode_text(every), dim=-1)
+        seen = torch.cat(
+            [torch.nn.functional.normalize(model.encode_image(part), dim=-1) for part in tensors.split(100)]
+        )
+    zero = (seen @ names_.T).argmax(1) == torch.tensor([shot.subject.concept for shot in shots])
+    guard = ClipGuard(FOLDER)
+    worst = np.array([max(guard.score(picture).values()) for picture in pictures])
+    bad = np.array([bool(hazard(shot)) for shot in shots])
+    return {
+        "pictures": count,
+        "retrieval": round(retrieval(model, words.tokenizer, tensors, texts), 4),
+        "object zero shot": round(float(zero.float().mean()), 4),
+        "refused found": round(float((worst > np.quantile(worst[~bad], 0.99))[bad].mean()), 4),
+    }
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from string import Template
 from typing import Any
 
 from .evaluate_shots import RESULTS
-from .export_shots import SHOT
+from .export_shots import CURVES, SHOT
 from .train_clip import FOLDER as CLIP
 from .world.concepts import STYLES, concepts
 from .world.objects import REFUSED
@@ -24,13 +24,11 @@ from .world.sprites import WORK
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
 CLIP_TEMPLATE = Path(__file__).with_name("clip_card_template.md")
-CURVES = Path(__file__).resolve().parent / "curves.json"
-RUNS = ("layers", "motion", "sound", "reader", "joint", "clip")
-JUDGES = ("shot-judge",)
+RUNS = ("layers", "motion", "sound", "reader", "joint", "hearing", "clip")
 WATTS, CORES = 10, 2
 """Declared watts of a busy core, and how many a run keeps busy."""
 POINTS = 60
-VERSION = "2"
+VERSION = "3"
 
 
 def curve(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -43,7 +41,7 @@ def curve(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def curves(folder: Path = WORK) -> dict[str, list[dict[str, Any]]]:
     """The curves of all runs that have a log, and those kept from before of the others."""
     found: dict[str, list[dict[str, Any]]] = json.loads(CURVES.read_text("utf-8")) if CURVES.exists() else {}
-    for name in (*RUNS, *JUDGES):
+    for name in RUNS:
         log = folder / f"{name}.jsonl"
         if log.exists():
             found[name] = curve([json.loads(line) for line in log.read_text("utf-8").splitlines()])
@@ -80,27 +78,18 @@ def percent(value: float) -> str:
 def measured(results: dict[str, Any]) -> list[str]:
     """The table of what was measured."""
     stills, films = results["stills"], results["clips"]
-    rows = [
-        ("stills", "object, by its sprite", stills["sprites"]["concept"], 1.0, 0.90),
-        ("stills", "colour, by its sprite: one of 17, its own included", stills["sprites"]["colour"], 1.0, 0.97),
-        *(
-            ("stills", title, stills["generated"][key], stills["real"][key], aim)
-            for title, key, aim in (
-                ("colour, by the picture", "colour", 0.97),
-                ("count, where more than one is asked for", "count, where there is one", 0.80),
-                ("relation, where one is asked for", "relation, where there is one", 0.80),
-                ("setting", "setting", None),
-            )
-        ),
-        *(
-            ("clips", title, films["generated"][key], films["real"][key], aim)
-            for title, key, aim in (
-                ("motion", "motion", 0.80),
-                ("object throughout", "object throughout", 0.80),
-                ("class of the sound", "sound", 0.85),
-            )
-        ),
-    ]
+    asked = (
+        (stills, "stills", "object", "concept", 0.90),
+        (stills, "stills", "colour: one of 17, its own included", "colour", 0.97),
+        (stills, "stills", "its partner's object, where there is one", "partner", None),
+        (stills, "stills", "count, where more than one is asked for", "count", 0.80),
+        (stills, "stills", "relation, where one is asked for", "relation", 0.80),
+        (stills, "stills", "setting", "setting", None),
+        (films, "clips", "motion", "motion", 0.80),
+        (films, "clips", "object throughout", "object throughout", 0.80),
+        (films, "clips", "class of the sound", "sound", 0.85),
+    )
+    rows = [(what, title, of["generated"][key], of["real"][key], aim) for of, what, title, key, aim in asked]
     lines = ["| | generated | real renders | aim |", "|---|---|---|---|"]
     for what, title, value, real, aim in rows:
         told = "" if aim is None else percent(aim)
@@ -127,7 +116,8 @@ def card(results: dict[str, Any], kept: dict[str, list[dict[str, Any]]]) -> str:
             ("motion", "decoder of motion: where six things and the camera are at 64 moments"),
             ("sound", "decoder of sound: a log spectrogram of two seconds, phases by Griffin-Lim"),
             ("reader", "caption encoder: 48 words -> one slot for each of sixteen attributes"),
-            ("transformer", "rectified flow over 44 tokens: backdrop, sprites, motion, sound"),
+            ("transformer", "rectified flow over 38 tokens of what is seen: backdrop, sprites, dyes, motion"),
+            ("hearing", "rectified flow over 16 tokens of what is heard, told by the motion"),
         )
     )
     table = "\n".join(measured(results))
@@ -138,7 +128,7 @@ def card(results: dict[str, Any], kept: dict[str, list[dict[str, Any]]]) -> str:
         steps=results["steps"], guidance=f"{results['guidance']:g}", mean=coder["mean"], worst=coder["worst"],
         still_seconds=times["still"], clip_seconds=times["clip with sound"], spans=spans, watts=WATTS,
         gains="\n".join(gains({name: kept[name] for name in RUNS if name in kept})),
-        hours=f"{total / 3600:.1f}", judge=percent(results["stills"]["real"]["concept"]), kwh=f"{kilowatt_hours:.3f}",
+        hours=f"{total / 3600:.1f}", kwh=f"{kilowatt_hours:.3f}",
     )  # fmt: skip
 
 
@@ -155,7 +145,7 @@ def about(statement: bytes, results: dict[str, Any], seconds: float) -> dict[str
     """`filigrana.json`: what the manifest of everything that it draws says of the model. `statement`: the file
     training_data.json, which is named by its digest."""
     count = len(json.loads(statement)["sprites"])
-    stills = results["stills"]["sprites"]
+    stills = results["stills"]["generated"]
     return {
         "name": "Filigrana shot",
         "version": VERSION,

@@ -2,8 +2,8 @@
 
 python -m training.evaluate_shots --count 500
 
-Judges that have only ever seen and heard real renders say what each generated picture, clip and sound shows. The same
-judges are asked about the real renders of the same shots: what they get wrong there is their own.
+Judges that know real sprites, backdrops, arrangements, motions and sounds alone say what each generated shot shows. The
+same judges are asked about the real ones of the same shots: what they get wrong there is their own.
 """
 
 from __future__ import annotations
@@ -16,28 +16,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from filigrana.pipeline.generators.embedded.dye import dyed
 from filigrana.pipeline.generators.embedded.shot import FiligranaShotPipeline
 from filigrana.pipeline.generators.embedded.tracks import Scene, frames
 from filigrana.pipeline.generators.embedded.tracks import scene as make_scene
 
+from .calibrate_clip import measured
 from .common import prepare
 from .export_shots import assemble
-from .near_judges import SOUNDS, SpriteJudge, heard, motion_judge, moved, shown, sound_judge
-from .shot_judge import SIDE, Judge, load_judge, questions, real, seen, truth
+from .near_judges import (
+    SOUNDS,
+    SpriteJudge,
+    Still,
+    arrangement_judge,
+    heard,
+    motion_judge,
+    moved,
+    real,
+    setting_judge,
+    shown,
+    sound_judge,
+    told,
+)
 from .shot_pool import averaged
 from .shots_data import motion, say
 from .sync import agreement
 from .world import layers
 from .world.atlas import Atlas, load_atlas
-from .world.concepts import concepts
-from .world.film import render_frames
-from .world.objects import REFUSED
 from .world.shots import MOTIONS, Shot, sample_shot
 from .world.sound import render_sound
 from .world.telling import sound_key
@@ -96,71 +105,30 @@ def in_parts(pipeline: Any, texts: list[str], steps: int, scale: float) -> list[
             part, generator=seeds, num_inference_steps=steps, guidance_scale=scale, output_type="latent", num_frames=2,
             sound=True,
         ).frames  # fmt: skip
-        parts = pipeline.transformer.unpack(latents)
+        parts = pipeline.transformer.unpack(latents[:, : pipeline.transformer.values])
         drawn_ = pipeline.layers.decode(parts.sprites[:, 0]).clamp(0, 1).mul(255).round().to(torch.uint8)
+        sprites_ = [dyed(a.permute(1, 2, 0).numpy(), b[0].numpy()) for a, b in zip(drawn_, parts.dyes, strict=True)]
         moves, sounds = pipeline.motion.decode(parts.motion).numpy(), pipeline.decode_sound(latents)
-        out += [Parts(a.permute(1, 2, 0).numpy(), b, c) for a, b, c in zip(drawn_, moves, sounds, strict=True)]
+        out += [Parts(*each) for each in zip(sprites_, moves, sounds, strict=True)]
     return out
-
-
-def small(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """As large as the judges look."""
-    return np.asarray(cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-@torch.no_grad()
-def answers(model: Judge, media: list[NDArray[Any]]) -> list[Tensor]:
-    """Probabilities of each question's answers: (N, answers) each."""
-    parts = [[o.softmax(1) for o in model(seen(media[i : i + 50]))] for i in range(0, len(media), 50)]
-    return [torch.cat(each) for each in zip(*parts, strict=True)]
-
-
-def right(said: list[Tensor], wanted: Tensor) -> dict[str, float]:
-    """The share of right answers to each question; counts and relations where the caption has one."""
-    out = {}
-    for k, name in enumerate(questions()):
-        hit = said[k].argmax(1) == wanted[:, k]
-        out[name] = _share(hit)
-        if name in ("count", "relation"):
-            out[f"{name}, where there is one"] = _share(hit[wanted[:, k] > 0])
-    return out
-
-
-def _share(hits: Tensor) -> float:
-    return round(float(hits.float().mean()), 4) if len(hits) else float("nan")
 
 
 def stills(pipeline: Any, atlas: Atlas, count: int, steps: int, scale: float) -> dict[str, Any]:
-    """Object, style, colour, count, relation and setting."""
+    """Object, colour (one of 17, its own included), partner's object, count, relation and setting.
+
+    Each is told by a layer or by the tracks, of generated shots and of the real ones."""
     asked = cases(atlas, "still", count)
-    shots, judge = [case.shot for case in asked], load_judge()
-    wanted = truth(shots)
-    scenes = [scene for scene, _ in drawn(pipeline, [case.text for case in asked], False, steps, scale)]
-    made = [small(next(frames(scene, 512, 1))) for scene in scenes]
+    shots = [case.shot for case in asked]
+    made = [
+        Still([levels[0] for levels in scene.sprites[:2]], scene.plate, scene.motion)
+        for scene, _ in drawn(pipeline, [case.text for case in asked], False, steps, scale)
+    ]
+    fine = load_atlas(side=layers.SPRITE)
+    judges = SpriteJudge(atlas), arrangement_judge(atlas), setting_judge()
     return {
         "captions": count,
-        "sprites": sprites(atlas, shots, scenes),
-        "generated": right(answers(judge, made), wanted),
-        "real": right(answers(judge, [real(shot, atlas) for shot in shots]), wanted),
-    }
-
-
-def sprites(atlas: Atlas, shots: list[Shot], scenes: list[Scene]) -> dict[str, float]:
-    """The share of subjects whose drawn layer is most like a real sprite of the right thing, and of the right colour;
-    and of partners the same for the thing."""
-    judge = SpriteJudge(atlas)
-    said = [judge.nearest(scene.sprites[0][0]) for scene in scenes]
-    wanted = [(shot.subject.concept, shot.subject.style, shot.subject.colour) for shot in shots]
-    others = [
-        judge.nearest(scene.sprites[1][0])[0] == shot.partner.concept
-        for scene, shot in zip(scenes, shots, strict=True)
-        if shot.partner is not None
-    ]
-    pairs = list(zip(said, wanted, strict=True))
-    return {
-        "concept": round(float(np.mean([a[0] == b[0] for a, b in pairs])), 4),
-        "colour": round(float(np.mean([a[2] == b[2] for a, b in pairs])), 4),
-        "partner": round(float(np.mean(others)), 4),
+        "generated": told(judges, shots, made),
+        "real": told(judges, shots, [real(shot, fine) for shot in shots]),
     }
 
 
@@ -229,41 +197,6 @@ def pipeline_layers() -> Any:
     return FiligranaLayerAutoencoder()
 
 
-def clip(count: int) -> dict[str, Any]:
-    """The shipped CLIP, through open_clip's own loading and transforms, and its guard, on held-out renders."""
-    import open_clip
-    from PIL import Image
-
-    from filigrana.safety.vision.clip import ClipGuard
-
-    from .calibrate_clip import SIDE as LARGE
-    from .calibrate_clip import hazard
-    from .train_clip import FOLDER, held_out_pairs, names, retrieval
-
-    atlas = load_atlas(with_refused=True)
-    model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{FOLDER}")
-    model.eval()
-    words = open_clip.get_tokenizer(f"local-dir:{FOLDER}")
-    shots, texts = held_out_pairs(atlas, count, seed=SEED)
-    pictures = [render_frames(shot, atlas, LARGE)[0] for shot in shots]
-    tensors = torch.stack([transform(Image.fromarray(picture)) for picture in pictures])
-    with torch.no_grad():
-        every = words([names(index)[0] for index in range(len(concepts()) + len(REFUSED))])
-        told = torch.nn.functional.normalize(model.encode_text(every), dim=-1)
-        seen = torch.cat(
-            [torch.nn.functional.normalize(model.encode_image(part), dim=-1) for part in tensors.split(100)]
-        )
-    guard = ClipGuard(FOLDER)
-    worst = np.array([max(guard.score(picture).values()) for picture in pictures])
-    bad = np.array([bool(hazard(shot)) for shot in shots])
-    return {
-        "pictures": count,
-        "retrieval": round(retrieval(model, words.tokenizer, tensors, texts), 4),
-        "object zero shot": _share((seen @ told.T).argmax(1) == torch.tensor([s.subject.concept for s in shots])),
-        "refused found": round(float((worst > np.quantile(worst[~bad], 0.99))[bad].mean()), 4),
-    }
-
-
 def repeated(pipeline: Any, atlas: Atlas, steps: int, count: int = 40) -> dict[str, float]:
     """The share of captions that one seed draws alike twice, to the last bit of every layer, track and sample."""
     texts = [case.text for case in cases(atlas, "av", count)]
@@ -330,7 +263,7 @@ def main() -> None:
         "stills": lambda: stills(pipeline, atlas, *how),
         "clips": lambda: clips(pipeline, atlas, *how),
         "autoencoder": lambda: autoencoder(atlas, 60),
-        "clip": lambda: clip(options.count),
+        "clip": lambda: measured(options.count),
         "times": lambda: timed(pipeline, options.steps),
         "repeated": lambda: repeated(pipeline, atlas, options.steps),
         "few": lambda: few(pipeline, atlas, min(options.count, 200), options.guidance),

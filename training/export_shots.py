@@ -9,6 +9,7 @@ Drawing needs no encoder, so models/shot has none; training needs them, so they 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from filigrana.pipeline.generators.embedded.joint import FiligranaJointTransform
 from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder
 from filigrana.pipeline.generators.embedded.reader import FiligranaReader
 from filigrana.pipeline.generators.embedded.shot import FiligranaShotPipeline
+from filigrana.pipeline.generators.embedded.sound import FiligranaSoundTransformer
 from filigrana.pipeline.generators.embedded.time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
 
 from .common import Run
@@ -34,21 +36,30 @@ SHARD = "15MB"
 AVERAGED = 1000
 """Steps that restored weights count as: their average then moves slowly, instead of following the first steps."""
 SHOT = Path(__file__).resolve().parent.parent / "models" / "shot"
+CURVES = Path(__file__).resolve().parent / "curves.json"
 ENCODERS = Path(__file__).resolve().parent / "encoders.safetensors"
+FLOWS: Mapping[str, tuple[str, Any]] = {
+    "joint": ("transformer", FiligranaJointTransformer), "hearing": ("hearing", FiligranaSoundTransformer),
+}  # fmt: skip
+"""The runs of transformers: each one's component, and its class."""
 CODERS: Mapping[str, Any] = {
     "layers": FiligranaLayerAutoencoder, "motion": FiligranaMotionAutoencoder, "sound": FiligranaSoundAutoencoder,
 }  # fmt: skip
 
 
-def assemble(joint: str = "joint") -> FiligranaShotPipeline:
+def _flow(run: str, made: Any) -> Any:
+    config: dict[str, Any] = torch.load(Run(run, 1, 1).path, weights_only=True)["config"]
+    return averaged(made(**config), run)
+
+
+def assemble() -> FiligranaShotPipeline:
     """The pipeline of the runs' averaged weights, float32, with encoders."""
     tokenizer = PreTrainedTokenizerFast.from_pretrained(TOKENIZER)
-    config: dict[str, Any] = torch.load(Run(joint, 1, 1).path, weights_only=True)["config"]
     pipeline = FiligranaShotPipeline(
         **{name: averaged(made(), name) for name, made in CODERS.items()},
         reader=averaged(FiligranaReader(vocabulary_size=len(tokenizer), labels=labels()), "reader"),
         tokenizer=tokenizer,
-        transformer=averaged(FiligranaJointTransformer(**config), joint),
+        **{component: _flow(run, made) for run, (component, made) in FLOWS.items()},
         scheduler=FlowMatchEulerDiscreteScheduler(),
     )
     pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]
@@ -69,7 +80,8 @@ def split(pipeline: Any) -> dict[str, Tensor]:
 
 def joined(pipeline: Any, encoders: Mapping[str, Tensor]) -> dict[str, nn.Module]:
     """Exported weights and encoders as whole modules, float32, by the names of their runs."""
-    out: dict[str, nn.Module] = {"reader": pipeline.reader.float(), "joint": pipeline.transformer.float()}
+    out: dict[str, nn.Module] = {"reader": pipeline.reader.float()}
+    out |= {run: getattr(pipeline, component).float() for run, (component, _) in FLOWS.items()}
     for name, made in CODERS.items():
         out[name] = made()
         state = dict(getattr(pipeline, name).state_dict())
@@ -81,8 +93,9 @@ def joined(pipeline: Any, encoders: Mapping[str, Tensor]) -> dict[str, nn.Module
 def restore(folder: Path, encoders: Path) -> None:
     """Writes a checkpoint for each run that has none, so that training goes on from what was exported.
 
-    The optimiser's momentum isn't kept: the first hundred steps warm up again.
+    The optimiser's momentum isn't kept: the first hundred steps warm up again. What a run has taken so far counts on.
     """
+    curves = json.loads(CURVES.read_text("utf-8")) if CURVES.exists() else {}
     pipeline: Any = FiligranaShotPipeline.from_pretrained(folder)
     if not TOKENIZER.exists():
         pipeline.tokenizer.save_pretrained(TOKENIZER)
@@ -92,17 +105,19 @@ def restore(folder: Path, encoders: Path) -> None:
             print(f"{name}: has a checkpoint already")
             continue
         weights = module.state_dict()
-        state: dict[str, Any] = {"model": weights, "ema": weights, "spent": 0.0, "step": AVERAGED}
-        if name == "joint":
-            config = pipeline.transformer.config
-            state["config"] = {key: tuple(config[key]) for key in ("means", "scales")}
+        lines = curves.get(name, [])
+        taken = max((float(line["seconds"]) for line in lines), default=0.0)
+        run.log.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+        state: dict[str, Any] = {"model": weights, "ema": weights, "spent": taken, "step": AVERAGED}
+        if name in FLOWS:
+            config = getattr(pipeline, FLOWS[name][0]).config
+            state["config"] = {key: config[key] for key in ("means", "scales", "mean", "scale") if key in config}
         torch.save(state, run.path)
 
 
 def main() -> None:
     """Exports in float16, or restores."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--joint", default="joint")
     parser.add_argument("--out", type=Path, default=SHOT)
     parser.add_argument("--encoders", type=Path, default=ENCODERS)
     parser.add_argument("--restore", action="store_true")
@@ -110,7 +125,7 @@ def main() -> None:
     if options.restore:
         restore(options.out, options.encoders)
         return
-    pipeline: Any = assemble(options.joint)
+    pipeline: Any = assemble()
     save_file(split(pipeline), str(options.encoders))
     options.encoders.chmod(0o644)
     pipeline.to(torch.float16)

@@ -13,14 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .common import HALF
+
 MOMENTUM = 0.95
 BETAS = (0.9, 0.98)
 
 
 def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """Newton-Schulz iteration in bfloat16: a (rows, columns) matrix with singular values near one."""
+    """Newton-Schulz iteration, in bfloat16 where there is: a (rows, columns) matrix with singular values near one."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.bfloat16()
+    x = matrix.bfloat16() if HALF else matrix
     tall = x.shape[0] > x.shape[1]
     if tall:
         x = x.T

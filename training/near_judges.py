@@ -1,11 +1,14 @@
-"""Judges that need no training: which real sprite, motion or sound is most like a drawn one.
+"""Judges that need no training: which real sprite, backdrop, arrangement, motion or sound is most like a drawn one.
 
-All they know are real ones: every sprite of the world, and thousands of motions and sounds drawn from a seed of their
-own. They look at a shot's layers, tracks and samples, before pictures are made of them: whether a small thing in a
-large picture can be recognised is for `shot_judge.py`. What they get wrong on real ones is measured beside.
+All they know are real ones: every sprite of the world, and hundreds of backdrops and thousands of arrangements, motions
+and sounds drawn from a seed of their own. They look at a shot's layers, tracks and samples, before pictures are made of
+them: that layers and tracks make the picture that the world would render is tested elsewhere. What they get wrong on
+real ones is measured beside.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -16,15 +19,18 @@ from filigrana.pipeline.generators.embedded.spectrogram import spectrogram
 from filigrana.pipeline.generators.embedded.time import INSTANCES, MOMENTS, POSE
 
 from .shots_data import COVER, PARTNER, motion
+from .world import layers
 from .world.atlas import Atlas
 from .world.colours import OWN
 from .world.concepts import STYLES, concepts
-from .world.shots import MOTIONS, sample_shot
+from .world.settings import SETTINGS, VARIANTS, draw_setting
+from .world.shots import MOTIONS, RELATIONS, Shot, sample_shot
 from .world.sound import render_sound
 from .world.telling import sound_key
 
 SEED = 2029
 SMALL = 24
+COUNTS = 4
 SOUNDS = (
     "soft", "rubber", "wood", "stone", "metal", "glass", "paper", "tick", "rattle", "whoosh", "engine", "wash",
     "scrape", "falling tone", "rising tone", "rustle", "chime", "chirp", "call", "note", "water", "wind", "crickets",
@@ -94,6 +100,38 @@ class SpriteJudge:
         return self.keys[self._known.say(shrunk(sprite)[None])[0]]
 
 
+def arranged(track: NDArray[np.float32]) -> Vectors:
+    """Motion (64, 39) as a vector: at its beginning, which of six things are there, where and how large, about the
+    subject's own place."""
+    poses = track[0, : INSTANCES * POSE].reshape(INSTANCES, POSE)
+    there = poses[:, POSE - 1 :]
+    return np.concatenate((2 * there, there * (poses[:, :3] - poses[:1, :3])), 1).ravel().astype(np.float32)
+
+
+def arrangement(shot: Shot) -> int:
+    """How many of its subject there are, and how they stand to their partner, as one number."""
+    return RELATIONS.index(shot.relation) * COUNTS + shot.count - 1
+
+
+def arrangement_judge(atlas: Atlas, count: int = 6000) -> Nearest:
+    """Knows `count` real stills; names are `arrangement`s. Give it what `arranged` makes of a track."""
+    rng = np.random.default_rng((SEED, 2))
+    shots = [sample_shot(rng, atlas, "still") for _ in range(count)]
+    return Nearest(np.stack([arranged(motion(shot)) for shot in shots]), [arrangement(shot) for shot in shots])
+
+
+def spread(plate: NDArray[np.uint8]) -> Vectors:
+    """A backdrop (h, w, 3) as a vector: its colours, averaged over a grid."""
+    small = cv2.resize(plate, (SMALL, SMALL), interpolation=cv2.INTER_AREA)
+    return np.asarray(small.ravel() / np.float32(255), np.float32)
+
+
+def setting_judge(side: int = 96) -> Nearest:
+    """Knows every setting's backdrops; names are numbers in SETTINGS. Give it what `spread` makes of a backdrop."""
+    known = [(n, seed) for n in range(len(SETTINGS)) for seed in range(VARIANTS)]
+    return Nearest(np.stack([spread(draw_setting(n, seed, side)) for n, seed in known]), [n for n, _ in known])
+
+
 def motion_judge(atlas: Atlas, count: int = 6000) -> Nearest:
     """Knows `count` real motions; names are numbers in MOTIONS. Give it what `moved` makes of a track."""
     rng = np.random.default_rng(SEED)
@@ -113,3 +151,46 @@ def shown(track: NDArray[np.float32]) -> float:
     """The share of moments in which the subject's middle is in the picture, and it is there."""
     inside = np.abs(track[:, :2]).max(1) <= 1
     return float((inside & (track[:, POSE - 1] > 0.5)).mean())
+
+
+@dataclass(frozen=True)
+class Still:
+    """What the judges of stills look at: the sprites of the subject and of its partner, the backdrop, the tracks."""
+
+    sprites: list[NDArray[np.uint8]]
+    plate: NDArray[np.uint8]
+    motion: NDArray[np.float32]
+
+
+def real(shot: Shot, fine: Atlas) -> Still:
+    """A real shot in parts; `fine` holds sprites as large as the layers are."""
+    actors = (shot.subject, shot.partner or shot.subject)
+    sprites = [layers.sprite(fine, actor.concept, actor.style, actor.colour) for actor in actors]
+    return Still(sprites, layers.plate(shot.setting, shot.seed)[..., :3], motion(shot))
+
+
+def told(judges: tuple[SpriteJudge, Nearest, Nearest], shots: list[Shot], made: list[Still]) -> dict[str, float]:
+    """The share that the judges of sprites, arrangements and settings find right of what each shot asks for: partners,
+    counts and relations where there is one to be shown."""
+    sprites, arrangements, settings = judges
+    said = [sprites.nearest(one.sprites[0]) for one in made]
+    stand = arrangements.say(np.stack([arranged(one.motion) for one in made]))
+    counts, relations = [a % COUNTS + 1 for a in stand], [RELATIONS[a // COUNTS] for a in stand]
+    places = settings.say(np.stack([spread(one.plate) for one in made]))
+    every = range(len(shots))
+    return {
+        "concept": _share([said[k][0] == shots[k].subject.concept for k in every]),
+        "colour": _share([said[k][2] == shots[k].subject.colour for k in every]),
+        "partner": _share([
+            sprites.nearest(made[k].sprites[1])[0] == other.concept
+            for k in every
+            if (other := shots[k].partner) is not None
+        ]),
+        "count": _share([counts[k] == shots[k].count for k in every if shots[k].count > 1]),
+        "relation": _share([relations[k] == shots[k].relation for k in every if shots[k].relation]),
+        "setting": _share([places[k] == shots[k].setting for k in every]),
+    }  # fmt: skip
+
+
+def _share(hits: list[bool]) -> float:
+    return round(float(np.mean(hits)), 4) if hits else float("nan")

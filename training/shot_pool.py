@@ -1,4 +1,4 @@
-"""Shots as the joint transformer learns them, kept ready: latents, the caption's slots, and what is there.
+"""Shots as the two transformers learn them, kept ready: latents, the caption's slots, and what is there.
 
 Sprites and backdrops are few enough to be encoded once, all of them. Captions are read and sounds made once for each
 shot of a pool, which is renewed while training goes on: a step then costs what the transformer costs.
@@ -14,18 +14,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from filigrana.pipeline.generators.embedded.joint import SPRITES, FiligranaJointTransformer, Parts
+from filigrana.pipeline.generators.embedded.dye import dye_of
+from filigrana.pipeline.generators.embedded.joint import DYED, SPRITES, FiligranaJointTransformer, Parts
 from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder
+from filigrana.pipeline.generators.embedded.sound import FiligranaSoundTransformer
 from filigrana.pipeline.generators.embedded.spectrogram import spectrogram
-from filigrana.pipeline.generators.embedded.time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
+from filigrana.pipeline.generators.embedded.time import (
+    MOMENTS,
+    VALUES,
+    FiligranaMotionAutoencoder,
+    FiligranaSoundAutoencoder,
+)
 from filigrana.pipeline.generators.embedded.words import LENGTH, tokenize
 
 from .common import DEVICE, Run, autocast
-from .shots_data import motion, say
+from .shots_data import draw, motion, say
 from .train_layers import to_layers
 from .world import layers
 from .world.atlas import Atlas, load_atlas
-from .world.colours import OWN
+from .world.colours import COLOURS16, OWN
 from .world.concepts import STYLES, concepts
 from .world.settings import SETTINGS, VARIANTS
 from .world.shots import COVERS, Shot, sample_shot
@@ -33,7 +40,8 @@ from .world.sound import render_sound
 from .world.sprites import WORK
 
 NO_CAPTION = 0.1
-SILENT = ("still", "still", "still", "clip", "clip")
+SHAKEN = 0.15
+"""Most noise, in the latents' own scale, that motions are decoded with for the sounds to be learned from them."""
 
 
 def averaged(model: nn.Module, name: str) -> Any:
@@ -44,24 +52,22 @@ def averaged(model: nn.Module, name: str) -> Any:
 
 @dataclass(frozen=True)
 class Tables:
-    """Every sprite's and backdrop's latents: sprites (177 * 2 * 17 + 3, 16, 4, 4), plates (24 * 97, 16, 12, 12)."""
+    """Every sprite's and backdrop's latents: sprites (177 * 2 + 3, 16, 4, 4), plates (24 * 97, 16, 12, 12)."""
 
     sprites: Tensor
     plates: Tensor
 
-    def sprite(self, concept: int, style: int, colour: int) -> Tensor:
-        """A sprite's latents."""
-        return self.sprites[(concept * len(STYLES) + style) * (OWN + 1) + colour]
-
-    def of(self, shot: Shot) -> tuple[Tensor, Tensor]:
-        """A shot's backdrop and its three sprites; what isn't there is zero."""
-        three = torch.zeros(3, *self.sprites.shape[1:])
+    def of(self, shot: Shot) -> tuple[Tensor, Tensor, Tensor]:
+        """A shot's backdrop, its three sprites and two dyes; what isn't there is zero."""
+        three, dyes = torch.zeros(SPRITES, *self.sprites.shape[1:]), torch.zeros(DYED, 4)
         for k, actor in enumerate((shot.subject, shot.partner)):
             if actor is not None:
-                three[k] = self.sprite(actor.concept, actor.style, actor.colour)
+                three[k] = self.sprites[actor.concept * len(STYLES) + actor.style]
+                colour = None if actor.colour == OWN else COLOURS16[actor.colour].rgb
+                dyes[k] = torch.from_numpy(dye_of(colour))
         if shot.cover:
             three[2] = self.sprites[COVERS.index(shot.cover) - len(COVERS)]
-        return self.plates[shot.setting * VARIANTS + shot.seed % VARIANTS], three
+        return self.plates[shot.setting * VARIANTS + shot.seed % VARIANTS], three, dyes
 
 
 def tables() -> Tables:
@@ -73,7 +79,7 @@ def tables() -> Tables:
     if not path.exists():
         atlas = load_atlas(side=layers.SPRITE)
         model = model.to(DEVICE, memory_format=torch.channels_last)
-        keys = [(c, s, k) for c in range(len(concepts())) for s in range(len(STYLES)) for k in range(OWN + 1)]
+        keys = [(c, s, OWN) for c in range(len(concepts())) for s in range(len(STYLES))]
 
         def encoded(pictures: list[Any]) -> Tensor:
             with torch.no_grad(), autocast():
@@ -105,38 +111,47 @@ class Source:
         return out
 
     @torch.no_grad()
-    def shots(self, rng: np.random.Generator, count: int, sound: bool) -> tuple[Parts, Tensor]:
-        """`count` new shots with or without sound: their parts, and their captions' slots."""
-        media = ["av" if sound else SILENT[int(rng.integers(len(SILENT)))] for _ in range(count)]
-        shots = [sample_shot(rng, self.atlas, each) for each in media]
-        heard = torch.zeros(count, 16, self.sound.config.latent_channels)
-        if sound:
-            waves = torch.from_numpy(np.stack([render_sound(shot) for shot in shots]))
-            heard = self.sound.encode(spectrogram(waves))
+    def shots(self, rng: np.random.Generator, count: int) -> tuple[Parts, Tensor]:
+        """`count` new shots of any medium: the parts of what is seen, and their captions' slots."""
+        shots = [draw(rng, self.atlas) for _ in range(count)]
         moved = self.motion.encode(torch.from_numpy(np.stack([motion(shot) for shot in shots])))
         drawn = [self.tables.of(shot) for shot in shots]
-        plates, sprites = (torch.stack([pair[k] for pair in drawn]) for k in range(2))
-        return Parts(plates, sprites, moved, heard), self.slots([say(rng, shot) for shot in shots])
+        plates, sprites, dyes = (torch.stack([three[k] for three in drawn]) for k in range(3))
+        return Parts(plates, sprites, dyes, moved), self.slots([say(rng, shot) for shot in shots])
+
+    @torch.no_grad()
+    def sounds(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """`count` new clips with sound: the sounds' latents, the motions as they are decoded, and the slots."""
+        shots = [sample_shot(rng, self.atlas, "av") for _ in range(count)]
+        heard = self.sound.encode(spectrogram(torch.from_numpy(np.stack([render_sound(shot) for shot in shots]))))
+        latents = self.motion.encode(torch.from_numpy(np.stack([motion(shot) for shot in shots])))
+        # drawn motions are not encoded quite as real ones are
+        blurred = latents + torch.randn_like(latents) * SHAKEN * torch.rand(count, 1, 1)
+        return heard, self.motion.decode(blurred), self.slots([say(rng, shot) for shot in shots])
 
 
 @dataclass(frozen=True)
 class Batch:
-    """latents (N, values), slots (N, attributes, width), there (N, 3): which sprites there are."""
+    """latents (N, values), slots (N, attributes, width); there (N, 3): which sprites there are, or the motion
+    (N, 64, 39)."""
 
     latents: Tensor
     slots: Tensor
-    there: Tensor
+    more: Tensor
 
 
 class Pool:
-    """A fixed number of shots in memory, in float16; `renew` replaces some, taken at random."""
+    """A fixed number of examples in memory, in float16; `renew` replaces some, taken at random."""
 
-    def __init__(self, source: Source, model: FiligranaJointTransformer, size: int, sound: bool) -> None:
-        self.source, self.model, self.sound = source, model, sound
+    def __init__(self, source: Source, model: FiligranaJointTransformer | FiligranaSoundTransformer, size: int) -> None:
+        self.source, self.model = source, model
         self.blank = source.slots([""])[0]
-        self.latents = torch.zeros(size, model.values if sound else model.silent_values, dtype=torch.float16)
+        self.latents = torch.zeros(size, model.values, dtype=torch.float16)
         self.slots = torch.zeros(size, *self.blank.shape, dtype=torch.float16)
-        self.there = torch.zeros(size, SPRITES, dtype=torch.bool)
+        silent = isinstance(model, FiligranaJointTransformer)
+        self.more = (
+            torch.zeros(size, SPRITES, dtype=torch.bool) if silent else torch.zeros(size, MOMENTS, VALUES).half()
+        )
 
     def fill(self, rng: np.random.Generator, at_once: int = 100) -> None:
         """Makes all of it."""
@@ -144,15 +159,19 @@ class Pool:
             self._put(rng, np.arange(start, min(start + at_once, len(self.latents))))
 
     def renew(self, rng: np.random.Generator, count: int) -> None:
-        """Replaces `count` shots."""
+        """Replaces `count` examples."""
         self._put(rng, rng.choice(len(self.latents), count, replace=False))
 
     def _put(self, rng: np.random.Generator, where: Any) -> None:
-        parts, slots = self.source.shots(rng, len(where), self.sound)
         index = torch.from_numpy(np.asarray(where))
-        self.latents[index] = self.model.pack(parts)[:, : self.latents.shape[1]].half()
+        if isinstance(self.model, FiligranaJointTransformer):
+            parts, slots = self.source.shots(rng, len(where))
+            self.latents[index] = self.model.pack(parts).half()
+            self.more[index] = parts.sprites.flatten(2).abs().amax(2) > 0
+        else:
+            heard, moved, slots = self.source.sounds(rng, len(where))
+            self.latents[index], self.more[index] = self.model.pack(heard).half(), moved.half()
         self.slots[index] = slots.half()
-        self.there[index] = parts.sprites.flatten(2).abs().amax(2) > 0
 
     def batch(self, rng: np.random.Generator, count: int, captions: bool = False) -> Batch:
         """`count` of them on the device; one caption in ten is withheld, unless `captions` wants them all."""
@@ -160,12 +179,19 @@ class Pool:
         slots = self.slots[index].float()
         if not captions:
             slots[torch.from_numpy(rng.random(count) < NO_CAPTION)] = self.blank
-        return Batch(self.latents[index].float().to(DEVICE), slots.to(DEVICE), self.there[index].to(DEVICE))
+        more = self.more[index] if self.more.dtype == torch.bool else self.more[index].float()
+        return Batch(self.latents[index].float().to(DEVICE), slots.to(DEVICE), more.to(DEVICE))
 
 
 def norms(source: Source) -> dict[str, tuple[float, ...]]:
     """Means and standard deviations of the four parts; an absent sprite doesn't count."""
-    parts, _ = source.shots(np.random.default_rng(3), 400, True)
-    four = (parts.plate, parts.sprites[:, :1], parts.motion, parts.sound)
+    parts, _ = source.shots(np.random.default_rng(3), 400)
+    four = (parts.plate, parts.sprites[:, :1], parts.dyes[:, :1], parts.motion)
     means = tuple(round(float(x.mean()), 4) for x in four)
     return {"means": means, "scales": tuple(round(float(x.std()), 4) for x in four)}
+
+
+def sound_norms(source: Source) -> dict[str, float]:
+    """Mean and standard deviation of the sounds' latents."""
+    heard = source.sounds(np.random.default_rng(3), 400)[0]
+    return {"mean": round(float(heard.mean()), 4), "scale": round(float(heard.std()), 4)}

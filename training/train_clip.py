@@ -5,7 +5,8 @@ python -m training.train_clip --seconds 700
 Besides the contrast of pictures with their captions, each picture is held against the bare names of all concepts, as
 the guard will hold it; and picture and text are both asked which thing, colour, style and setting they are about, by
 the same linear heads, which are thrown away afterwards. A contrast among a hundred captions tells a model little about
-a thing that is in one of two hundred pictures.
+a thing that is in one of two hundred pictures, and reading them costs more than looking: in three steps of four there
+are no texts.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from torch.nn import functional
 
 from filigrana.pipeline.generators.embedded.words import END, build_shot_tokenizer, tokenize
 
+from .clip_pictures import any_frame, roughen
 from .common import DEVICE, Run, autocast, channels_last, prepare
 from .muon import Muon
-from .shot_judge import any_frame, roughen
 from .shots_data import say, vocabulary
 from .world.atlas import Atlas, load_atlas
 from .world.colours import OWN
@@ -48,6 +49,8 @@ CLIPS = 0.25
 """The share of pictures that are a frame of a clip: seen by the heads alone, since its caption tells of a motion."""
 REFUSED_TIMES = 4
 """How much more often a refused thing is drawn than another."""
+TOLD = 4
+"""Every so many steps there are captions and names; in the others pictures alone are asked about."""
 NAME = "filigrana-clip"
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "clip"
 ANSWERS = {"concept": len(concepts()) + len(REFUSED), "colour": OWN + 1, "style": len(STYLES), "setting": len(SETTINGS)}
@@ -80,16 +83,17 @@ def model_config(vocabulary_size: int) -> dict[str, Any]:
     }
 
 
-def new_model(vocabulary_size: int, folder: Path = FOLDER) -> nn.Module:
-    """Writes open_clip_config.json into `folder` and builds the untrained model through open_clip."""
+def new_model(vocabulary_size: int, folder: Path = FOLDER, weights: bool = False) -> nn.Module:
+    """Writes open_clip_config.json into `folder` and builds the model through open_clip: untrained, or with the
+    `weights` that lie in the folder."""
     import open_clip
 
     folder.mkdir(parents=True, exist_ok=True)
     look = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
     text = json.dumps({"model_cfg": model_config(vocabulary_size), "preprocess_cfg": look}, indent=2)
     (folder / "open_clip_config.json").write_text(text + "\n", encoding="utf-8")
-    model: nn.Module = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-    return model
+    model: nn.Module = open_clip.create_model(f"local-dir:{folder}", load_weights=weights)
+    return model.float()
 
 
 def tokenizer(atlas: Atlas) -> Any:
@@ -103,6 +107,12 @@ def tokenizer(atlas: Atlas) -> Any:
 def names(index: int) -> list[str]:
     """How a concept is called in English, with its article."""
     return [article(noun.one) for noun in thing(index).names["en"]]
+
+
+def some_names(rng: np.random.Generator) -> list[str]:
+    """One of each concept's first three names, as one of the guard's texts has it."""
+    said = [str(rng.choice(names(index)[:3])) for index in range(ANSWERS["concept"])]
+    return [str(rng.choice(templates())).replace("{}", name) for name in said]
 
 
 def article(name: str) -> str:
@@ -207,17 +217,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=700)
     parser.add_argument("--out", type=Path, default=FOLDER)
+    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--further", action="store_true", help="start with the weights that lie in the folder")
     options = parser.parse_args()
     prepare(SEED)
     atlas, drawn = load_atlas(with_refused=True), things()
     words = tokenizer(load_atlas())
     if words.convert_tokens_to_ids(END) != len(words) - 1:
         raise ValueError("open_clip reads the text at the highest id, which must be [END]")
-    model = channels_last(new_model(len(words), options.out)).train()
+    model = channels_last(new_model(len(words), options.out, options.further)).train()
     heads = Heads(int(model_config(0)["embed_dim"]))
     every = nn.ModuleDict({"model": model, "heads": heads}).to(DEVICE)
-    optimiser = Muon(every.named_parameters(), 1.5e-3, 0.05, ("embedding", "text_projection", "heads"))
-    run = Run("clip", options.seconds, 1.5e-3, 0.5)
+    optimiser = Muon(every.named_parameters(), options.rate, 0.05, ("embedding", "text_projection", "heads"))
+    run = Run("clip", options.seconds, options.rate, 0.5)
     parts = {"model": every, "optimiser": optimiser}
     run.resume(**parts)
     encode, scale = cast(Any, model), cast(Tensor, model.logit_scale)
@@ -228,24 +240,22 @@ def main() -> None:
         films = [sample_shot(rng, atlas, "clip", things=drawn) for _ in range(int(BATCH * CLIPS))]
         pictures = [render_frames(shot, atlas, SIDE)[0] for shot in shots]
         pictures += [any_frame(rng, shot, atlas, SIDE) for shot in films]
-        texts = [caption(rng, shot) for shot in shots]
-        for index in range(ANSWERS["concept"]):
-            said = names(index)
-            texts.append(str(rng.choice(templates())).replace("{}", said[int(rng.integers(min(len(said), 3)))]))
-        ids = tokenize(words, texts, WORDS)
         x = to_input(pictures)
         # `roughen` blurs the first half of what it is given
         mixed = torch.randperm(len(x))
         x = roughen(x[mixed], rng)[mixed.argsort()]
         with autocast():
             seen = encode.encode_image(x.to(DEVICE, memory_format=torch.channels_last))
-            told = encode.encode_text(ids.to(DEVICE))
-        seen, told = (functional.normalize(v.float(), dim=-1) for v in (seen, told))
-        wanted = truth(shots + films).to(DEVICE)
-        loss = contrast(scale, seen[:BATCH], told[:BATCH])
-        loss = loss + heads.loss(seen, wanted) + 0.5 * heads.loss(told[:BATCH], wanted[:BATCH], ("concept", "colour"))
-        named = functional.cross_entropy(scale.exp() * seen @ told[BATCH:].T, wanted[:, 0])
-        loss = loss + named
+        seen, wanted = functional.normalize(seen.float(), dim=-1), truth(shots + films).to(DEVICE)
+        loss = heads.loss(seen, wanted)
+        if run.step % TOLD == 0:
+            ids = tokenize(words, [*(caption(rng, shot) for shot in shots), *some_names(rng)], WORDS)
+            with autocast():
+                told = encode.encode_text(ids.to(DEVICE))
+            told = functional.normalize(told.float(), dim=-1)
+            loss = loss + contrast(scale, seen[:BATCH], told[:BATCH])
+            loss = loss + 0.5 * heads.loss(told[:BATCH], wanted[:BATCH], ("concept", "colour"))
+            loss = loss + functional.cross_entropy(scale.exp() * seen @ told[BATCH:].T, wanted[:, 0])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(every.parameters(), 1.0)

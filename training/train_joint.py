@@ -1,4 +1,4 @@
-"""Trains the joint transformer on shots (rectified flow), the autoencoders and the caption encoder being ready.
+"""Trains the joint transformer on what shots show (rectified flow), autoencoders and caption encoder being ready.
 
 python -m training.train_joint --seconds 3600
 """
@@ -8,17 +8,16 @@ from __future__ import annotations
 import argparse
 import copy
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from filigrana.pipeline.generators.embedded.joint import LEAST_NOISE, FiligranaJointTransformer
+from filigrana.pipeline.generators.embedded.joint import DYED, LEAST_NOISE, FiligranaJointTransformer
 from filigrana.pipeline.generators.embedded.reader import FiligranaReader
 
-from .common import DEVICE, Run, autocast, compiled, prepare
+from .common import DEVICE, Config, Run, autocast, compiled, prepare
 from .muon import Muon
 from .shot_pool import Pool, Source, averaged, norms
 from .train_reader import TOKENIZER
@@ -28,17 +27,20 @@ SEED = 20270
 BATCH, DRAFTS = 48, 256
 """Shots a step for the flow, and for the drafts, which cost next to nothing."""
 FRESH = 2
-"""Shots of each pool made anew in each step."""
+"""Shots of the pool made anew in each step."""
 ABSENT = 0.1
 """How much the latents of a sprite that isn't there count: it is never seen."""
 
 
 def weights(model: FiligranaJointTransformer, there: Tensor) -> Tensor:
     """What each value counts: (N, values). `there` (N, 3): which sprites there are."""
-    before, values, *after = (count * values for count, values in model.shapes)
-    each = torch.where(there, 2.0, ABSENT).repeat_interleave(values // there.shape[1], 1)
+    before, values, dyes, after = (count * values for count, values in model.shapes)
+    each = torch.where(there, 2.0, ABSENT)
     ones = torch.ones(len(each), 1, device=each.device)
-    return torch.cat((ones.expand(-1, before), each, ones.expand(-1, sum(after))), 1)
+    sprites = each.repeat_interleave(values // there.shape[1], 1)
+    return torch.cat((
+        ones.expand(-1, before), sprites, each[:, :DYED].repeat_interleave(dyes // DYED, 1), ones.expand(-1, after),
+    ), 1)  # fmt: skip
 
 
 def flow_loss(
@@ -49,7 +51,7 @@ def flow_loss(
     weight: Tensor | float = 1.0,
     learned: Callable[..., Tensor] | None = None,
 ) -> Tensor:
-    """Mean squared error of the velocity, each value counted by `weight`: (4,) or (3,), for each part.
+    """Mean squared error of the velocity, each value counted by `weight`: (4,), for each part.
 
     `learned` is the model as it is called, which may be compiled."""
     noise = torch.randn_like(latents)
@@ -59,18 +61,17 @@ def flow_loss(
     # the last bit of noise is no part of the picture: an error there counts as it does at the least level
     true = (noise - latents) * (level / level.clamp_min(LEAST_NOISE))
     error = (out.float() - true).square() * weight
-    shapes = model.shapes if latents.shape[1] == model.values else model.shapes[:3]
-    return torch.stack([part.mean() for part in error.split([count * values for count, values in shapes], 1)])
+    return torch.stack([part.mean() for part in model.split(error)])
 
 
 def draft_loss(model: FiligranaJointTransformer, latents: Tensor, slots: Tensor, there: Tensor) -> Tensor:
-    """Mean squared error of the drafts of sprites that are there, in normalised latents."""
-    start, count = model.shapes[0][0] * model.shapes[0][1], model.shapes[1][0] * model.shapes[1][1]
-    true = latents[:, start : start + count].unflatten(1, (there.shape[1], -1))[:, :2]
+    """Mean squared error of the drafts of sprites that are there, and of their dyes, in normalised latents."""
+    _, sprites, dyes, _ = model.split(latents)
     with autocast():
         drawn = model.drafts(slots)
-    error = (drawn.float() - true).square().mean(2)
-    out: Tensor = (error * there[:, :2]).sum() / there[:, :2].sum().clamp_min(1)
+    true = (sprites.unflatten(1, (there.shape[1], -1))[:, :DYED], dyes.unflatten(1, (DYED, -1)))
+    error = sum((a.float() - b).square().mean(2) for a, b in zip(drawn, true, strict=True))
+    out: Tensor = (error * there[:, :DYED]).sum() / there[:, :DYED].sum().clamp_min(1)
     return out
 
 
@@ -80,7 +81,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3600)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--tail", type=float, default=0.4)
-    parser.add_argument("--pool", type=int, default=7000, help="shots kept with sound, and as many and a half without")
+    parser.add_argument("--pool", type=int, default=16000, help="shots kept")
     options = parser.parse_args()
     prepare(SEED)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(TOKENIZER)
@@ -91,50 +92,34 @@ def main() -> None:
     config = torch.load(run.path, map_location="cpu", weights_only=True)["config"] if started else norms(source)
     model = FiligranaJointTransformer(**config)
     rng = np.random.default_rng((SEED, run.step, 2))
-    pools = [Pool(source, model, size, sound) for size, sound in ((options.pool * 3 // 2, False), (options.pool, True))]
-    for pool in pools:
-        pool.fill(rng)
+    pool = Pool(source, model, options.pool)
+    pool.fill(rng)
     run.begin()
     model = model.to(DEVICE)
     learned = compiled(model)
     ema = copy.deepcopy(model).requires_grad_(False)
     plain = ("enter", "leave", "position", "clock", "table", "sketch", "drafter.4")
     optimiser = Muon(model.named_parameters(), options.rate, 0.01, plain)
-    parts = {"model": model, "ema": ema, "optimiser": optimiser, "config": _Config(config)}
+    parts = {"model": model, "ema": ema, "optimiser": optimiser, "config": Config(config)}
     run.resume(**parts)
     each: list[Tensor] = []
     while run.running:
-        pool = pools[run.step % 2]
         pool.renew(rng, FRESH)
         now, more = pool.batch(rng, BATCH), pool.batch(rng, DRAFTS, captions=True)
-        weight = weights(model, now.there)[:, : now.latents.shape[1]]
+        weight = weights(model, now.more)
         sigma = torch.sigmoid(torch.randn(BATCH, device=DEVICE) * 1.2 + 0.3)
         losses = flow_loss(model, now.latents, sigma, now.slots, weight, learned)
-        drafted = draft_loss(model, more.latents, more.slots, more.there)
+        drafted = draft_loss(model, more.latents, more.slots, more.more)
         run.learn(losses.sum() / 4 + drafted, model, ema, optimiser)
-        if pool.sound:
-            each.append(torch.cat((losses.detach(), drafted.detach()[None])))
+        each.append(torch.cat((losses.detach(), drafted.detach()[None])))
         if run.due:
             run.save(**parts)
         if run.step % 200 == 0:
             mean = torch.stack(each).mean(0)
             each.clear()
-            names = ("plate", "sprites", "motion", "sound", "draft")
+            names = ("plate", "sprites", "dyes", "motion", "draft")
             run.note(**{name: round(float(v), 4) for name, v in zip(names, mean, strict=True)})
     run.save(**parts)
-
-
-class _Config:
-    """The norms as a part of the checkpoint."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        self.config = config
-
-    def state_dict(self) -> dict[str, Any]:
-        return self.config
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.config = state
 
 
 if __name__ == "__main__":

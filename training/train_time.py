@@ -2,6 +2,7 @@
 
 python -m training.train_time motion --seconds 300
 python -m training.train_time sound --seconds 500
+python -m training.train_time motion --decoder --seconds 600      # latents stay what they are
 """
 
 from __future__ import annotations
@@ -27,42 +28,46 @@ from .world.sound import render_sound
 
 SEED = 20269
 NOISE = 0.08
-POOL = 3000
-"""Sounds kept and drawn from again, since one takes as long to make as to learn from; one in eight is new."""
+POOLS = {"motion": 20_000, "sound": 3000}
+"""Examples kept and drawn from again, since one takes as long to make as to learn from; one in eight is new."""
 Draw = Callable[[np.random.Generator, int], Tensor]
 
 
-def motions(atlas: Atlas) -> Draw:
-    """Draws motion (count, 64, 39)."""
-
-    def some(rng: np.random.Generator, count: int) -> Tensor:
-        return torch.from_numpy(np.stack([motion(draw(rng, atlas)) for _ in range(count)]))
-
-    return some
-
-
-def sounds(atlas: Atlas) -> Draw:
-    """Draws spectrograms (count, 257, 256)."""
+def pooled(make: Draw, most: int) -> Draw:
+    """Draws from examples that `make` made, at most so many of which are kept."""
     pool: list[Tensor] = []
 
     def some(rng: np.random.Generator, count: int) -> Tensor:
-        fresh = count if not pool else max(count // 8, 1)
-        waves = [render_sound(sample_shot(rng, atlas, "av")) for _ in range(fresh)]
-        made = list(spectrogram(torch.from_numpy(np.stack(waves))))
+        made = list(make(rng, count if not pool else max(count // 8, 1)))
+        again = [pool[int(rng.integers(len(pool)))] for _ in range(count - len(made))]
         for one in made:
-            if len(pool) < POOL:
+            if len(pool) < most:
                 pool.append(one)
             else:
-                pool[int(rng.integers(POOL))] = one
-        again = [pool[int(rng.integers(len(pool)))] for _ in range(count - fresh)]
+                pool[int(rng.integers(most))] = one
         return torch.stack(made + again)
 
     return some
 
 
+def motions(atlas: Atlas) -> Draw:
+    """Makes motion (count, 64, 39)."""
+    return lambda rng, count: torch.from_numpy(np.stack([motion(draw(rng, atlas)) for _ in range(count)]))
+
+
+def sounds(atlas: Atlas) -> Draw:
+    """Makes spectrograms (count, 257, 256)."""
+    return lambda rng, count: spectrogram(
+        torch.from_numpy(np.stack([render_sound(sample_shot(rng, atlas, "av")) for _ in range(count)]))
+    )
+
+
 def motion_loss(y: Tensor, x: Tensor) -> Tensor:
-    """Values and their changes: a jitter of a pixel is seen, a shift of one is not."""
-    return (y - x).abs().mean() + 2 * (y.diff(dim=1) - x.diff(dim=1)).abs().mean() + (y - x).square().mean()
+    """Values, their changes, and the changes of those: a jitter of a pixel is seen, a shift of one is not; and where a
+    path turns is where something is heard."""
+    error = y - x
+    turned = error.diff(n=2, dim=1).abs().mean()
+    return error.abs().mean() + 2 * error.diff(dim=1).abs().mean() + 4 * turned + error.square().mean()
 
 
 def sound_loss(y: Tensor, x: Tensor) -> Tensor:
@@ -71,26 +76,40 @@ def sound_loss(y: Tensor, x: Tensor) -> Tensor:
     return (weight * ((y - x).abs() + (y - x).square())).mean()
 
 
+Coder = FiligranaMotionAutoencoder | FiligranaSoundAutoencoder
+
+
+def freeze(model: Coder, ema: Coder) -> None:
+    """Holds the encoder as its average is: latents are what that says."""
+    assert model.encoder is not None
+    assert ema.encoder is not None
+    model.encoder.load_state_dict(ema.encoder.state_dict())
+    model.encoder.requires_grad_(False)
+
+
 def main() -> None:
     """Runs until the budget is spent; kill and start it again at will."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("motion", "sound"))
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--decoder", action="store_true", help="leave the encoder as it is: latents stay what they are")
     options = parser.parse_args()
     prepare(SEED)
     atlas, moves = load_atlas(), options.what == "motion"
-    model: FiligranaMotionAutoencoder | FiligranaSoundAutoencoder
-    model = FiligranaMotionAutoencoder() if moves else FiligranaSoundAutoencoder()
+    model: Coder = FiligranaMotionAutoencoder() if moves else FiligranaSoundAutoencoder()
     model.to(DEVICE)
-    some, loss_of, count = (motions(atlas), motion_loss, 128) if moves else (sounds(atlas), sound_loss, 24)
+    make, loss_of, count = (motions(atlas), motion_loss, 128) if moves else (sounds(atlas), sound_loss, 24)
+    some = pooled(make, POOLS[options.what])
     ema = copy.deepcopy(model).requires_grad_(False)
     ends = ("position", "leave", "encoder.0.", "decoder.8.")
     optimiser = Muon(model.named_parameters(), options.rate, 1e-3, ends)
     run = Run(options.what, options.seconds, options.rate)
     parts = {"model": model, "ema": ema, "optimiser": optimiser}
     run.resume(**parts)
-    held = some(np.random.default_rng(5), 48).to(DEVICE)
+    if options.decoder:
+        freeze(model, ema)
+    held = make(np.random.default_rng(5), 48).to(DEVICE)
     rng = np.random.default_rng((SEED, run.step))
     while run.running:
         x = some(rng, count).to(DEVICE)
@@ -109,7 +128,7 @@ def main() -> None:
 
 
 @torch.no_grad()
-def note(run: Run, ema: FiligranaMotionAutoencoder | FiligranaSoundAutoencoder, held: Tensor) -> None:
+def note(run: Run, ema: Coder, held: Tensor) -> None:
     """Logs the mean absolute error on fixed examples."""
     run.note(error=round(float((ema.decode(ema.encode(held)) - held).abs().mean()), 5))
 

@@ -59,19 +59,19 @@ def generate(
         "accept_rewrite": accept_rewrite,
     }
     with pipeline(policy=policy, model=model, publish_prompt=publish_prompt) as opened:
-        about = _about(opened, text) if json_ else {}
         if count == 1:
             _check_media(media, output)
         mime = _mime(media, None if count > 1 else output)
         # a clip has sound where nobody says otherwise and the model can
         options["sound"] = media == "av" or (media is None and kind_of_mime(mime) == "video" and opened.makes_sound)
         if count == 1:
-            outcome = _one(opened, text, output, {**options, "seed": seed}, json_, mime)
+            outcome, about = _one(opened, text, output, {**options, "seed": seed}, json_, mime)
             raise typer.Exit(report(outcome, json_, about))
         codes = []
         for number in range(count):
             each = {**options, "seed": None if seed is None else seed + number}
-            codes.append(report(_one(opened, text, output, each, json_, mime, folder=True), json_, about))
+            outcome, about = _one(opened, text, output, each, json_, mime, folder=True)
+            codes.append(report(outcome, json_, about))
         raise typer.Exit(max(codes))
 
 
@@ -117,20 +117,29 @@ def seal(
 
 def _one(
     opened: Pipeline, text: str, output: Path, options: dict[str, Any], json_: bool, mime: str, *, folder: bool = False
-) -> Outcome:
+) -> tuple[Outcome, dict[str, Any]]:
+    """What came of it, and what is said of the prompt beside it: nothing, where it never came to the model."""
     from .output import progress_bars
 
     if folder:
         output.mkdir(parents=True, exist_ok=True)
     else:
         check_output(output)
-    if not json_:
-        _show_understood(opened, text)
+    about: dict[str, Any] = {}
     with progress_bars(json_) as tell:
-        outcome = opened.generate(text, mime=mime, progress=tell, **options)
+
+        def told_first(stage: str, done: int, total: int) -> None:
+            # a refused prompt isn't read by the model: what it takes it to say is known when drawing begins
+            if stage == "generate" and not about:
+                about.update(_about(opened, text))
+                if not json_:
+                    _show_understood(opened, text)
+            tell(stage, done, total)
+
+        outcome = opened.generate(text, mime=mime, progress=told_first, **options)
     if folder and outcome.released:
         output = output / outcome.file.name  # type: ignore[union-attr]
-    return _exported(outcome, output)
+    return _exported(outcome, output), about
 
 
 def _about(opened: Pipeline, text: str) -> dict[str, Any]:

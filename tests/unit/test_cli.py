@@ -104,6 +104,25 @@ def test_generate_refused(shell: Shell, prompt: str, code: int, verdict: str) ->
     assert not Path("out.png").exists()
 
 
+def test_what_was_understood_is_said_of_prompts_that_come_to_the_model_alone(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def understood(_self: Pipeline, prompt: str) -> dict[str, tuple[str, float]]:
+        asked.append(prompt)
+        return {"concept": ("boat", 0.9)}
+
+    monkeypatch.setattr(Pipeline, "understood", understood)
+    assert "understood" not in shell.json("generate", "child porn", "-o", "out.png", code=10)
+    assert asked == []
+    said = shell.json("generate", "a red boat", "-o", "boat.png", "--seed", "7")
+    assert said["understood"] == {"concept": {"answer": "boat", "likely": 0.9}}
+    assert said["unknown_words"] == []
+    result = shell("generate", "a red boat", "-o", "again.png", "--seed", "8")
+    assert "understood: boat" in result.output
+
+
 def test_generate_held(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Installation, "frame_guards", lambda *_: [])
     said = shell.json("generate", "a red boat", "-o", "out.png", code=11)

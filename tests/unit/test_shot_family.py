@@ -11,11 +11,13 @@ import torch
 from PIL import Image
 
 from filigrana.pipeline.generators.embedded import compose, tracks
+from filigrana.pipeline.generators.embedded.dye import dye_of
 from filigrana.pipeline.generators.embedded.given import cut_out, widened
 from filigrana.pipeline.generators.embedded.joint import FiligranaJointTransformer, Parts
 from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder
 from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES
 from filigrana.pipeline.generators.embedded.shot import FiligranaShotPipeline
+from filigrana.pipeline.generators.embedded.sound import FiligranaSoundTransformer
 from filigrana.pipeline.generators.embedded.spectrogram import spectrogram, waveform
 from filigrana.pipeline.generators.embedded.time import (
     BINS,
@@ -27,6 +29,7 @@ from filigrana.pipeline.generators.embedded.unknown import UnknownWord, unknown_
 from filigrana.pipeline.generators.embedded.words import build_shot_tokenizer, build_words, split_words
 from filigrana.training.shots_data import attributes, motion, say
 from filigrana.training.world import layers as world_layers
+from filigrana.training.world.colours import COLOURS16, OWN
 from filigrana.training.world.film import render_frames
 from tests.small_world import draw, plain_atlas
 from tests.tiny_shots import tiny_shots
@@ -116,16 +119,19 @@ def test_latents_are_packed_and_unpacked_without_loss_and_bounded() -> None:
         width=32, depth=1, heads=2, means=(0.1, 0.0, -0.1, 0.2), scales=(0.4, 0.5, 0.6, 0.3)
     )
     torch.manual_seed(1)
-    shapes = ((2, 16, 12, 12), (2, 3, 16, 4, 4), (2, 16, 48), (2, 16, 48))
+    shapes = ((2, 16, 12, 12), (2, 3, 16, 4, 4), (2, 2, 4), (2, 16, 48))
     parts = Parts(*(torch.rand(shape) * 1.8 - 0.9 for shape in shapes))
     packed = model.pack(parts)
     assert packed.shape == (2, model.values)
     back = model.unpack(packed)
-    for name in ("plate", "sprites", "motion", "sound"):
+    for name in ("plate", "sprites", "dyes", "motion"):
         assert torch.allclose(getattr(parts, name), getattr(back, name), atol=1e-5)
-    silent = model.unpack(packed[:, : model.silent_values])
-    assert torch.allclose(silent.motion, parts.motion, atol=1e-5)
     assert model.unpack(packed * 100).plate.abs().max() <= 1
+    hearing = FiligranaSoundTransformer(width=32, depth=1, heads=2, mean=0.1, scale=0.4)
+    heard = torch.rand(2, 16, 48) * 1.8 - 0.9
+    assert hearing.pack(heard).shape == (2, hearing.values)
+    assert torch.allclose(hearing.unpack(hearing.pack(heard)), heard, atol=1e-5)
+    assert hearing.unpack(hearing.pack(heard) * 100).abs().max() <= 1
 
 
 def test_a_layer_autoencoder_takes_sprites_and_backdrops() -> None:
@@ -214,7 +220,7 @@ def test_a_seed_means_one_shot_and_one_start_with_or_without_sound(pipe: Filigra
 
 
 def test_ones_own_latents_guidance_and_a_negative_prompt_are_used(pipe: FiligranaShotPipeline) -> None:
-    own = torch.zeros(1, pipe.transformer.silent_values)
+    own = torch.zeros(1, pipe.transformer.values)
 
     def run(**options: Any) -> Any:
         return pipe("a red dog", num_inference_steps=2, latents=own, output_type="latent", **options).images
@@ -337,7 +343,6 @@ def test_the_flow_loss_is_zero_for_the_true_velocity_alone_and_is_learned() -> N
     assert torch.allclose(first, torch.full((4,), 4.0), atol=0.4)
     assert float(flow_loss(model, 0 * latents, torch.full((4,), 0.5), slots).detach().max()) < 1e-6
     assert float(flow_loss(model, 0 * latents, torch.full((4,), 0.01), slots).detach().max()) < 1e-6
-    assert flow_loss(model, latents[:, : model.silent_values], torch.full((4,), 0.5), slots).shape == (3,)
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
     for _ in range(30):
         loss = flow_loss(model, latents, torch.full((4,), 0.5), slots).mean()
@@ -354,24 +359,26 @@ def test_a_sprite_that_is_not_there_counts_little() -> None:
     weight = weights(model, torch.tensor([[True, False, False], [True, True, False]]))
     assert weight.shape == (2, model.values)
     before = model.shapes[0][0] * model.shapes[0][1]
-    middle = weight[:, before : before + 768].unflatten(1, (3, 256))
+    middle, dyes = weight[:, before : before + 768].unflatten(1, (3, 256)), weight[:, before + 768 : before + 776]
     assert torch.equal(middle[:, :, 0] == 2, torch.tensor([[True, False, False], [True, True, False]]))
+    assert torch.equal(dyes.unflatten(1, (2, 4)).amin(2) == 2, torch.tensor([[True, False], [True, True]]))
     assert sorted(middle.unique().tolist()) == pytest.approx([ABSENT, 2.0])
     assert (weight[:, :before] == 1).all()
-    assert (weight[:, before + 768 :] == 1).all()
+    assert (weight[:, before + 776 :] == 1).all()
 
 
 def test_a_draft_depends_on_its_own_three_slots_and_is_corrected_by_the_layers() -> None:
     torch.manual_seed(3)
     model = FiligranaJointTransformer(slot_width=8, width=32, depth=1, heads=2, draft=16)
     slots = torch.randn(1, len(ATTRIBUTES), 8)
-    first = model.drafts(slots)
+    first, dyes = model.drafts(slots)
     assert first.shape == (1, 2, 256)
+    assert dyes.shape == (1, 2, 4)
     other = slots.clone()
     other[:, list(ATTRIBUTES).index("setting")] += 1
-    assert torch.equal(first, model.drafts(other))
+    assert torch.equal(first, model.drafts(other)[0])
     other[:, list(ATTRIBUTES).index("partner_colour")] += 1
-    changed = model.drafts(other)
+    changed, _ = model.drafts(other)
     assert torch.equal(first[:, 0], changed[:, 0])
     assert not torch.equal(first[:, 1], changed[:, 1])
     # untrained layers correct nothing: the latents that the velocity leads to are the drafts
@@ -379,6 +386,7 @@ def test_a_draft_depends_on_its_own_three_slots_and_is_corrected_by_the_layers()
     clean = latents - 0.5 * model(latents, level, slots)
     start = model.shapes[0][0] * model.shapes[0][1]
     assert torch.allclose(clean[:, start : start + 512], first.flatten(1), atol=1e-5)
+    assert torch.allclose(clean[:, start + 768 : start + 776], dyes.flatten(1), atol=1e-5)
     assert torch.allclose(clean[:, :start], torch.zeros(1, start), atol=1e-5)
 
 
@@ -392,6 +400,7 @@ def test_the_drafts_are_learned_from_what_is_there_alone() -> None:
     before = draft_loss(model, latents, slots, there)
     start = model.shapes[0][0] * model.shapes[0][1]
     latents[:, start + 256 : start + 768] += 5
+    latents[:, start + 772 : start + 776] += 5
     assert torch.equal(before, draft_loss(model, latents, slots, there))
     latents[:, start : start + 256] += 5
     assert not torch.equal(before, draft_loss(model, latents, slots, there))
@@ -401,16 +410,49 @@ def test_the_drafts_are_learned_from_what_is_there_alone() -> None:
 def test_a_shots_layers_are_taken_from_the_tables() -> None:
     from filigrana.training.shot_pool import Tables
 
-    count = 177 * 2 * 17 + 3
+    count = 177 * 2 + 3
     numbers = torch.arange(count).float()[:, None, None, None].expand(-1, 1, 1, 1)
     table = Tables(numbers, torch.arange(24 * 97).float()[:, None, None, None])
     for shot in draw(plain_atlas(), 6, 40):
-        plate, three = table.of(shot)
+        plate, three, dyes = table.of(shot)
         assert float(plate) == shot.setting * 97 + shot.seed % 97
         subject = shot.subject
-        assert float(three[0]) == (subject.concept * 2 + subject.style) * 17 + subject.colour
-        assert (float(three[1]) == 0) == (shot.partner is None)
+        assert float(three[0]) == subject.concept * 2 + subject.style
+        colour = None if subject.colour == OWN else COLOURS16[subject.colour].rgb
+        assert np.array_equal(dyes[0].numpy(), dye_of(colour))
+        assert (float(three[1]) == 0) == (shot.partner is None) == (float(dyes[1].abs().max()) == 0)
         assert float(three[2]) == (count - 3 + ("wall", "bush", "box").index(shot.cover) if shot.cover else 0)
+
+
+def test_the_sound_is_learned_from_the_motion_and_follows_it() -> None:
+    from filigrana.training.shot_pool import Batch
+    from filigrana.training.train_hearing import hearing_loss
+
+    torch.manual_seed(5)
+    model = FiligranaSoundTransformer(slot_width=8, width=32, depth=1, heads=2)
+    slots, motion_ = torch.randn(8, len(ATTRIBUTES), 8), torch.zeros(8, MOMENTS, VALUES)
+    times = torch.randint(1, 15, (8,))
+    latents = torch.zeros(8, 16, 48)
+    for k, time in enumerate(times):
+        # a thud where the path turns
+        motion_[k, :, 1] = (torch.arange(MOMENTS) - time * 4.0).abs() / 32
+        latents[k, time] = 1
+    batch = Batch(model.pack(latents), slots, motion_)
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    first = float(hearing_loss(model, batch, torch.full((8,), 0.9)).detach())
+    for _ in range(120):
+        loss = hearing_loss(model, batch, torch.full((8,), 0.9))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert float(loss.detach()) < first / 2
+    noise_, level = torch.randn(8, model.values), torch.full((8,), 0.9)
+    with torch.no_grad():
+        clean = noise_ - 0.9 * model(noise_, level, slots, motion_)
+        other = noise_ - 0.9 * model(noise_, level, slots, motion_.roll(1, 0))
+    loudest = [model.unpack(each).mean(2).argmax(1) for each in (clean, other)]
+    assert (loudest[0] == times).float().mean() > 0.7
+    assert (loudest[1] == times.roll(1, 0)).float().mean() > 0.7
 
 
 def test_what_was_understood_is_named_with_its_likelihood(pipe: FiligranaShotPipeline) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from filigrana.pipeline.generators.embedded.dye import fill
 from filigrana.tests.small_world import draw, plain_atlas
-from filigrana.training.world.atlas import BASE, EDGE, Atlas, fitted, paint
+from filigrana.training.world.atlas import BASE, EDGE, Atlas, fitted
 from filigrana.training.world.colours import COLOURS16, OWN
 from filigrana.training.world.concepts import KINDS, MATERIALS, STYLES, concepts
 from filigrana.training.world.film import render_frames, render_line
@@ -91,7 +92,7 @@ def test_a_fitted_sprite_fills_its_square_but_for_the_edge() -> None:
 def test_a_painted_line_drawing_keeps_its_ink_and_fills_its_paper() -> None:
     drawn = np.ones((1, 2, 4), np.float32)
     drawn[0, 0, :3], drawn[0, 1, :3] = np.asarray((38, 38, 44)) / 255, np.asarray((250, 248, 240)) / 255
-    out = paint(drawn, (40, 105, 225))
+    out = fill(drawn, (40, 105, 225))
     assert out[0, 0, :3].max() < 0.2
     assert np.allclose(out[0, 1, :3] * 255, (40, 105, 225), atol=2)
 

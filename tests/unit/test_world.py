@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from filigrana.pipeline.generators.embedded.dye import tint
 from filigrana.training.world.colours import rgb
 from filigrana.training.world.concepts import concepts, refused, thing
 from filigrana.training.world.objects import REFUSED
 from filigrana.training.world.shots import sample_shot
-from filigrana.training.world.sprites import tint
 from tests.small_world import plain_atlas
 
 WORLD = Path(__file__).resolve().parents[2] / "training" / "world"

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filigrana.pipeline.generators.embedded.compose import Image, pyramid
+from filigrana.pipeline.generators.embedded.dye import INK, PAPER, fill, tint
 
 from .colours import COLOURS16, OWN
 from .concepts import STYLES, concepts, refused
 from .objects import SHA256
-from .sprites import WORK, fetch, rasterise, tint
+from .sprites import WORK, fetch, rasterise
 
 BASE = 128
 """Side of the largest level in pixels: pictures of 128 pixels never enlarge it. `FINE` is for those of 256 and more."""
@@ -31,8 +32,6 @@ FONT_AUTHOR = "Google LLC (Noto Emoji)"
 FONT_SHA256 = "de6c18832938afc99caf132b39d6a30a19bac7f2e812e28db2535b4608d27551"
 EDGE = 2
 """Transparent pixels around each sprite of BASE pixels, and as many times more around a larger one."""
-INK = (38, 38, 44)
-PAPER = (250, 248, 240)
 KEPT = 8192
 """Tinted pyramids of BASE kept in memory, about 130 kB each: all 6,018, 800 MB, once every one has been drawn."""
 
@@ -77,17 +76,6 @@ def glyph(data: bytes, character: str, side: int = BASE) -> NDArray[np.float32]:
     share = np.minimum(line / np.maximum(alpha, 1e-3), 1)
     rgb = (np.asarray(INK, np.float32) * share + np.asarray(PAPER, np.float32) * (1 - share)) / 255
     return np.concatenate((rgb, alpha), -1).astype(np.float32)
-
-
-def paint(rgba: NDArray[np.float32], colour: tuple[int, int, int]) -> NDArray[np.float32]:
-    """A line drawing filled with `colour`: paper becomes the colour, ink stays dark (light on a dark colour)."""
-    ink, paper = (np.asarray(c, np.float32) / 255 for c in (INK, PAPER))
-    share = ((paper[0] - rgba[..., :1]) / (paper[0] - ink[0])).clip(0, 1)
-    fill = np.asarray(colour, np.float32) / 255
-    line = ink if fill.mean() > 0.3 else np.asarray((0.85, 0.85, 0.88), np.float32)
-    out = rgba.copy()
-    out[..., :3] = line * share + fill * (1 - share)
-    return out
 
 
 def premultiplied(rgba: NDArray[np.float32]) -> Image:
@@ -144,7 +132,7 @@ class Atlas:
         rgba = self.base[concept, style].astype(np.float32) / 255
         if colour != OWN:
             rgb = COLOURS16[colour].rgb
-            rgba = paint(rgba, rgb) if STYLES[style] == "line" else tint(rgba, rgb)
+            rgba = fill(rgba, rgb) if STYLES[style] == "line" else tint(rgba, rgb)
         made = self._kept[key] = pyramid(premultiplied(rgba))
         if len(self._kept) > self._most:
             self._kept.popitem(last=False)

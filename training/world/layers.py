@@ -54,21 +54,20 @@ def plate(setting: int, seed: int) -> Image:
     return np.dstack((rgb, np.full(rgb.shape[:2], 255, np.uint8)))
 
 
-SpriteKey = tuple[int, int, int]
-"""Concept, style and colour of a sprite; a cover has the concept -1 - its number."""
+SpriteKey = tuple[int, int]
+"""Concept and style of a sprite; a cover has the concept -1 - its number."""
 
 
 def any_sprite(rng: np.random.Generator) -> SpriteKey:
-    """A sprite, or now and then a cover, drawn evenly among all."""
+    """A sprite in its own colours, or now and then a cover, drawn evenly among all."""
     if rng.random() < 0.01:
-        return -1 - int(rng.integers(len(COVERS))), 0, 0
-    colour = int(rng.integers(OWN)) if rng.random() < 0.6 else OWN
-    return int(rng.integers(len(concepts()))), int(rng.integers(len(STYLES))), colour
+        return -1 - int(rng.integers(len(COVERS))), 0
+    return int(rng.integers(len(concepts()))), int(rng.integers(len(STYLES)))
 
 
 def draw_sprite(atlas: Atlas, key: SpriteKey) -> Image:
     """The sprite or cover of this key: (SPRITE, SPRITE, 4) uint8, premultiplied."""
-    return cover(COVERS[-1 - key[0]]) if key[0] < 0 else sprite(atlas, *key)
+    return cover(COVERS[-1 - key[0]]) if key[0] < 0 else sprite(atlas, *key, OWN)
 
 
 def any_plate(rng: np.random.Generator) -> Image:

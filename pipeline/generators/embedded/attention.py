@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -59,3 +61,29 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, width: int, ratio: int) -> None:
         super().__init__(nn.Linear(width, ratio * width), nn.GELU("tanh"), nn.Linear(ratio * width, width))
+
+
+class ModulatedLayer(nn.Module):
+    """Attention and feed-forward, each scaled, shifted and gated by time and caption."""
+
+    def __init__(self, width: int, heads: int, ratio: int) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads, context=True)
+        self.mlp = FeedForward(width, ratio)
+        self.table = nn.Parameter(torch.randn(6, width) / math.sqrt(width))
+
+    def forward(self, x: Tensor, modulation: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        """x (N, tokens, width), modulation (N, 6, width), context (N, words, width)."""
+        shift, scale, gate, shift2, scale2, gate2 = (modulation + self.table).unsqueeze(2).unbind(1)
+        y = functional.layer_norm(x, (x.shape[-1],)) * (1 + scale) + shift
+        x = x + gate * self.attention(y, context, mask)
+        y = functional.layer_norm(x, (x.shape[-1],)) * (1 + scale2) + shift2
+        out: Tensor = x + gate2 * self.mlp(y)
+        return out
+
+
+def waves(sigma: Tensor, kind: torch.dtype) -> Tensor:
+    """Noise levels (N,) in 0..1 -> (N, 128): cosines and sines of 64 frequencies."""
+    frequencies = torch.exp(torch.arange(64, device=sigma.device) * (-math.log(1000.0) / 63)) * 64
+    angles = sigma.float()[:, None] * frequencies
+    return torch.cat((angles.cos(), angles.sin()), 1).to(kind)

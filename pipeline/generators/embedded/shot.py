@@ -17,16 +17,19 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from .compose import Image
+from .dye import dyed
 from .given import Given, given
-from .joint import SPRITES, FiligranaJointTransformer
+from .joint import DYED, SPRITES, FiligranaJointTransformer
 from .layers import FiligranaLayerAutoencoder
 from .reader import FiligranaReader
+from .sound import FiligranaSoundTransformer
 from .spectrogram import waveform
 from .time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
 from .tracks import SECONDS, Scene, frames, scene
 from .words import LENGTH, tokenize
 
 StepEnd = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any]]
+Each = Callable[[int, Tensor, Tensor], Tensor]
 RATE = 16_000
 SMALLEST, LARGEST = 64, 1024
 MOST_FRAMES = 64
@@ -52,11 +55,11 @@ class FiligranaShotPipeline(DiffusionPipeline):
     """Draws the licensed sprite world from a prompt in five languages, deterministic on a CPU.
 
     Components: layers (autoencoder of sprites and backdrops), motion and sound (autoencoders), reader (caption
-    encoder), tokenizer, transformer, scheduler (flow matching, Euler). Pictures are square, 64 to 1024 pixels; clips
-    are two seconds of 2 to 64 frames.
+    encoder), tokenizer, transformer (of what is seen), hearing (the transformer of what is heard), scheduler (flow
+    matching, Euler). Pictures are square, 64 to 1024 pixels; clips are two seconds of 2 to 64 frames.
     """
 
-    model_cpu_offload_seq = "reader->transformer->layers"  # type: ignore[assignment]
+    model_cpu_offload_seq = "reader->transformer->hearing->layers"  # type: ignore[assignment]
     _callback_tensor_inputs = ("latents",)
 
     def __init__(
@@ -67,12 +70,13 @@ class FiligranaShotPipeline(DiffusionPipeline):
         reader: FiligranaReader,
         tokenizer: Any,
         transformer: FiligranaJointTransformer,
+        hearing: FiligranaSoundTransformer,
         scheduler: FlowMatchEulerDiscreteScheduler,
     ) -> None:
         super().__init__()
         self.register_modules(  # type: ignore[no-untyped-call]
             layers=layers, motion=motion, sound=sound, reader=reader, tokenizer=tokenizer, transformer=transformer,
-            scheduler=scheduler,
+            hearing=hearing, scheduler=scheduler,
         )  # fmt: skip
         self._interrupt = False
 
@@ -138,13 +142,13 @@ class FiligranaShotPipeline(DiffusionPipeline):
 
         Without sound they are shorter by the sound's part, which comes last: one seed gives one start either way.
         """
-        length = int(self.transformer.values if sound else self.transformer.silent_values)
+        seen, whole = int(self.transformer.values), int(self.transformer.values + self.hearing.values)
+        length = whole if sound else seen
         if latents is not None:
             if tuple(latents.shape) != (batch_size, length):
                 raise ValueError(f"latents have shape {tuple(latents.shape)}, expected {(batch_size, length)}")
             return latents.to(device=device, dtype=dtype)
-        shape = (batch_size, int(self.transformer.values))
-        noise: Tensor = randn_tensor(shape, generator=generator, device=device, dtype=dtype)
+        noise: Tensor = randn_tensor((batch_size, whole), generator=generator, device=device, dtype=dtype)
         return noise[:, :length]
 
     def decode(self, latents: Tensor, own: Given = NOTHING) -> list[Scene]:
@@ -152,33 +156,55 @@ class FiligranaShotPipeline(DiffusionPipeline):
         nothing could be drawn of them."""
         if not bool(torch.isfinite(latents).all()):
             raise ValueError("the latents are not finite")
-        parts = self.transformer.unpack(latents)
+        parts = self.transformer.unpack(latents[:, : self.transformer.values])
         kind = self.layers.dtype
         sprites = _pixels(self.layers.decode(parts.sprites.flatten(0, 1).to(kind)))
-        moved = self.motion.decode(parts.motion.to(self.motion.dtype)).float().cpu().numpy()
+        moved = self._moved(parts.motion).cpu().numpy()
+        dyes = parts.dyes.float().cpu().numpy()
         plates = [_pixels(self.layers.decode(one.to(kind)))[0, ..., :3] if own.plate is None else own.plate
                   for one in parts.plate.split(1)]  # fmt: skip
         shots = []
         for k, plate in enumerate(plates):
             three = list(sprites[k * SPRITES : (k + 1) * SPRITES])
+            three[:DYED] = [dyed(sprite, dye) for sprite, dye in zip(three[:DYED], dyes[k], strict=True)]
             if own.sprite is not None:
                 three[0] = own.sprite
             shots.append(scene(plate, three, moved[k]))
         return shots
 
+    def _moved(self, motion: Tensor) -> Tensor:
+        out: Tensor = self.motion.decode(motion.to(self.motion.dtype)).float()
+        return out
+
     def decode_sound(self, latents: Tensor) -> list[NDArray[np.float32]]:
         """Final latents -> two seconds of sound each."""
-        made = self.sound.decode(self.transformer.unpack(latents).sound.to(self.sound.dtype)).float()
+        heard = self.hearing.unpack(latents[:, self.transformer.values :])
+        made = self.sound.decode(heard.to(self.sound.dtype)).float()
         return list(waveform(made, round(SECONDS * RATE)).cpu().numpy().astype(np.float32))
 
-    def _velocity(self, latents: Tensor, sigma: Tensor, slots: Tensor, scale: float) -> Tensor:
-        guided = len(slots) > len(latents)
-        x = torch.cat((latents, latents)) if guided else latents
-        out: Tensor = self.transformer(x, sigma.expand(len(x)).to(x.device), slots)
-        if not guided:
-            return out
-        plain, told = out.chunk(2)
-        return plain + scale * (told - plain)
+    def _flow(self, x: Tensor, steps: int, velocity: Callable[[Tensor, Tensor], Tensor], each: Each) -> Tensor:
+        """Follows the velocity from noise to latents; `each` sees the latents after every step, and may change them."""
+        self.scheduler.set_timesteps(steps, device=x.device)
+        for step, timestep in enumerate(self.scheduler.timesteps):
+            if self._interrupt:
+                break
+            sigma = (timestep / self.scheduler.config.num_train_timesteps).to(x.dtype)
+            x = each(step, timestep, self.scheduler.step(velocity(x, sigma), timestep, x, return_dict=False)[0])
+        return x
+
+    def _guided(self, model: Any, slots: Tensor, scale: float, *more: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The velocity of `model`, guided where there are slots of two captions for each of the latents."""
+
+        def velocity(latents: Tensor, sigma: Tensor) -> Tensor:
+            twice = len(slots) // len(latents)
+            x, *others = (torch.cat([value] * twice) for value in (latents, *more))
+            out: Tensor = model(x, sigma.expand(len(x)).to(x.device), slots, *others)
+            if twice == 1:
+                return out
+            plain, told = out.chunk(2)
+            return plain + scale * (told - plain)
+
+        return velocity
 
     @torch.no_grad()
     def __call__(
@@ -204,8 +230,8 @@ class FiligranaShotPipeline(DiffusionPipeline):
 
         `image` (PIL, or uint8 (h, w, 3 or 4)): an opaque picture is what the prompt's things move before; one with
         transparency is cut out and moves as the prompt's subject would. `callback_on_step_end(pipe, step,
-        timestep, {"latents": ...})` runs after every step and may return other latents; what it raises leaves this
-        call, and the pipeline can be called again.
+        timestep, {"latents": ...})` runs after every step of what is seen, and may return other latents of that; what
+        it raises leaves this call, and the pipeline can be called again.
         """
         wanted = ["latents"] if callback_on_step_end_tensor_inputs is None else callback_on_step_end_tensor_inputs
         prompts = self.check_inputs(
@@ -221,18 +247,21 @@ class FiligranaShotPipeline(DiffusionPipeline):
             slots = torch.cat((self.encode_prompt(texts, num_images_per_prompt), slots))
         device = self._execution_device
         x = self.prepare_latents(count, slots.dtype, device, generator, latents, sound)
-        self.scheduler.set_timesteps(num_inference_steps, device=device)
+        seen, heard = x.split((self.transformer.values, x.shape[1] - self.transformer.values), 1)
         with self.progress_bar(total=num_inference_steps) as bar:
-            for step, timestep in enumerate(self.scheduler.timesteps):
-                if self._interrupt:
-                    continue
-                sigma = (timestep / self.scheduler.config.num_train_timesteps).to(x.dtype)
-                velocity = self._velocity(x, sigma, slots, guidance_scale)
-                x = self.scheduler.step(velocity, timestep, x, return_dict=False)[0]
+
+            def each(step: int, timestep: Tensor, now: Tensor) -> Tensor:
                 if callback_on_step_end is not None:
-                    values = {"latents": x} if wanted else {}
-                    x = (callback_on_step_end(self, step, timestep, values) or {}).get("latents", x)
+                    values = {"latents": now} if wanted else {}
+                    now = (callback_on_step_end(self, step, timestep, values) or {}).get("latents", now)
                 bar.update()
+                return now
+
+            x = self._flow(seen, num_inference_steps, self._guided(self.transformer, slots, guidance_scale), each)
+        if sound:
+            tracks = self._moved(self.transformer.unpack(x).motion).to(x.dtype)
+            velocity = self._guided(self.hearing, slots, guidance_scale, tracks)
+            x = torch.cat((x, self._flow(heard, num_inference_steps, velocity, lambda *now: now[2])), 1)
         shown = x if output_type == "latent" else self._shown(self.decode(x, own), width, num_frames, output_type)
         audio = self.decode_sound(x) if sound and output_type != "latent" else None
         self.maybe_free_model_hooks()  # type: ignore[no-untyped-call]

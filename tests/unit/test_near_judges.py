@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from filigrana.pipeline.torch_compat import ready
 
 ready()
 
-from filigrana.training import near_judges, shot_judge  # noqa: E402
+from filigrana.training import near_judges  # noqa: E402
 from filigrana.training.shots_data import motion  # noqa: E402
 from filigrana.training.world.shots import MOTIONS, sample_shot  # noqa: E402
 from filigrana.training.world.sound import render_sound  # noqa: E402
@@ -18,31 +17,29 @@ from filigrana.training.world.telling import sound_key  # noqa: E402
 from tests.small_world import draw, plain_atlas  # noqa: E402
 
 
-def test_the_judge_of_pictures_answers_each_question_about_what_it_sees() -> None:
-    atlas = plain_atlas()
-    shots = draw(atlas, 1, 3, media="still")
-    model, truth = shot_judge.judge(), shot_judge.truth(shots)
-    said = model(shot_judge.seen([shot_judge.real(shot, atlas) for shot in shots]))
-    asked = shot_judge.questions()
-    assert [logits.shape for logits in said] == [(3, count) for count in asked.values()]
-    assert truth.shape == (3, len(asked))
-    assert all(0 <= int(truth[n, k]) < count for n in range(3) for k, count in enumerate(asked.values()))
+def test_real_counts_and_relations_are_named_right() -> None:
+    atlas, rng = plain_atlas(), np.random.default_rng(4)
+    judge = near_judges.arrangement_judge(atlas, 3000)
+    shots = [sample_shot(rng, atlas, "still", held_out=True) for _ in range(120)]
+    said = judge.say(np.stack([near_judges.arranged(motion(shot)) for shot in shots]))
+    assert np.mean([a == near_judges.arrangement(shot) for a, shot in zip(said, shots, strict=True)]) > 0.97
+    assert len(set(said)) >= 6
 
 
-def test_it_can_learn() -> None:
-    """Two settings are told apart within a few steps."""
+def test_what_is_asked_of_a_still_is_judged_by_its_parts() -> None:
     atlas = plain_atlas()
-    shots = [draw(atlas, 2, 1, media="still", setting=setting)[0] for setting in (3, 14)]
-    x, wanted = shot_judge.seen([shot_judge.real(shot, atlas) for shot in shots]), shot_judge.truth(shots)
-    torch.manual_seed(0)
-    model, which = shot_judge.judge(), list(shot_judge.ASKED).index("setting")
-    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(12):
-        loss = torch.nn.functional.cross_entropy(model(x)[which], wanted[:, which])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    assert float(loss.detach()) < 0.5
+    shots = draw(atlas, 1, 8, media="still")
+    judges = near_judges.SpriteJudge(atlas), near_judges.arrangement_judge(atlas, 2000), near_judges.setting_judge(48)
+    real = [near_judges.real(shot, atlas) for shot in shots]
+    right = near_judges.told(judges, shots, real)
+    assert right["setting"] == 1.0
+    assert right["colour"] > 0.7
+    wrong = near_judges.told(judges, shots, real[1:] + real[:1])
+    assert wrong["setting"] < 0.5
+    # there is nobody to count where there is no more than one
+    alone = [shot for shot in draw(atlas, 3, 40, media="still") if shot.count == 1 and shot.partner is None][:2]
+    asked = near_judges.told(judges, alone, [near_judges.real(shot, atlas) for shot in alone])
+    assert all(np.isnan(asked[name]) for name in ("count", "relation", "partner"))
 
 
 def test_real_motions_are_named_right() -> None:
