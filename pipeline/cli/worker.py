@@ -51,9 +51,12 @@ def make(opened: Pipeline, stop: threading.Event, name: str | None = None) -> Wo
     """A worker on this pipeline, which does after each job what `generate` does around a request. Raises where no
     policy is in force."""
     from ..api import before
+    from ..jobs.chores import Chores
     from ..jobs.listening import waiting
+    from ..jobs.queue import TRACE
     from ..jobs.worker import Worker
     from ..publishing import published_if_due
+    from ..tracing import span
 
     house = opened.installation
     queue = house.jobs
@@ -63,7 +66,22 @@ def make(opened: Pipeline, stop: threading.Event, name: str | None = None) -> Wo
         published_if_due(house)
 
     after()
-    return Worker(opened, queue, name, waiting(queue.engine, stop), after=after)
+    chores = Chores(house, lambda: opened.engine)
+
+    def besides() -> None:
+        if chores():
+            published_if_due(house)
+
+    return Worker(
+        opened,
+        queue,
+        name,
+        waiting(queue.engine, stop),
+        after=after,
+        besides=besides,
+        incoming=house.incoming,
+        around=lambda job: span("job", job.request.get(TRACE), **{"filigrana.kind": job.kind}),
+    )
 
 
 def listen(made: Worker, stop: threading.Event) -> None:

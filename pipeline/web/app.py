@@ -16,11 +16,15 @@ from ...errors import FiligranaError
 from ..installation import Installation
 from . import (
     assets_routes,
+    audit_routes,
     images_routes,
     jobs_routes,
     page_routes,
+    policies_routes,
     records_routes,
     recovery_routes,
+    reviews_routes,
+    seal_routes,
     verify_routes,
     videos_routes,
 )
@@ -68,7 +72,8 @@ def create_app(
     )
     for routes in (
         page_routes, verify_routes, records_routes, recovery_routes,
-        images_routes, videos_routes, jobs_routes, assets_routes,
+        images_routes, videos_routes, seal_routes, jobs_routes, assets_routes,
+        policies_routes, reviews_routes, audit_routes,
     ):  # fmt: skip
         app.include_router(routes.router)
     app.include_router(recovery_routes.well_known)
