@@ -32,9 +32,14 @@ def worker(
 
     SIGTERM or Ctrl-C: it ends its job, then itself, with 0. A second one: the job goes back to the queue at once.
     """
+    from ..logs import set_up as log
+    from ..tracing import finish, set_up
     from .output import emit_json, err
 
     with pipeline() as opened:
+        settings = opened.installation.settings
+        log(settings.log_format, "worker")
+        set_up(settings, "worker")
         stop = threading.Event()
         made = make(opened, stop, name)
         listen(made, stop)
@@ -43,6 +48,7 @@ def worker(
         if not json_:
             err.print(f"[dim]worker {made.name}[/dim]")
         count = made.run(stop, drain=drain, once=once)
+        finish()
     if json_:
         emit_json({"ended": count})
 

@@ -25,16 +25,12 @@ from ...provenance.vault import Vault
 from .counting import Counts, add
 from .fence import intent_of
 from .model import Job, Lease, Order
-from .rows import check, end, fingerprint, free, job_of, known, lost, mine, next_of, reported
+from .rows import check, clock_of, end, fingerprint, free, job_of, known, lost, mine, next_of, reported
 
 FIRST, TRACE = "_first", "_trace"
 """In a row's request: how many attempts do not count, and the trace that it was asked for in."""
 CHANNEL = "filigrana_jobs"
 """On PostgreSQL, workers listen here for new jobs."""
-_CLOCK = {
-    "sqlite": "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
-    "postgresql": "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
-}
 
 
 class JobQueue:
@@ -146,7 +142,7 @@ class JobQueue:
         """The next job, for ``seconds``; None where none waits. Jobs whose lease ran out are freed first, also those
         whose attempts are used up, or that were cancelled: before such a one ends, its worker looks in the outbox."""
         with self._writing() as opened:
-            clock = self._clock(opened)
+            clock = clock_of(opened)
             self._reap(opened, clock)
             row = next_of(opened, clock)
             if row is None:
@@ -176,7 +172,7 @@ class JobQueue:
         """Makes the lease last from now on, and notes the progress. False where the job was cancelled meanwhile.
         Raises JobError (``jobs.lost``) where the lease is somebody else's by now."""
         with self._writing() as opened:
-            clock = self._clock(opened)
+            clock = clock_of(opened)
             done: Any = opened.execute(
                 update(Row)
                 .where(Row.id == lease.job.id, Row.lease == lease.token, Row.state == "running")
@@ -212,7 +208,7 @@ class JobQueue:
         """Frees the job for another try after ``wait`` seconds, or ends it as failed where its attempts are used up.
         ``counts``: whether this try was one."""
         with self._writing() as opened:
-            row, clock = self._held(opened, lease), self._clock(opened)
+            row, clock = self._held(opened, lease), clock_of(opened)
             if not counts:
                 # the number stays used, since its intent may be open
                 row.request = {**row.request, FIRST: int(row.request.get(FIRST, 0)) + 1}
@@ -300,9 +296,6 @@ class JobQueue:
             return {str(state): int(count) for state, count in found}
 
     # ── the database ─────────────────────────────────────────────────────────────────────────────────────────
-    def _clock(self, opened: Session) -> int:
-        return int(opened.scalar(text(_CLOCK[opened.get_bind().dialect.name])) or 0)
-
     @contextmanager
     def _writing(self) -> Iterator[Session]:
         with reported(), session(self.engine, write=True) as opened:

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, select, text, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -25,6 +25,15 @@ from .announcing import announce
 from .model import HIGHEST, Job, Order
 
 MOST_KEY = 255
+_CLOCK = {
+    "sqlite": "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+    "postgresql": "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+}
+
+
+def clock_of(opened: Session) -> int:
+    """Milliseconds since 1970 by the database's own clock."""
+    return int(opened.scalar(text(_CLOCK[opened.get_bind().dialect.name])) or 0)
 
 
 def known(opened: Session, order: Order) -> Row | None:

@@ -28,7 +28,8 @@ MAX_SIDECAR = 16 << 20
 
 @dataclass
 class Service:
-    """``stopping``: whether the server is on its way out, so that streams end."""
+    """``stopping``: whether the server is on its way out, so that streams end; ``draining``: whether it will be soon,
+    so that nothing new should come."""
 
     installation: Installation
     inspector: Inspector
@@ -36,6 +37,7 @@ class Service:
     spool: Spool
     streams: Streams
     stopping: Callable[[], bool] = lambda: False
+    draining: Callable[[], bool] = lambda: False
     key_rates: KeyRates = field(default_factory=KeyRates)
 
     @property

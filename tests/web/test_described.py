@@ -67,6 +67,12 @@ OPERATIONS = [
         ("/v1/audit/entries/{index}", ("GET",)),
         ("/v1/audit/entries/{index}/proof", ("GET",)),
         ("/v1/audit/consistency", ("GET",)),
+        ("/v1/webhooks", ("GET", "POST")),
+        ("/v1/webhooks/{webhook_id}", ("DELETE",)),
+        ("/v1/webhooks/{webhook_id}/deliveries", ("GET",)),
+        ("/healthz", ("GET",)),
+        ("/readyz", ("GET",)),
+        ("/metrics", ("GET",)),
     )
     for method in methods
 ]
@@ -77,6 +83,10 @@ MEANT = {
     "/v1/videos": {200},
     "/v1/seal": {202, 400},
     "/v1/policies": {200},
+    "/v1/webhooks": {200, 201, 400},
+    "/healthz": {200},
+    "/readyz": {200},
+    "/metrics": {200},
     "/v1/reviews": {200},
     "/v1/audit/head": {200},
     "/v1/audit/heads": {200},

@@ -60,8 +60,13 @@ ROUTES = [
     ("GET", "/v1/audit/entries/{index}", "audit"),
     ("GET", "/v1/audit/entries/{index}/proof", "audit"),
     ("GET", "/v1/audit/consistency", "audit"),
+    ("POST", "/v1/webhooks", "generate"),
+    ("GET", "/v1/webhooks", "generate"),
+    ("DELETE", "/v1/webhooks/{id}", "generate"),
+    ("GET", "/v1/webhooks/{id}/deliveries", "generate"),
+    ("GET", "/metrics", "metrics"),
 ]
-NAMES = {"job_id": "job", "video_id": "job", "asset_id": "asset", "request_id": "request", "policy_id": "id"}
+NAMES = {"job_id": "job", "video_id": "job", "asset_id": "asset", "request_id": "request", "policy_id": "id", "webhook_id": "id"}
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +137,7 @@ def test_every_route_needs_a_key_with_its_scope(
     url: str, keys: dict[str, str], method: str, path: str, scope: str
 ) -> None:
     path = path.format(job=uuid4(), asset="0123456789AB", request=uuid4(), id="newsroom", index=0)
-    other = {"generate": "reads", "read": "writes", "review": "reads", "audit": "reads", "any": "watches"}[scope]
+    other = {"generate": "reads", "read": "writes", "review": "reads", "audit": "reads", "any": "watches", "metrics": "reads"}[scope]
     if "/assets/" in path:
         other = "audits"
     for key, status, expected in (
