@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .access import ApiKeys
     from .finish import Finisher
     from .inspection import Inspector
+    from .jobs.incoming import Incoming
     from .jobs.queue import JobQueue
     from .ledger import Ledger
     from .policies import PolicyInForce
@@ -326,6 +327,13 @@ class Installation:
             seconds=used.jobs_lease,
             attempts=used.jobs_attempts,
         )
+
+    @cached_property
+    def incoming(self) -> Incoming:
+        """Files that wait to be sealed."""
+        from .jobs.incoming import Incoming
+
+        return Incoming(self.folder / "incoming")
 
     @cached_property
     def access(self) -> ApiKeys:

@@ -21,7 +21,7 @@ from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from ..errors import InputError, KeyStoreError, TamperError
-from .service_tables import ApiKey
+from .service_tables import ApiKey, WebSession
 from .tables import SealedText, SubjectKey, TenantKey, now
 
 DEFAULT_TENANT = "default"
@@ -160,6 +160,7 @@ class Vault:
         gone = self._session.execute(delete(SealedText).where(SealedText.subject == subject))
         # Who is gone can't come in any more, and the name goes with the keys.
         self._session.execute(delete(ApiKey).where(ApiKey.subject == subject))
+        self._session.execute(delete(WebSession).where(WebSession.subject == subject))
         self._session.delete(held)
         self._session.flush()
         return {"type": "erase", "actor": actor, "texts": int(getattr(gone, "rowcount", 0))}
