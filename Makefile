@@ -35,6 +35,8 @@ system:
 	  command -v chromium >/dev/null || need="$$need chromium fonts-noto-cjk"; \
 	  command -v softhsm2-util >/dev/null || need="$$need softhsm2 opensc"; \
 	  command -v exiftool >/dev/null || need="$$need libimage-exiftool-perl"; \
+	  command -v ffprobe >/dev/null || need="$$need ffmpeg"; \
+	  command -v mediainfo >/dev/null || need="$$need mediainfo"; \
 	  if [ -n "$$need" ]; then apt-get update -q && apt-get install -q -y --no-install-recommends $$need; fi; \
 	fi
 

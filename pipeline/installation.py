@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .inspection import Inspector
     from .jobs.incoming import Incoming
     from .jobs.queue import JobQueue
+    from .labelled import ReleaseLabels
     from .ledger import Ledger
     from .policies import PolicyInForce
     from .staging import Staging
@@ -257,6 +258,22 @@ class Installation:
             key=self.watermark_key,
             before_signing=self.who_signs.may_sign,
             embed_limit=self.settings.embed_limit,
+            labels=self.labels,
+        )
+
+    @cached_property
+    def labels(self) -> ReleaseLabels:
+        """What the chosen profiles of laws ask of a release."""
+        from ..provenance.reports.duties import needs_of
+        from .labelled import ReleaseLabels
+
+        used = self.settings
+        return ReleaseLabels(
+            needs_of(used.profiles, used.label_language),
+            used.label_language,
+            used.visible_label == "always",
+            used.aigc_producer,
+            used.prompt_writer,
         )
 
     def layers(self) -> list[Layer]:

@@ -66,6 +66,15 @@ class Settings(BaseSettings):
     vae_tiling: bool = Field(False, description="decodes large pictures in tiles, where the model can")
     organisation: str = Field("Filigrana", min_length=1, max_length=80, description="the provider named in metadata")
     user: str = Field("local", min_length=1, max_length=128, description="who asks, reviews and appeals here")
+    profiles: list[str] = Field([], description="laws that releases fulfil: eu, us-ca, us-ny, cn, in, kr; YAML files")
+    visible_label: Literal["profiles", "always"] = Field(
+        "profiles", description="always: AI-made work gets a visible label although no profile asks for it"
+    )
+    label_language: str | None = Field(None, pattern="^[a-z]{2}$", description="that of the visible label")
+    aigc_producer: str | None = Field(
+        None, pattern=r"^[!#-\[\]-~]{1,100}$", description="who makes things, in the AIGC label; default: organisation"
+    )
+    prompt_writer: str | None = Field(None, max_length=120, description="named beside a published prompt (IPTC)")
     signer: str = Field("file", description="who signs: file, pkcs11:…, awskms:…, gcpkms:…, azurekms://…, hv:…")
     claim_chain: Path | None = Field(None, description="PEM chain, leaf first, of a signer that is not `file`")
     key_passphrase: SecretStr | None = Field(None, description="of an encrypted key file, or a token's PIN")

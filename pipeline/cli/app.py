@@ -10,6 +10,7 @@ import typer
 from . import (
     access,
     audit,
+    comply,
     generate,
     jobs,
     keys,
@@ -70,6 +71,7 @@ app.command("demo")(tools.demo)
 app.add_typer(access.app, name="access")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(audit.app, name="audit")
+app.add_typer(comply.app, name="comply")
 app.add_typer(policy.app, name="policy")
 app.add_typer(review.app, name="review")
 app.add_typer(safety.app, name="safety")
