@@ -47,7 +47,9 @@ class Settings(BaseSettings):
     guard_dtype: str = Field("auto", pattern="^(auto|float32|bfloat16)$", description="their weights' type")
     moderation_model: str = Field("omni-moderation-latest", min_length=1, description="the model asked for there")
     moderation_key: SecretStr | None = Field(None, description="the moderation endpoint's key")
-    model: str = Field("embedded", description="`embedded`, a registered name, a diffusers folder, or a hub id")
+    model: str = Field("embedded", description="`embedded`, a registered name, folder, hub id, or KIND+URL#WHAT")
+    remote_key: SecretStr | None = Field(None, description="the key of a model that is an address")
+    remote_seconds: float = Field(300.0, gt=0, le=3600, description="seconds that such a model may take to answer")
     clip_model: str | None = Field(
         None, description="an open_clip `ARCHITECTURE:TAG`, or a folder, instead of the embedded CLIP as guard `clip`"
     )
@@ -136,6 +138,7 @@ class Settings(BaseSettings):
     key_rate: float = Field(600.0, gt=0, le=1e6, description="requests a minute with one API key")
     key_in_flight: int = Field(200, ge=0, description="jobs of one API key that have not ended")
     key_priority: int = Field(4, ge=0, le=9, description="the highest priority of a key that is not an admin's")
+    session_hours: float = Field(8.0, gt=0, le=168, description="hours after which people sign in again on the pages")
     traces: str | None = Field(None, pattern="^https?://", description="an OpenTelemetry collector (OTLP over HTTP)")
     log_format: Literal["text", "json"] = Field("text", description="how the service and its workers log")
     serve_drain: float = Field(0.0, ge=0, le=3600, description="seconds of 503 at /readyz before it stops")
@@ -185,7 +188,7 @@ class Settings(BaseSettings):
         parse_signers(keys)
         return keys
 
-    @field_validator("moderation_key")
+    @field_validator("moderation_key", "remote_key")
     @classmethod
     def _given(cls, key: SecretStr | None) -> SecretStr | None:
         return key if key is not None and key.get_secret_value() else None

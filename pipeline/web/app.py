@@ -32,6 +32,8 @@ from . import (
     videos_routes,
     webhooks_routes,
 )
+from .console import assets_pages, audit_pages, desk_pages, sign_in_pages, status_pages, work_pages
+from .console.rendering import SignInError, error_page, is_ours, to_sign_in
 from .desk import Desk
 from .guarding import Guard
 from .inspecting import HouseInspector, Inspector
@@ -88,6 +90,10 @@ def create_app(
         policies_routes, reviews_routes, audit_routes, webhooks_routes, health_routes,
     ):  # fmt: skip
         app.include_router(routes.router)
+    for pages in (
+        sign_in_pages, work_pages, assets_pages, audit_pages, desk_pages, status_pages,
+    ):  # fmt: skip
+        app.include_router(pages.router)
     app.include_router(recovery_routes.well_known)
     page_routes.add_static(app)
     app.add_middleware(
@@ -104,6 +110,11 @@ def create_app(
 
 
 def _say_no(app: FastAPI) -> None:
+    @app.exception_handler(SignInError)
+    async def _who(request: Request, error: SignInError) -> Any:
+        # A script that follows a job hears it as an error; a person is led to the door.
+        return to_sign_in(request) if page_routes.wants_page(request) else _answer(request, *problem_of(error))
+
     @app.exception_handler(FiligranaError)
     async def _ours(request: Request, error: FiligranaError) -> Any:
         return _answer(request, *problem_of(error))
@@ -129,6 +140,8 @@ def _say_no(app: FastAPI) -> None:
 def _answer(request: Request, status: int, body: dict[str, Any], headers: dict[str, str]) -> Any:
     if status in (408, 413):
         headers = {**headers, "Connection": "close"}
+    if page_routes.wants_page(request) and is_ours(request.url.path):
+        return error_page(request, status, body, headers)
     if page_routes.wants_page(request):
         return page_routes.error_page(request, status, body, headers)
     return JSONResponse(body, status, headers)

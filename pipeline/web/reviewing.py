@@ -44,7 +44,8 @@ def case(here: Service, caller: Caller, text: str) -> dict[str, Any]:
     """All that a reviewer needs, with whether a file was kept. Raises ServiceError (404) for another tenant's."""
     at = desk(here)
     found = _found(here, at, caller, text)
-    return shown(at, found) | {"has_file": _has_file(at, found), "own": _own(found, caller)}
+    extra = {"has_file": _has_file(at, found), "mime": _mime(here, found), "own": _own(found, caller)}
+    return shown(at, found) | extra
 
 
 def file(here: Service, caller: Caller, text: str) -> tuple[Path, str]:
@@ -53,9 +54,7 @@ def file(here: Service, caller: Caller, text: str) -> tuple[Path, str]:
     found = _found(here, at, caller, text)
     if not _has_file(at, found):
         raise ServiceError("no file of this request is kept here", status=404, code="review.no_file")
-    request = here.installation.ledger.row(found.intent)
-    mime = str((request.request if request is not None else {}).get("mime") or "application/octet-stream")
-    return kept_file(stamping_parts(here.installation), found), mime
+    return kept_file(stamping_parts(here.installation), found), _mime(here, found)
 
 
 def decide(
@@ -98,6 +97,11 @@ def _belongs(here: Service, intent: UUID, caller: Caller) -> bool:
 
 def _has_file(at: Desk, found: Case) -> bool:
     return found.kept is not None and found.here and at.needs_files(found.intent)
+
+
+def _mime(here: Service, found: Case) -> str:
+    request = here.installation.ledger.row(found.intent)
+    return str((request.request if request is not None else {}).get("mime") or "application/octet-stream")
 
 
 def _own(found: Case, caller: Caller) -> bool:
