@@ -139,6 +139,11 @@ class Settings(BaseSettings):
     key_in_flight: int = Field(200, ge=0, description="jobs of one API key that have not ended")
     key_priority: int = Field(4, ge=0, le=9, description="the highest priority of a key that is not an admin's")
     session_hours: float = Field(8.0, gt=0, le=168, description="hours after which people sign in again on the pages")
+    oidc_issuer: str | None = Field(None, description="an OpenID Connect provider by which people sign in")
+    oidc_client: str | None = Field(None, min_length=1, description="our client id there")
+    oidc_secret: SecretStr | None = Field(None, description="our client secret there; none: a public client with PKCE")
+    oidc_claim: str = Field("groups", min_length=1, description="the claim that names a person's groups")
+    oidc_roles: list[str] = Field([], description="who may do what: GROUP=ROLE@TENANT")
     traces: str | None = Field(None, pattern="^https?://", description="an OpenTelemetry collector (OTLP over HTTP)")
     log_format: Literal["text", "json"] = Field("text", description="how the service and its workers log")
     serve_drain: float = Field(0.0, ge=0, le=3600, description="seconds of 503 at /readyz before it stops")
@@ -188,7 +193,7 @@ class Settings(BaseSettings):
         parse_signers(keys)
         return keys
 
-    @field_validator("moderation_key", "remote_key")
+    @field_validator("moderation_key", "remote_key", "oidc_secret")
     @classmethod
     def _given(cls, key: SecretStr | None) -> SecretStr | None:
         return key if key is not None and key.get_secret_value() else None
@@ -207,6 +212,22 @@ class Settings(BaseSettings):
 
         Allowed.parse(places)
         return places
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _roles(cls, roles: list[str]) -> list[str]:
+        from .web.console.oidc import parse_role
+
+        for role in roles:
+            parse_role(role)
+        return roles
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")):
+            raise ValueError("the provider's address begins with https://")
+        return url or None
 
     @field_validator("serve_url")
     @classmethod

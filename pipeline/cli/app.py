@@ -10,6 +10,7 @@ import typer
 from . import (
     access,
     audit,
+    backup,
     comply,
     generate,
     jobs,
@@ -68,6 +69,8 @@ app.command("worker")(worker.worker)
 app.command("replay")(tools.replay)
 app.command("doctor")(tools.doctor)
 app.command("demo")(tools.demo)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.add_typer(access.app, name="access")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(audit.app, name="audit")

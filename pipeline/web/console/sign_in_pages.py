@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 
 from ..callers import known
 from ..service import service
+from .oidc import Provider, Started
 from .rendering import cookie_name, form_of, moved, page, secure, session_of, signed_in
 from .sessions import Sessions
 
@@ -18,7 +19,8 @@ PLACES = ("/create", "/desk", "/assets", "/audit", "/status", "/work/")
 @router.get("/sign-in")
 async def show(request: Request) -> Response:
     session = await asyncio.to_thread(session_of, request)
-    return page(request, "sign_in.html", session, wanted=_place(request.query_params.get("next")), wrong=False)
+    wanted = _place(request.query_params.get("next"))
+    return page(request, "sign_in.html", session, wanted=wanted, wrong=False, oidc=_oidc(request))
 
 
 @router.post("/sign-in")
@@ -29,9 +31,51 @@ async def enter(request: Request) -> Response:
     caller = await asyncio.to_thread(known, here, fields.get("key", ""))
     wanted = _place(fields.get("next"))
     if caller is None:
-        return page(request, "sign_in.html", None, 401, wanted=wanted, wrong=True)
+        return page(request, "sign_in.html", None, 401, wanted=wanted, wrong=True, oidc=_oidc(request))
     secret = await asyncio.to_thread(Sessions(here.installation).begin, caller)
     return with_cookie(request, moved(wanted), secret)
+
+
+@router.get("/sign-in/oidc")
+async def leave_for_provider(request: Request) -> Response:
+    """To the provider, with a cookie that only the way back reads."""
+    provider = Provider(service(request).installation.settings, _callback(request))
+    url, started = await asyncio.to_thread(provider.start, _place(request.query_params.get("next")))
+    answer = moved(url)
+    answer.set_cookie(
+        _way(request), started.text(), max_age=600, path="/", httponly=True, samesite="lax",
+        secure=secure(service(request)),
+    )  # fmt: skip
+    return answer
+
+
+@router.get("/sign-in/oidc/callback")
+async def come_back(request: Request) -> Response:
+    """From the provider. The session's cookie is not sent with what another site begins, so that a page of ours goes
+    on from here."""
+    here = service(request)
+    provider = Provider(here.installation.settings, _callback(request))
+    started = Started.parse(request.cookies.get(_way(request), ""))
+    address = f"{_callback(request)}?{request.url.query}"
+    state = request.query_params.get("state", "")
+    caller = await asyncio.to_thread(provider.finish, address, state, started)
+    secret = await asyncio.to_thread(lambda: Sessions(here.installation).begin(caller, by_key=False))
+    answer = with_cookie(request, page(request, "signed_in.html", None, wanted=_place(started.wanted)), secret)
+    answer.delete_cookie(_way(request), path="/", httponly=True, samesite="lax", secure=secure(here))
+    return answer
+
+
+def _callback(request: Request) -> str:
+    base = service(request).installation.settings.serve_url or str(request.base_url).rstrip("/")
+    return f"{base}/sign-in/oidc/callback"
+
+
+def _way(request: Request) -> str:
+    return f"{cookie_name(service(request))}-oidc"
+
+
+def _oidc(request: Request) -> bool:
+    return service(request).installation.settings.oidc_issuer is not None
 
 
 def with_cookie(request: Request, answer: Response, secret: str) -> Response:
