@@ -22,7 +22,7 @@ help:
 $(STAMP): pyproject.toml constraints.txt
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "installing (about 2 GB of packages the first time) …"
-	@$(BIN)/pip install -q -c constraints.txt -e '.[generate,serve,heic,hsm,kms,postgres,bench,dev]'
+	@$(BIN)/pip install -q -c constraints.txt -e '.[generate,serve,heic,hsm,kms,postgres,report,bench,dev]'
 	@touch $@
 
 # OpenCV's wheel wants libGL in slim containers, the fault tests want strace, the page's tests Chromium. Only root can

@@ -17,6 +17,7 @@ from . import (
     keys,
     models,
     policy,
+    report,
     review,
     safety,
     serve,
@@ -76,6 +77,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(audit.app, name="audit")
 app.add_typer(comply.app, name="comply")
 app.add_typer(policy.app, name="policy")
+app.add_typer(report.app, name="report")
 app.add_typer(review.app, name="review")
 app.add_typer(safety.app, name="safety")
 app.add_typer(keys.app, name="keys")

@@ -64,7 +64,7 @@ class Drawn:
 
 @cache
 def _font(px: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(BytesIO((resources.files(__package__) / "label.otf").read_bytes()), px)
+    return ImageFont.truetype(BytesIO((resources.files(__package__) / "label.ttf").read_bytes()), px)
 
 
 def check_text(lines: Iterable[str]) -> None:
@@ -77,11 +77,17 @@ def check_text(lines: Iterable[str]) -> None:
 
 @cache
 def _sized(capital: int) -> ImageFont.FreeTypeFont:
-    """The smallest size whose capitals are ``capital`` px high at least."""
+    """The smallest size whose capitals are ``capital`` px high at least, counting rows that are nearly full ink."""
     px = max(8, math.floor(capital / 0.76))
-    while (box := _font(px).getbbox("A"))[3] - box[1] < capital:
+    while _capital(px) < capital:
         px += 1
     return _font(px)
+
+
+def _capital(px: int) -> int:
+    image = Image.new("L", (px * 2, px * 2))
+    ImageDraw.Draw(image).text((px // 2, px // 4), "I", fill=255, font=_font(px))
+    return int((np.asarray(image).max(axis=1) >= 200).sum())
 
 
 def draw(rgb: RGB, wanted: Wanted) -> tuple[RGB, Drawn]:
