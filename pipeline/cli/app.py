@@ -12,6 +12,7 @@ from . import (
     audit,
     comply,
     generate,
+    guard,
     jobs,
     keys,
     models,
@@ -62,6 +63,7 @@ def options(
 app.command("generate")(generate.generate)
 app.command("seal")(generate.seal)
 app.command("verify")(verify.verify)
+app.command("guard")(guard.guard)
 app.command("appeal")(review.appeal)
 app.command("reasons")(review.reasons)
 app.command("serve")(serve.serve)
