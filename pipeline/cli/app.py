@@ -13,6 +13,7 @@ from . import (
     backup,
     comply,
     generate,
+    guard,
     jobs,
     keys,
     models,
@@ -63,6 +64,7 @@ def options(
 app.command("generate")(generate.generate)
 app.command("seal")(generate.seal)
 app.command("verify")(verify.verify)
+app.command("guard")(guard.guard)
 app.command("appeal")(review.appeal)
 app.command("reasons")(review.reasons)
 app.command("serve")(serve.serve)

@@ -79,7 +79,7 @@ def _signed(credentials: Credentials) -> dict[str, Any]:
         "actions": tuple((a.action, a.when) for a in first.actions) if first is not None else (),
         "failures": credentials.failures,
         "bindings": credentials.soft_bindings,
-        "ingredients": tuple(parts),
+        "ingredients": tuple(sorted(parts)),  # c2pa-rs gives them in any order
         "record": credentials.record,
     }
 
