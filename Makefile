@@ -22,7 +22,7 @@ help:
 $(STAMP): pyproject.toml constraints.txt
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "installing (about 2 GB of packages the first time) …"
-	@$(BIN)/pip install -q -c constraints.txt -e '.[generate,serve,heic,hsm,kms,postgres,bench,dev]'
+	@$(BIN)/pip install -q -c constraints.txt -e '.[generate,serve,heic,hsm,kms,postgres,report,bench,dev]'
 	@touch $@
 
 # OpenCV's wheel wants libGL in slim containers, the fault tests want strace, the page's tests Chromium. Only root can
@@ -35,6 +35,8 @@ system:
 	  command -v chromium >/dev/null || need="$$need chromium fonts-noto-cjk"; \
 	  command -v softhsm2-util >/dev/null || need="$$need softhsm2 opensc"; \
 	  command -v exiftool >/dev/null || need="$$need libimage-exiftool-perl"; \
+	  command -v ffprobe >/dev/null || need="$$need ffmpeg"; \
+	  command -v mediainfo >/dev/null || need="$$need mediainfo"; \
 	  if [ -n "$$need" ]; then apt-get update -q && apt-get install -q -y --no-install-recommends $$need; fi; \
 	fi
 

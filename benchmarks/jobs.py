@@ -139,7 +139,7 @@ def main() -> None:
         for database, url in urls.items():
             settings = load_settings(
                 data_dir=Path(name) / database, database=url, jobs_limit=1_000_000, jobs_tenant_limit=1_000_000,
-                serve_rate=1e6,
+                serve_rate=1e6, key_rate=1e6, key_in_flight=1_000_000,
             )  # fmt: skip
             house = Installation(settings)
             house.ledger.unfinished()

@@ -12,7 +12,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-EXTRAS = ("generate", "heic", "hsm", "kms", "postgres", "bench", "serve")
+EXTRAS = ("generate", "heic", "hsm", "kms", "postgres", "bench", "serve", "telemetry", "oidc", "report")
 BUNDLED = """\
 ## What wheels carry inside
 
@@ -45,6 +45,7 @@ parts of the FFmpeg inside it.
 | `models/shot`, `models/clip` | trained here on rendered sprites; every sprite is listed in `training/world/SOURCES.md` | Apache-2.0 (weights), MIT and OFL-1.1 (sprites) |
 | `pipeline/bench/photographs.csv` | a list, no pictures: the photographs that the bench finds in scikit-image, scikit-learn and Debian packages, each with author and licence (CC0, CC-BY, CC-BY-SA and the packages' own) | – |
 | `docs/robustness/report.html` | small crops of the photographs that it lists, to show the mark | each photograph's own (CC0, CC-BY, CC-BY-SA; listed in the report) |
+| `provenance/labelling/label.ttf` | a subset of Noto Sans CJK SC Bold 2.004, © Adobe; its licence lies beside it | OFL-1.1 |
 | `pipeline/cli/photo.jpg` | “Chelsea”, a cat, by Stéfan van der Walt, from scikit-image | CC0-1.0 |
 """
 

@@ -11,8 +11,9 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
+from typing import Any
 
 from sqlalchemy import select
 
@@ -20,13 +21,15 @@ from ..errors import AccessError, InputError
 from ..provenance.log.canonical import time_text
 from ..provenance.service_tables import ApiKey
 from ..provenance.vault import Vault
+from .jobs.model import HIGHEST
 from .ledger import Ledger
 
-SCOPES = ("generate", "read", "review", "audit", "admin")
+SCOPES = ("generate", "read", "review", "audit", "metrics", "admin")
 ROLES = {
     "creator": ("generate", "read"),
     "reviewer": ("read", "review"),
     "auditor": ("read", "audit"),
+    "monitor": ("metrics",),
     "admin": SCOPES,
 }
 """Names for sets of scopes; what a key holds are scopes."""
@@ -38,13 +41,37 @@ _NOBODYS = b"\x00" * 32
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What one key may use. ``rate``: requests a minute; ``in_flight``: jobs that have not ended; ``priority``: the
+    highest that it may ask for. None: as the settings say for every key."""
+
+    rate: float | None = None
+    in_flight: int | None = None
+    priority: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.rate is not None and not 0 < self.rate <= 1e6:
+            raise InputError("a rate has up to 1,000,000 requests a minute", code="input.rate")
+        if self.in_flight is not None and not 0 <= self.in_flight <= 1_000_000:
+            raise InputError("a key has 0 to 1,000,000 jobs in flight", code="input.in_flight")
+        if self.priority is not None and not 0 <= self.priority <= HIGHEST:
+            raise InputError(f"a priority goes from 0 to {HIGHEST}", code="input.priority")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Those that are set."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
 class Caller:
-    """Who asks: a key's id, the tenant whose jobs it sees, the subject whose prompts are kept, what it may do."""
+    """Who asks: a key's id, the tenant whose jobs it sees, the subject whose prompts are kept, what it may do, and how
+    much of it."""
 
     key: str
     tenant: str
     subject: str
     scopes: frozenset[str]
+    limits: Limits = Limits()
 
     def may(self, *scopes: str) -> bool:
         """Whether it has one of these scopes."""
@@ -62,6 +89,7 @@ class Key:
     created_at: dt.datetime
     expires_at: dt.datetime | None
     revoked_at: dt.datetime | None
+    limits: Limits = Limits()
 
     def state(self, now: dt.datetime) -> str:
         """valid, expired or revoked."""
@@ -93,7 +121,14 @@ class ApiKeys:
     def __init__(self, ledger: Ledger, clock: Callable[[], dt.datetime] | None = None) -> None:
         self.ledger, self._clock = ledger, clock or ledger.clock
 
-    def add(self, tenant: str, subject: str, scopes: Iterable[str], days: float | None = None) -> tuple[Key, str]:
+    def add(
+        self,
+        tenant: str,
+        subject: str,
+        scopes: Iterable[str],
+        days: float | None = None,
+        limits: Limits = Limits(),
+    ) -> tuple[Key, str]:
         """A new key, and its secret text, which nobody can show again. ``days``: how long it is valid; None: until
         it is revoked."""
         if not _TENANT.fullmatch(tenant):
@@ -104,7 +139,7 @@ class ApiKeys:
             raise InputError(f"a key is valid for up to {MOST_DAYS} days", code="input.days")
         now = self._clock()
         until = None if days is None else now + dt.timedelta(days=days)
-        return self._made("added", tenant, subject, scopes_of(scopes), until, now)
+        return self._made("added", tenant, subject, scopes_of(scopes), until, now, limits)
 
     def rotate(self, key: str, grace: float = 0.0) -> tuple[Key, str]:
         """A new key for the same tenant, subject and scopes, valid for as long as the old one had been from its
@@ -116,7 +151,21 @@ class ApiKeys:
         if found.state(now) != "valid":
             raise AccessError(f"this key is {found.state(now)}: add a new one", code="access.state")
         until = None if found.expires_at is None else now + (found.expires_at - found.created_at)
-        return self._made("rotated", found.tenant, found.subject, found.scopes, until, now, found.id, grace)
+        return self._made(
+            "rotated", found.tenant, found.subject, found.scopes, until, now, found.limits, found.id, grace
+        )
+
+    def limit(self, key: str, limits: Limits) -> Key:
+        """Sets what this key may use, from now on."""
+        with self.ledger.change() as change:
+            row = change.session.get(ApiKey, key, with_for_update=True)
+            if row is None:
+                raise _unknown()
+            row.limits = limits.as_dict() or None
+            now = self._clock()
+            entry = _entry("limited", row, Vault(change.session).actor(row.subject), now)
+            change.append(entry | {"limits": _plain(limits)})
+            return _key(row)
 
     def revoke(self, key: str) -> Key:
         """The key is worth nothing from now on. Revoking it again changes nothing."""
@@ -142,7 +191,15 @@ class ApiKeys:
         same = hmac.compare_digest(_digest(secret), _NOBODYS if row is None else row.digest)
         if not same or row is None or _key(row).state(self._clock()) != "valid":
             return None
-        return Caller(row.id, row.tenant, row.subject, frozenset(row.scopes))
+        return _caller(row)
+
+    def caller(self, key: str) -> Caller | None:
+        """Whoever has this key, as long as it is valid: for those who showed it before."""
+        with self.ledger.reading() as opened:
+            row = opened.get(ApiKey, key)
+        if row is None or _key(row).state(self._clock()) != "valid":
+            return None
+        return _caller(row)
 
     def get(self, key: str) -> Key:
         """The key with this id. Raises AccessError."""
@@ -167,6 +224,7 @@ class ApiKeys:
         scopes: tuple[str, ...],
         until: dt.datetime | None,
         now: dt.datetime,
+        limits: Limits,
         old: str | None = None,
         grace: float = 0.0,
     ) -> tuple[Key, str]:
@@ -174,18 +232,18 @@ class ApiKeys:
         secret = f"fg_{ident}_{secrets.token_urlsafe(32)}"
         row = ApiKey(
             id=ident, digest=_digest(secret), tenant=tenant, subject=subject, scopes=list(scopes),
-            created_at=now, expires_at=until, revoked_at=None,
+            created_at=now, expires_at=until, revoked_at=None, limits=limits.as_dict() or None,
         )  # fmt: skip
         with self.ledger.change() as change:
             change.session.add(row)
-            more: dict[str, str] = {}
+            more: dict[str, Any] = {} if limits == Limits() else {"limits": _plain(limits)}
             if old is not None:
                 before = change.session.get(ApiKey, old, with_for_update=True)
                 if before is None or before.revoked_at is not None:
                     raise AccessError("this key was revoked: add a new one", code="access.state")
                 last = now + dt.timedelta(seconds=grace)
                 before.expires_at = last if before.expires_at is None else min(last, before.expires_at)
-                more = {"old": old, "until": time_text(before.expires_at)}
+                more |= {"old": old, "until": time_text(before.expires_at)}
             actor = Vault(change.session).actor(subject)
             change.append(_entry(act, row, actor, now) | more)
         return _key(row), secret
@@ -209,8 +267,18 @@ def _digest(secret: str) -> bytes:
 
 def _key(row: ApiKey) -> Key:
     return Key(
-        row.id, row.tenant, row.subject, tuple(row.scopes), row.created_at, row.expires_at, row.revoked_at
+        row.id, row.tenant, row.subject, tuple(row.scopes), row.created_at, row.expires_at, row.revoked_at,
+        Limits(**(row.limits or {})),
     )  # fmt: skip
+
+
+def _caller(row: ApiKey) -> Caller:
+    return Caller(row.id, row.tenant, row.subject, frozenset(row.scopes), Limits(**(row.limits or {})))
+
+
+def _plain(limits: Limits) -> dict[str, Any]:
+    """For an entry, whose numbers are whole: a rate is told as text."""
+    return {name: f"{value:g}" if name == "rate" else value for name, value in limits.as_dict().items()}
 
 
 def _unknown() -> AccessError:

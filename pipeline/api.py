@@ -98,6 +98,13 @@ class Pipeline:
     def generator(self) -> Any:
         """The configured generator; its weights are loaded at the first picture."""
         if self._generator is None:
+            from .generators.remote import is_remote, remote
+
+            if is_remote(self.installation.settings.model):
+                key = self.installation.settings.remote_key
+                secret = None if key is None else key.get_secret_value()
+                self._generator = remote(self.installation.settings, secret, self.installation.limits)
+                return self._generator
             from .generators.diffusers import DiffusersGenerator
             from .generators.memory import Memory
             from .generators.registry import home_of

@@ -33,6 +33,7 @@ from .account import facts
 from .energy import EnergyMeter
 from .finish import Finisher, Material
 from .generators.base import Sampling
+from .labelled import WAIVED
 from .ledger import OpenIntent, new_intent_id
 from .making import (
     Frames,
@@ -91,6 +92,8 @@ class Engine:
                 code="generate.media",
                 hint=f"Give an -o file name that ends in {_suffixes(generator.kinds)}.",
             )
+        if request.unlabelled:
+            parts.finisher().labels.may_be_waived()
         if request.sound and not getattr(generator, "sound", False):
             raise GenerationError("this model makes no sound", code="generate.media", hint="Leave --media av out.")
         run = Run(progress, parts.stage_timeout)
@@ -108,6 +111,8 @@ class Engine:
         }
         if request.sound:
             asked["sound"] = True
+        if request.unlabelled:
+            asked["unlabelled"] = "consent"
         # The prompt as it was written: what cleaning removes is what a guard must see.
         texts = {"prompt": request.prompt}
         if request.negative_prompt:
@@ -181,6 +186,7 @@ class Engine:
                 "policy": policy,
                 "verdict": max(judged.verdict, decision.verdict).word,
                 "energy": energy.as_dict(),
+                **({"label": WAIVED} if request.unlabelled else {}),
                 **redacted(known),
             },
         )
@@ -192,6 +198,8 @@ class Engine:
     def seal(self, request: SealRequest, progress: Progress = no_progress) -> Outcome:
         """The same chain for media made elsewhere: opened from its parent, judged, marked, signed, released."""
         parts = self.parts
+        if request.unlabelled:
+            parts.finisher().labels.may_be_waived()
         run, meter = Run(progress, parts.stage_timeout), EnergyMeter(parts.cpu_watts)
         given = open_media(request.path, parts.finisher().limits)
         mime = request.mime or WRITTEN_AS.get(given.info.mime, given.info.mime)
@@ -209,6 +217,7 @@ class Engine:
             "source_sha256": source,
             **({"edits": [edit.action for edit in request.edits]} if request.edits else {}),
             **({"components": digests} if digests else {}),
+            **({"unlabelled": "consent"} if request.unlabelled else {}),
             "mime": mime,
             "policy": _policy(parts),
         }
@@ -256,6 +265,7 @@ class Engine:
                     "verdict": decision.verdict.word,
                     "energy": energy.as_dict(),
                     "source": {"sha256": source},
+                    **({"label": WAIVED} if request.unlabelled else {}),
                     **redacted(known),
                 },
             )
@@ -330,7 +340,12 @@ class Engine:
         finisher = self.parts.finisher()
         statement = ready.statement
         encoded = run.stage("encode", lambda: finisher.encode(material, statement, work, ticking(run, "encode")))
-        ready = replace(ready, statement=replace(statement, bindings=encoded.bindings), encoded=encoded.path)
+        record = statement.record | encoded.said
+        if self.parts.sound_guard is None and material.has_sound:
+            record["unjudged"] = ["sound"]  # nobody listened: the file says so, rather than seem to have been judged
+        ready = replace(
+            ready, statement=replace(statement, bindings=encoded.bindings, record=record), encoded=encoded.path
+        )
         if ready.decision.verdict is not Verdict.ALLOW:
             return hold_output(self.parts, run, ready, subject)
         return self.release(run, finisher, ready, work)

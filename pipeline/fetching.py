@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -95,7 +95,7 @@ def fetch_to(path: Path, url: str, limits: FetchLimits | FetchSettings | None = 
     until = time.monotonic() + limits.seconds
     for _ in range(limits.redirects + 1):
         parts = check_url(url, limits.allowed)
-        with _asked(parts, _addresses(parts, limits.allowed, until), until) as (answer, clock):
+        with asked(parts, addresses_of(parts, limits.allowed, until), until) as (answer, clock):
             if answer.status in _REDIRECTS and (place := answer.getheader("Location")):
                 # Latin-1 is how http.client reads headers; what is not ASCII in it is escaped, as browsers do.
                 further = urljoin(url, quote(place, safe="%/:=&?~#+!$,;'@()*[]"))
@@ -156,7 +156,16 @@ def is_public(address: Address) -> bool:
     )
 
 
-def _addresses(parts: SplitResult, allowed: Allowed, until: float) -> list[Address]:
+def post(url: str, body: bytes, headers: Mapping[str, str], limits: FetchLimits) -> int:
+    """Sends ``body`` through the same door, and gives the answer's status; no redirect is followed. Raises
+    FetchError."""
+    until = time.monotonic() + limits.seconds
+    parts = check_url(url, limits.allowed)
+    with asked(parts, addresses_of(parts, limits.allowed, until), until, body, headers) as (answer, _):
+        return answer.status
+
+
+def addresses_of(parts: SplitResult, allowed: Allowed, until: float) -> list[Address]:
     """Every address of the host, each of them checked: one that is not public refuses the whole name."""
     host, port = str(parts.hostname), parts.port or PORTS[parts.scheme]
     try:
@@ -228,9 +237,14 @@ class _Clock:
 
 
 @contextmanager
-def _asked(
-    parts: SplitResult, addresses: list[Address], until: float
+def asked(
+    parts: SplitResult,
+    addresses: list[Address],
+    until: float,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[http.client.HTTPResponse, _Clock]]:
+    """The answer of one of these very addresses: to GET, or to POST with ``body``. Raises FetchError."""
     clock = _Clock(until)
     answer: http.client.HTTPResponse | None = None
     sock: socket.socket | None = None
@@ -247,11 +261,13 @@ def _asked(
         host = str(parts.hostname)
         host = f"[{host}]" if ":" in host else host.encode("idna").decode("ascii")
         port = f":{parts.port}" if parts.port not in (None, PORTS[parts.scheme]) else ""
-        connection.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
-        headers = {"Host": host + port, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
-        for name, value in {**headers, "User-Agent": "Filigrana (checks where a file is from)"}.items():
+        connection.putrequest("GET" if body is None else "POST", target, skip_host=True, skip_accept_encoding=True)
+        said = {"Host": host + port, "Accept": "*/*", "Accept-Encoding": "identity", "Connection": "close"}
+        said["User-Agent"] = "Filigrana (checks where a file is from)"
+        said |= {} if body is None else {"Content-Length": str(len(body))}
+        for name, value in {**said, **(headers or {})}.items():
             connection.putheader(name, value)
-        connection.endheaders()
+        connection.endheaders(body)
         answer = connection.getresponse()
         yield answer, clock
     except (OSError, http.client.HTTPException, UnicodeError) as error:

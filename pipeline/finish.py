@@ -9,7 +9,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ..provenance.identity import AssetId
 from ..provenance.labels import read_label, xmp_packet
 from ..provenance.manifest import AI_SOURCE_TYPES, SOURCE_TYPE_URI, Statement, definition
 from ..provenance.media import (
+    AIGC_BESIDE,
     SIDECAR_MIMES,
     Frame,
     Kind,
@@ -40,6 +41,7 @@ from ..provenance.signing import SIGNER_SECONDS, Signer, sign_file
 from ..provenance.trust import TrustLists
 from ..provenance.watermark.base import Codec, Detection, SoundCodec
 from ..provenance.watermark.registry import Layer, mark_layers, read_layer
+from .labelled import ReleaseLabels
 from .soundtrack import marked, sound_binding, sound_detection
 
 
@@ -56,6 +58,11 @@ class Material:
     keep: dict[str, Any] | None = None
     source: MediaFile | None = None
     components: tuple[MediaFile, ...] = ()
+
+    @property
+    def has_sound(self) -> bool:
+        track = self.source if self.kind == "audio" else self.sound
+        return track is not None and track.info.sound is not None
 
 
 @dataclass(frozen=True)
@@ -76,10 +83,12 @@ class Finished:
 
 @dataclass(frozen=True)
 class Encoded:
-    """An encoded file that is not signed yet. ``bindings``: (algorithm, value) of each mark that it carries."""
+    """An encoded file that is not signed yet. ``bindings``: (algorithm, value) of each mark that it carries. ``said``:
+    what the record in its manifest says of its labels."""
 
     path: Path
     bindings: tuple[tuple[str, str], ...]
+    said: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,8 @@ class Finisher:
     ``layers``: further marks over the default one; ``key``: an organisation's, None for the published one.
     ``embed_limit``: bytes up to which credentials are embedded; a larger file gets them in a sidecar.
     ``signer_seconds``: that the signer may take.
-    ``before_signing``: raises where the key must not sign, such as a revoked one."""
+    ``before_signing``: raises where the key must not sign, such as a revoked one. ``labels``: what the chosen profiles
+    ask for."""
 
     codec: Codec
     sound_codec: SoundCodec
@@ -102,9 +112,11 @@ class Finisher:
     embed_limit: int = 2 << 30
     signer_seconds: float = SIGNER_SECONDS
     before_signing: Callable[[], None] = lambda: None
+    labels: ReleaseLabels = field(default_factory=ReleaseLabels)
 
     def encode(self, material: Material, statement: Statement, work: Path, tick: Callable[[int], None]) -> Encoded:
         """Labels, marks and encodes into ``work``. The label is in the file before anything is signed."""
+        labels = self.labels.begin(statement, material.source, self.trust, self.limits, self.organisation)
         xmp = xmp_packet(
             statement.asset_id,
             statement.source_type,
@@ -112,30 +124,36 @@ class Finisher:
             system=statement.model.name if statement.model else self.organisation,
             version=statement.model.version if statement.model else statement.version,
             prompt=statement.prompt,
+            writer=self.labels.prompt_writer,
+            aigc=None if statement.mime in AIGC_BESIDE else labels.aigc,
         )
         target = work / "encoded"
         meter = SoundMeter()
         if material.kind == "audio":
             if material.source is None:
                 raise ReadBackError("there is no sound to seal")
-            sound = marked(self.sound_codec, meter.watch(read_sound(material.source)), statement.asset_id)
-            encode_sound(sound, target, statement.mime, material.source, xmp=xmp)
-            return Encoded(target, self._sound_binding(target, statement, required=meter.must_carry))
-        ident = statement.asset_id
-        frames = _counted(mark_layers(self.layers, self.codec.embed(material.frames, ident), ident, self.key), tick)
+            heard = labels.heard(read_sound(material.source))
+            sound = marked(self.sound_codec, meter.watch(heard), statement.asset_id)
+            encode_sound(sound, target, statement.mime, material.source, xmp=xmp, aigc=labels.aigc)
+            bound = self._sound_binding(target, statement, required=meter.must_carry)
+            return Encoded(target, bound, labels.said())
+        ident, shown = statement.asset_id, labels.seen(material.frames)
+        frames = _counted(mark_layers(self.layers, self.codec.embed(shown, ident), ident, self.key), tick)
         own = (self.codec.alg, str(ident))
         if material.kind == "image":
             frame = next(frames, None)
             if frame is None:
                 raise ReadBackError("there is no picture to mark")
-            target.write_bytes(encode_picture(frame.rgb, statement.mime, xmp=xmp, keep=material.keep))
-            return Encoded(target, (own, *self._layer_bindings(target, ident)))
+            keep = labels.kept(material.keep)
+            target.write_bytes(encode_picture(frame.rgb, statement.mime, xmp=xmp, keep=keep))
+            return Encoded(target, (own, *self._layer_bindings(target, ident)), labels.said())
         track = None
         if material.sound is not None and material.sound.info.sound is not None:
             track = marked(self.sound_codec, meter.watch(read_sound(material.sound)), statement.asset_id)
-        encode_clip(frames, target, statement.mime, rate=material.rate or Fraction(25), sound=track, xmp=xmp)
-        heard = self._sound_binding(target, statement, required=meter.must_carry)
-        return Encoded(target, (own, *heard, *self._layer_bindings(target, ident)))
+        rate = material.rate or Fraction(25)
+        encode_clip(frames, target, statement.mime, rate=rate, sound=track, xmp=xmp, aigc=labels.aigc)
+        bound = self._sound_binding(target, statement, required=meter.must_carry)
+        return Encoded(target, (own, *bound, *self._layer_bindings(target, ident)), labels.said())
 
     def _layer_bindings(self, encoded: Path, asset_id: AssetId) -> tuple[tuple[str, str], ...]:
         """Second layers are claimed where they read back from the encoded file; a weak one may not, and is left out."""
@@ -213,10 +231,12 @@ class Finisher:
         sound_bound = self.sound_codec.alg in dict(statement.bindings)
         if sound_bound:
             _check_mark(heard, claimed.get(self.sound_codec.alg), statement)
+        seen = [(self.codec.alg, detection), (self.sound_codec.alg, heard)]
         if media.info.kind == "audio" and sound_bound:
             detection = heard
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        self.labels.check(media, credentials, statement, self.limits, seen)
         return Finished(path, digest, path.stat().st_size, media.info, store, credentials, detection, preview, sidecar)
 
 

@@ -102,6 +102,11 @@ def sound_guard(folder: Path | None) -> SoundGuard | None:
     return WhisperGuard(folder)
 
 
+def reader() -> Any | None:
+    """The recogniser of text in pictures, for whoever looks for labels; None where it is not installed."""
+    return _guard("ocr")
+
+
 def agreement() -> Callable[[str, Any], float] | None:
     """Prompt-picture agreement by the embedded CLIP: (prompt, frame) -> cosine similarity. Loaded at the first call."""
     if find_spec("open_clip") is None or find_spec("torch") is None:

@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from .access import ApiKeys
     from .finish import Finisher
     from .inspection import Inspector
+    from .jobs.incoming import Incoming
     from .jobs.queue import JobQueue
+    from .labelled import ReleaseLabels
     from .ledger import Ledger
     from .policies import PolicyInForce
     from .staging import Staging
@@ -256,6 +258,22 @@ class Installation:
             key=self.watermark_key,
             before_signing=self.who_signs.may_sign,
             embed_limit=self.settings.embed_limit,
+            labels=self.labels,
+        )
+
+    @cached_property
+    def labels(self) -> ReleaseLabels:
+        """What the chosen profiles of laws ask of a release."""
+        from ..provenance.reports.duties import needs_of
+        from .labelled import ReleaseLabels
+
+        used = self.settings
+        return ReleaseLabels(
+            needs_of(used.profiles, used.label_language),
+            used.label_language,
+            used.visible_label == "always",
+            used.aigc_producer,
+            used.prompt_writer,
         )
 
     def layers(self) -> list[Layer]:
@@ -326,6 +344,13 @@ class Installation:
             seconds=used.jobs_lease,
             attempts=used.jobs_attempts,
         )
+
+    @cached_property
+    def incoming(self) -> Incoming:
+        """Files that wait to be sealed."""
+        from .jobs.incoming import Incoming
+
+        return Incoming(self.folder / "incoming")
 
     @cached_property
     def access(self) -> ApiKeys:

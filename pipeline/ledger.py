@@ -27,7 +27,7 @@ from ..provenance.identity import AssetId
 from ..provenance.log.canonical import time_text
 from ..provenance.log.sequencer import AuditLog, LogTransaction
 from ..provenance.record import note_digest, signed_record
-from ..provenance.tables import Intent, Review
+from ..provenance.tables import Intent, Review, SubjectKey
 from ..provenance.vault import Vault
 from .request import WAITING
 
@@ -188,10 +188,15 @@ class Ledger:
             raise ReleaseError("this asset was released before", code="release.twice") from error
         return index
 
-    def erase(self, subject: str) -> tuple[int, dict[str, Any]]:
+    def erase(self, subject: str, keep_days: int = 0) -> tuple[int, dict[str, Any]]:
         """Destroys the subject's key and texts, and records that. Returns the entry and its index. Call
-        :meth:`reclaim` after it."""
+        :meth:`reclaim` after it. ``keep_days``: how long laws keep records of what went out unlabelled. Raises
+        InputError where something of the subject must be kept: see :mod:`.subjects`."""
+        from .subjects import may_erase
+
         with _no_duplicates(), self._writing() as transaction:
+            transaction.session.get(SubjectKey, subject, with_for_update=True)
+            may_erase(transaction.session, subject, self._clock(), keep_days)
             entry = {**Vault(transaction.session).erase(subject), "time": self._time()}
             index = transaction.append(entry)
         return index, entry
@@ -201,11 +206,16 @@ class Ledger:
         with _reported("log.write"):
             return reclaim(self.log.engine)
 
-    def expire(self, before: dt.datetime, policy: dict[str, str]) -> tuple[int, dict[str, Any]] | None:
+    def expire(
+        self, before: dt.datetime, policy: dict[str, str], keep_days: int = 0
+    ) -> tuple[int, dict[str, Any]] | None:
         """Deletes the texts from before that time, and records that; None when there are none. ``policy``: which
-        pack's retention period this is."""
+        pack's retention period this is. What must be kept stays (``keep_days``: as for :meth:`erase`)."""
+        from .subjects import kept_subjects
+
         with _no_duplicates(), self._writing() as transaction:
-            found = Vault(transaction.session).expire(before)
+            kept = kept_subjects(transaction.session, self._clock(), keep_days)
+            found = Vault(transaction.session).expire(before, kept)
             if found is None:
                 return None
             entry = {**found, "time": self._time(), "policy": policy}

@@ -73,6 +73,7 @@ def release(parts: Parts, run: Run, finisher: Finisher, ready: Ready, work: Path
     """Signs into ``work``, reads back, records, releases, publishes. Whatever fails raises; once the release stands in
     the log, `Staging.recover` finishes from ``work`` what is left."""
     _may_be_released(ready)
+    finisher.labels.chosen(ready.statement)
     intent, statement, encoded = ready.intent, ready.statement, ready.encoded
     material = Material(kind_of_mime(statement.mime), (), source=ready.source, components=ready.components)
     store = run.stage("sign", lambda: finisher.sign(encoded, statement, material, work / FINISHED))
@@ -81,7 +82,7 @@ def release(parts: Parts, run: Run, finisher: Finisher, ready: Ready, work: Path
     )
     name = parts.store.name(intent.asset_id, statement.mime)
     bindings = list(statement.bindings)
-    claims = {
+    claims: dict[str, Any] = {
         "asset_id": str(intent.asset_id),
         "sha256": done.sha256,
         "bytes": done.size,
@@ -89,6 +90,7 @@ def release(parts: Parts, run: Run, finisher: Finisher, ready: Ready, work: Path
         "source_type": statement.source_type,
         "manifest": done.credentials.label,
         "bindings": [list(pair) for pair in bindings],
+        **{name: statement.record[name] for name in ("profiles", "label") if name in statement.record},
     }
     run.stage(
         "record",

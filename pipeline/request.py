@@ -32,7 +32,8 @@ def no_progress(stage: str, done: int, total: int) -> None:
 class GenerateRequest:
     """A prompt and how to sample. None means: the model's own default. ``size``: (width, height) in px.
     ``accept_rewrite``: the digest of an offered rewrite that the author accepts. ``sound``: a clip with sound.
-    ``intent``: the id to work under, where the caller must know it beforehand."""
+    ``intent``: the id to work under, where the caller must know it beforehand. ``unlabelled``: no visible label, and
+    whoever asks agrees to the duties that follow; only where the chosen profiles let one."""
 
     prompt: str
     seed: int | None = None
@@ -46,6 +47,7 @@ class GenerateRequest:
     subject: str = "local"
     sound: bool = False
     intent: UUID | None = None
+    unlabelled: bool = False
 
     def __post_init__(self) -> None:
         if self.sound and kind_of_mime(self.mime) != "video":
@@ -75,6 +77,7 @@ class SealRequest:
     edits: tuple[Edit, ...] = ()
     components: tuple[Path, ...] = ()
     intent: UUID | None = None
+    unlabelled: bool = False
 
     def __post_init__(self) -> None:
         if len(self.edits) > 100 or len(self.components) > 100:

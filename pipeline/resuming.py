@@ -133,6 +133,7 @@ def _prompt(engine: Engine, run: Run, desk: Desk, case: Case, work: Path) -> Out
         mime=asked["mime"],
         subject=str(case.subject),
         sound=asked.get("sound") is True,
+        unlabelled=asked.get("unlabelled") == "consent",
     )
     prompt = check_text(texts.get("rewritten_prompt", request.prompt), parts.pack)
     accepted = commitments.pop("rewritten_prompt", None)

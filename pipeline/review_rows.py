@@ -119,9 +119,11 @@ class DeskRows:
                 return request.state in ("held", "result") and not waits_for_stamp(request)
             return row.appeal_until is not None and row.kind == "hold" and row.appeal_until > self.now(rows)
 
-    def cases(self, *, status: str | None = "open", mine: str | None = None, appeals: bool = False) -> list[Case]:
+    def cases(
+        self, *, status: str | None = "open", mine: str | None = None, appeals: bool = False, limit: int | None = None
+    ) -> list[Case]:
         """The most urgent first. ``status``: ``open`` (with what is approved and has not gone on yet), ``expired``
-        or another one, None for all. ``mine``: assigned to that person."""
+        or another one, None for all. ``mine``: assigned to that person. ``limit``: the youngest so many."""
         with self.ledger.reading() as rows:
             query = select(Review).order_by(Review.deadline, Review.created_at)
             if status == "open":
@@ -132,8 +134,20 @@ class DeskRows:
                 query = query.where(Review.assignee == person(mine))
             if appeals:
                 query = query.where(Review.kind == "appeal")
+            if limit is not None:
+                newest = query.order_by(None).order_by(Review.created_at.desc()).limit(limit)
+                query = query.where(Review.intent_id.in_(newest.with_only_columns(Review.intent_id)))
             found = [self._case(rows, row) for row in rows.scalars(query)]
         return [case for case in found if status != "open" or case.status == "open" or case.goes_on]
+
+    def undone(self, limit: int) -> tuple[list[UUID], list[UUID]]:
+        """What is due from a worker: requests that are approved and have not gone on, and open ones that another
+        policy judged; of each the oldest few."""
+        with self.ledger.reading() as rows:
+            query = select(Review.intent_id).join(Intent, Intent.id == Review.intent_id).order_by(Review.updated_at)
+            approved = query.where(Review.status == "approved", Intent.state.in_(("held", "result")))
+            stale = query.where(Review.status == "open", Review.policy_digest != self.pack.ref.digest)
+            return list(rows.scalars(approved.limit(limit))), list(rows.scalars(stale.limit(limit)))
 
     def case(self, intent: UUID) -> Case:
         """Raises InputError where nobody was ever asked about this request, TamperError where the rows are not what

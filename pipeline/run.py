@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from ..errors import FiligranaError
 from .request import Progress
+from .tracing import span
 
 T = TypeVar("T")
 
@@ -38,7 +39,8 @@ class Run:
         self.progress(name, 0, 0)
         started = time.perf_counter()
         try:
-            return _bounded(name, work, self.timeout) if timed else work()
+            with span(f"stage {name}"):
+                return _bounded(name, work, self.timeout) if timed else work()
         except FiligranaError:
             raise
         except Exception as error:  # turned into one public error with a code; the request is closed

@@ -47,7 +47,9 @@ class Settings(BaseSettings):
     guard_dtype: str = Field("auto", pattern="^(auto|float32|bfloat16)$", description="their weights' type")
     moderation_model: str = Field("omni-moderation-latest", min_length=1, description="the model asked for there")
     moderation_key: SecretStr | None = Field(None, description="the moderation endpoint's key")
-    model: str = Field("embedded", description="`embedded`, a registered name, a diffusers folder, or a hub id")
+    model: str = Field("embedded", description="`embedded`, a registered name, folder, hub id, or KIND+URL#WHAT")
+    remote_key: SecretStr | None = Field(None, description="the key of a model that is an address")
+    remote_seconds: float = Field(300.0, gt=0, le=3600, description="seconds that such a model may take to answer")
     clip_model: str | None = Field(
         None, description="an open_clip `ARCHITECTURE:TAG`, or a folder, instead of the embedded CLIP as guard `clip`"
     )
@@ -66,6 +68,15 @@ class Settings(BaseSettings):
     vae_tiling: bool = Field(False, description="decodes large pictures in tiles, where the model can")
     organisation: str = Field("Filigrana", min_length=1, max_length=80, description="the provider named in metadata")
     user: str = Field("local", min_length=1, max_length=128, description="who asks, reviews and appeals here")
+    profiles: list[str] = Field([], description="laws that releases fulfil: eu, us-ca, us-ny, cn, in, kr; YAML files")
+    visible_label: Literal["profiles", "always"] = Field(
+        "profiles", description="always: AI-made work gets a visible label although no profile asks for it"
+    )
+    label_language: str | None = Field(None, pattern="^[a-z]{2}$", description="that of the visible label")
+    aigc_producer: str | None = Field(
+        None, pattern=r"^[!#-\[\]-~]{1,100}$", description="who makes things, in the AIGC label; default: organisation"
+    )
+    prompt_writer: str | None = Field(None, max_length=120, description="named beside a published prompt (IPTC)")
     signer: str = Field("file", description="who signs: file, pkcs11:…, awskms:…, gcpkms:…, azurekms://…, hv:…")
     claim_chain: Path | None = Field(None, description="PEM chain, leaf first, of a signer that is not `file`")
     key_passphrase: SecretStr | None = Field(None, description="of an encrypted key file, or a token's PIN")
@@ -122,6 +133,20 @@ class Settings(BaseSettings):
     jobs_tenant_limit: int = Field(1000, ge=1, description="jobs of one tenant that may wait")
     jobs_lease: float = Field(30.0, ge=1, le=3600, description="seconds after which a silent worker loses its job")
     jobs_attempts: int = Field(3, ge=1, le=100, description="how often a job is begun before it has failed")
+    jobs_keep_days: float = Field(90.0, gt=0, le=36_500, description="days after which ended jobs are forgotten")
+    idempotency_hours: float = Field(48.0, gt=0, le=8760, description="hours for which idempotency keys count")
+    key_rate: float = Field(600.0, gt=0, le=1e6, description="requests a minute with one API key")
+    key_in_flight: int = Field(200, ge=0, description="jobs of one API key that have not ended")
+    key_priority: int = Field(4, ge=0, le=9, description="the highest priority of a key that is not an admin's")
+    session_hours: float = Field(8.0, gt=0, le=168, description="hours after which people sign in again on the pages")
+    oidc_issuer: str | None = Field(None, description="an OpenID Connect provider by which people sign in")
+    oidc_client: str | None = Field(None, min_length=1, description="our client id there")
+    oidc_secret: SecretStr | None = Field(None, description="our client secret there; none: a public client with PKCE")
+    oidc_claim: str = Field("groups", min_length=1, description="the claim that names a person's groups")
+    oidc_roles: list[str] = Field([], description="who may do what: GROUP=ROLE@TENANT")
+    traces: str | None = Field(None, pattern="^https?://", description="an OpenTelemetry collector (OTLP over HTTP)")
+    log_format: Literal["text", "json"] = Field("text", description="how the service and its workers log")
+    serve_drain: float = Field(0.0, ge=0, le=3600, description="seconds of 503 at /readyz before it stops")
     trusted_proxies: list[str] = Field([], description="addresses or networks whose X-Forwarded-For is believed")
     fetch_allow: list[str] = Field([], description="further places that URLs may name: HOST:PORT, or networks")
     fetch_max_bytes: int = Field(64 << 20, ge=1 << 16, description="the largest file that is fetched from a URL")
@@ -168,7 +193,7 @@ class Settings(BaseSettings):
         parse_signers(keys)
         return keys
 
-    @field_validator("moderation_key")
+    @field_validator("moderation_key", "remote_key", "oidc_secret")
     @classmethod
     def _given(cls, key: SecretStr | None) -> SecretStr | None:
         return key if key is not None and key.get_secret_value() else None
@@ -187,6 +212,22 @@ class Settings(BaseSettings):
 
         Allowed.parse(places)
         return places
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _roles(cls, roles: list[str]) -> list[str]:
+        from .web.console.oidc import parse_role
+
+        for role in roles:
+            parse_role(role)
+        return roles
+
+    @field_validator("oidc_issuer")
+    @classmethod
+    def _issuer(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")):
+            raise ValueError("the provider's address begins with https://")
+        return url or None
 
     @field_validator("serve_url")
     @classmethod

@@ -11,10 +11,12 @@ from pathlib import Path
 class Asked:
     """What is asked of one verification. ``at``: the time of validation, None for now. ``sidecar``: a manifest store
     beside the file. ``crjson``: whether the whole validation is wanted too, ``thumbnail``: a small
-    picture of the file. ``found_beside``: nobody named the sidecar, it lies there."""
+    picture of the file. ``found_beside``: nobody named the sidecar, it lies there. ``facts``: whether what the rules
+    of laws look at is wanted too."""
 
     at: datetime | None = None
     sidecar: Path | None = None
     crjson: bool = False
     thumbnail: bool = False
     found_beside: bool = False
+    facts: bool = False

@@ -30,10 +30,10 @@ from .tables import Base
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest schema revision; a test compares it with the migrations."""
 BUSY_SECONDS = 30
-_WITH_NAMES = ("subject_keys", "sealed_texts", "reviews", "review_acts", "jobs", "api_keys")
+_WITH_NAMES = ("subject_keys", "sealed_texts", "reviews", "review_acts", "jobs", "api_keys", "web_sessions")
 _MIGRATION_LOCK = 0x66696C69_6D696772  # "filimigr"
 _BEGIN = "filigrana_begin"
 _ALEMBIC = threading.Lock()

@@ -100,13 +100,24 @@ def foreign_evidence(labels: ForeignLabels) -> list[Evidence]:
         said = meaning.get(labels.aigc_label or "", f"label {labels.aigc_label}")
         producer = fields.get("ContentProducer") or "not named"
         status: Status = "ok" if labels.aigc_label in meaning else "warning"
-        found.append(Evidence("label", status, f"AIGC label: {said}; producer {producer}"))
+        found.append(Evidence("label", status, f"AIGC label: {said}; producer {producer}{_passed_on(fields)}"))
+        if labels.aigc_labels > 1:
+            found.append(Evidence("label", "warning", f"{labels.aigc_labels} AIGC labels, where a file has one"))
+    if labels.system:
+        version = f" {labels.system_version}" if labels.system_version else ""
+        told = "; the prompt is in the file" if labels.prompt else ""
+        found.append(Evidence("label", "ok", f"IPTC: made with the AI system {labels.system}{version}{told}"))
     if labels.generator:
         found.append(Evidence("label", "warning", f"the file carries {labels.generator}"))
     if labels.remote:
         text = f"the file says that its credentials lie at {labels.remote}; nothing was fetched from there"
         found.append(Evidence("limits", "warning", text))
     return found
+
+
+def _passed_on(fields: Mapping[str, str]) -> str:
+    by = fields.get("ContentPropagator")
+    return f", passed on by {by}" if by and by != fields.get("ContentProducer") else ""
 
 
 def time_evidence(credentials: Credentials) -> list[Evidence]:

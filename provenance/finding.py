@@ -63,8 +63,9 @@ class Finding:
     the stored preview, where they were: same, edited, different. ``at``: the time of validation, None for now.
 
     ``made_by``, ``history``, ``media``, ``record``: as in docs/verify.md, plain JSON values.
-    ``thumbnail``: a JPEG of the file's first picture, where it was asked for. ``cpu_seconds``: that the
-    confined child took, from its start."""
+    ``thumbnail``: a JPEG of the file's first picture, where it was asked for. ``facts``: as JSON values, where they
+    were asked for (:class:`.reports.facts.FileFacts`). ``looked_at``: JPEGs of pictures at the file's beginning, for
+    whoever reads labels. ``cpu_seconds``: that the confined child took, from its start."""
 
     file: str
     finding: FindingWord
@@ -83,6 +84,8 @@ class Finding:
     record: dict[str, Any] | None = None
     crjson: dict[str, Any] | None = None
     thumbnail: bytes | None = None
+    facts: dict[str, Any] | None = None
+    looked_at: tuple[tuple[float, bytes], ...] = ()
     cpu_seconds: float | None = None
 
     def named(self, name: str) -> Finding:

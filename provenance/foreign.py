@@ -7,7 +7,6 @@ here take whatever stands there: both shapes of the AIGC object, fields as eleme
 from __future__ import annotations
 
 import html
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,25 +16,26 @@ import av
 
 from ..errors import MediaError
 from .history import text
+from .labelling.aigc import parse
+from .labelling.places import read_all
 from .media import Limits
 from .media.files import open_container
 from .media.pictures import open_picture
 from .media.values import kind_of_mime
-from .media.xmp import riff_chunks
 
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 AI_SOURCES = frozenset({"trainedAlgorithmicMedia", "algorithmicMedia"})
 COMPOSITE_SOURCES = frozenset({"compositeWithTrainedAlgorithmicMedia", "compositeSynthetic", "algorithmicallyEnhanced"})
 CAMERA_SOURCES = frozenset({"digitalCapture", "computationalCapture", "negativeFilm", "positiveFilm", "print"})
-_AIGC_BYTES = 8 << 10
 _VALUE = 4 << 10
-_EXIF_SOFTWARE, _EXIF_MAKE, _EXIF_MODEL, _EXIF_COMMENT = 0x0131, 0x010F, 0x0110, 0x9286
+_EXIF_SOFTWARE, _EXIF_MAKE, _EXIF_MODEL = 0x0131, 0x010F, 0x0110
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignLabels:
     """What a file's plain labels say. ``source_type``: the IPTC URI or term. ``system``: the AI system (IPTC 2025.1).
-    ``software``: the program that wrote the file. ``camera``: make and model. ``aigc``: the TC260 object's fields.
+    ``software``: the program that wrote the file. ``camera``: make and model. ``aigc``: the TC260 object's fields,
+    ``aigc_labels`` how many such objects there are. ``prompt`` and ``prompt_writer``: IPTC's prompt and its author.
     ``generator``: of an image generator that leaves its settings in the file. ``remote``: the address at which the
     file says that its credentials lie; nothing is fetched from there."""
 
@@ -45,6 +45,9 @@ class ForeignLabels:
     software: str | None = None
     camera: str | None = None
     aigc: tuple[tuple[str, str], ...] = ()
+    aigc_labels: int = 0
+    prompt: str | None = None
+    prompt_writer: str | None = None
     generator: str | None = None
     remote: str | None = None
 
@@ -86,29 +89,16 @@ def from_xmp(packet: str | None) -> dict[str, Any]:
         "system": _field(packet, "AISystemUsed"),
         "system_version": _field(packet, "AISystemVersionUsed"),
         "software": _field(packet, "CreatorTool"),
+        "prompt": _field(packet, "AIPromptInformation"),
+        "prompt_writer": _field(packet, "AIPromptWriterName"),
         "remote": _field(packet, "provenance"),
-        "aigc": parse_aigc(_raw_field(packet, "AIGC")),
     }
-
-
-def _raw_field(packet: str, name: str) -> str | None:
-    found = re.search(rf"[:\s<]{name}\s*=\s*(\"[^\"]*\"|'[^']*')", packet)
-    if found:
-        return html.unescape(found.group(1)[1:-1])
-    found = re.search(rf"<(?:[\w.-]+:)?{name}(?:\s[^>]*)?>([^<]*)</", packet)
-    return html.unescape(found.group(1)) if found else None
 
 
 def parse_aigc(value: str | None) -> tuple[tuple[str, str], ...]:
     """The label's fields, from `{"AIGC": {…}}` or the inner object alone; empty for what is neither."""
-    if not value or len(value) > _AIGC_BYTES:
-        return ()
-    try:
-        found = json.loads(value)
-    except (ValueError, RecursionError):
-        return ()
-    inner = found.get("AIGC", found) if isinstance(found, dict) else None
-    if not isinstance(inner, dict) or "Label" not in inner:
+    inner = parse(value)
+    if inner is None:
         return ()
     return tuple((str(key)[:64], text(item) or "") for key, item in list(inner.items())[:16])
 
@@ -116,6 +106,9 @@ def parse_aigc(value: str | None) -> tuple[tuple[str, str], ...]:
 def read_foreign(path: Path, mime: str, packet: str | None, limits: Limits) -> ForeignLabels:
     """All plain labels of a file that was opened before. Damage in a label is its absence, never an error."""
     fields = {key: value for key, value in from_xmp(packet).items() if value}
+    found = read_all(path, mime, packet, limits)
+    fields["aigc"] = next((label for _, value in found if (label := parse_aigc(value))), ())
+    fields["aigc_labels"] = len(found)
     try:
         more = _from_picture(path, mime) if kind_of_mime(mime) == "image" else _from_stream(path, mime, limits)
     except (MediaError, OSError, ValueError):
@@ -128,14 +121,9 @@ def _from_picture(path: Path, mime: str) -> dict[str, Any]:
         info = dict(image.info)
         exif: Any = {} if mime == "image/png" and "exif" not in info else image.getexif()
         make, model = text(exif.get(_EXIF_MAKE)), text(exif.get(_EXIF_MODEL))
-        comment = exif.get_ifd(0x8769).get(_EXIF_COMMENT) if exif else None
-    aigc = info.get("AIGC") or info.get("TC260:AIGC")
-    if not isinstance(aigc, str) and isinstance(comment, bytes):
-        aigc = comment[8:].decode("utf-8", "replace").strip("\0 ") if len(comment) < _AIGC_BYTES else None
     return {
         "software": text(exif.get(_EXIF_SOFTWARE)) or text(info.get("Software")),
         "camera": " ".join(dict.fromkeys(part.strip() for part in (make, model) if part)) or None,
-        "aigc": parse_aigc(aigc if isinstance(aigc, str) else None),
         "generator": _generator(info),
     }
 
@@ -160,17 +148,9 @@ def _from_stream(path: Path, mime: str, limits: Limits) -> dict[str, Any]:
             tags = {str(key).lower(): str(value) for key, value in container.metadata.items()}
     except av.error.FFmpegError:
         return {}
-    aigc = tags.get("aigc")
-    if aigc is None and mime == "audio/wav":
-        where = next((place for name, place in riff_chunks(path) if name == b"AIGC"), None)
-        if where is not None and where[1] <= _AIGC_BYTES:
-            with path.open("rb") as stream:
-                stream.seek(where[0])
-                aigc = stream.read(where[1]).decode("utf-8", "replace").strip("\0 ")
     camera = " ".join(filter(None, (tags.get("com.apple.quicktime.make"), tags.get("com.apple.quicktime.model"))))
     return {
         "software": text(tags.get("encoder") or tags.get("software") or tags.get("com.apple.quicktime.software")),
         "camera": text(camera),
-        "aigc": parse_aigc(aigc),
         "system": text(tags.get("ai_system") or tags.get("generator")),
     }

@@ -1,7 +1,8 @@
 """Labels that travel in metadata: IPTC 2025.1 and C2PA-consistent source types in one XMP packet.
 
 The packet is written before signing, so that the signature covers it. The prompt's text is in it only where its
-author asked for that. Visible labels and other countries' marks come as further functions here.
+author asked for that. China's label is a property of it in formats that have no other place for it; what people see
+and hear is made in `labelling`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
 from .identity import AssetId
+from .labelling.aigc import NAMESPACE
 from .manifest import SOURCE_TYPE_URI, SourceType
 
 _NS = {
@@ -39,8 +41,11 @@ def xmp_packet(
     system: str,
     version: str,
     prompt: str | None = None,
+    writer: str | None = None,
+    aigc: str | None = None,
 ) -> str:
-    """The XMP packet. ``system`` and ``version``: the AI system that made it, written for AI source types only."""
+    """The XMP packet. ``system`` and ``version``: the AI system that made it, written for AI source types only.
+    ``writer``: who wrote the prompt, where the prompt is published. ``aigc``: an AIGC label's text."""
     uri = SOURCE_TYPE_URI[source_type]
     fields = [("dc:identifier", f"urn:filigrana:asset:{asset_id}")]
     if uri is not None:
@@ -53,7 +58,13 @@ def xmp_packet(
         ]
         if prompt is not None:
             fields.append(("Iptc4xmpExt:AIPromptInformation", prompt))
-    names = " ".join(f"xmlns:{prefix}={quoteattr(uri)}" for prefix, uri in _NS.items())
+            if writer is not None:
+                fields.append(("Iptc4xmpExt:AIPromptWriterName", writer))
+    spaces = dict(_NS)
+    if aigc is not None:
+        spaces["TC260"] = NAMESPACE
+        fields.append(("TC260:AIGC", aigc))
+    names = " ".join(f"xmlns:{prefix}={quoteattr(uri)}" for prefix, uri in spaces.items())
     body = "".join(f"<{name}>{escape(_clean(text))}</{name}>" for name, text in fields)
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'

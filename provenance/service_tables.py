@@ -1,4 +1,4 @@
-"""The tables of the service: jobs, idempotency keys, and the keys of those who may use it.
+"""The tables of the service: jobs and whose they are, keys and sessions, webhooks, counters.
 
 Deletable, all of them: what happened is in the log. Times of leases are milliseconds since 1970 by the database's own
 clock, so that workers on several machines agree.
@@ -10,7 +10,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, ForeignKey, Index, Integer, LargeBinary, String
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from .tables import Base, BigKey, Json, UtcTime, now
@@ -33,6 +43,8 @@ class Job(Base):
         Index("ix_jobs_tenant_state", "tenant", "state"),
         Index("ix_jobs_tenant_place", "tenant", "place"),
         Index("ix_jobs_asset_id", "asset_id"),
+        Index("ix_jobs_api_key_state", "api_key", "state"),
+        Index("ix_jobs_ended_at", "ended_at"),
     )
 
     place: Mapped[int] = mapped_column(BigKey, primary_key=True)
@@ -56,6 +68,23 @@ class Job(Base):
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
     started_at: Mapped[datetime | None] = mapped_column(UtcTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    api_key: Mapped[str | None] = mapped_column(String(16))
+
+
+class JobOwner(Base):
+    """Which tenant a request belongs to, and what was released for it: outlives the job, which is pruned by age.
+
+    Written with each lease, so that no request is ever before people without its tenant. ``asset_id``: of the job's
+    release, on the row of its last attempt."""
+
+    __tablename__ = "job_owners"
+    __table_args__ = (Index("ix_job_owners_tenant_created_at", "tenant", "created_at"),)
+
+    intent: Mapped[UUID] = mapped_column(primary_key=True)
+    job_id: Mapped[UUID] = mapped_column(index=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    asset_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
 
 
 class IdempotencyKey(Base):
@@ -84,3 +113,68 @@ class ApiKey(Base):
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
     expires_at: Mapped[datetime | None] = mapped_column(UtcTime)
     revoked_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    limits: Mapped[dict[str, Any] | None] = mapped_column(Json)
+
+
+class WebSession(Base):
+    """Somebody who signed in on the pages. ``digest``: sha256 of the cookie's secret. ``key_id``: of the API key that
+    was shown, which ends the session when it ends; None: a person by OpenID Connect."""
+
+    __tablename__ = "web_sessions"
+
+    digest: Mapped[bytes] = mapped_column(LargeBinary(32), primary_key=True)
+    key_id: Mapped[str | None] = mapped_column(String(16), index=True)
+    tenant: Mapped[str] = mapped_column(String(64))
+    subject: Mapped[str] = mapped_column(String(256), index=True)
+    scopes: Mapped[list[str]] = mapped_column(Json)
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    seen_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    expires_at: Mapped[datetime] = mapped_column(UtcTime, index=True)
+
+
+class Webhook(Base):
+    """Where a tenant hears of its jobs. ``secret``: signs what is sent there, and is shown once."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    tenant: Mapped[str] = mapped_column(String(64), index=True)
+    url: Mapped[str] = mapped_column(String(2048))
+    events: Mapped[list[str]] = mapped_column(Json)
+    secret: Mapped[bytes] = mapped_column(LargeBinary(32))
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+
+
+DELIVERY_STATES = ("waiting", "delivered", "given_up")
+
+
+class WebhookDelivery(Base):
+    """One message to one webhook, kept until it was taken or given up. ``due``: when it is tried next, in ms by the
+    database's clock. ``status``: what the last try was answered with; 0: nothing."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        CheckConstraint(f"state IN {DELIVERY_STATES!r}", name="state"),
+        Index("ix_webhook_deliveries_due", "state", "due"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"), index=True)
+    event: Mapped[str] = mapped_column(String(32))
+    body: Mapped[dict[str, Any]] = mapped_column(Json)
+    state: Mapped[str] = mapped_column(String(16), default="waiting")
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    due: Mapped[int] = mapped_column(BigInteger, default=0)
+    status: Mapped[int | None] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
+
+
+class ServiceCounter(Base):
+    """What workers counted, written with the job that it is about. ``labels``: `name=value` pairs, in order."""
+
+    __tablename__ = "service_counters"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    labels: Mapped[str] = mapped_column(String(256), primary_key=True)
+    value: Mapped[float] = mapped_column(Double, default=0.0)

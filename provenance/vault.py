@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Collection
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from ..errors import InputError, KeyStoreError, TamperError
-from .service_tables import ApiKey
+from .service_tables import ApiKey, WebSession
 from .tables import SealedText, SubjectKey, TenantKey, now
 
 DEFAULT_TENANT = "default"
@@ -160,20 +161,24 @@ class Vault:
         gone = self._session.execute(delete(SealedText).where(SealedText.subject == subject))
         # Who is gone can't come in any more, and the name goes with the keys.
         self._session.execute(delete(ApiKey).where(ApiKey.subject == subject))
+        self._session.execute(delete(WebSession).where(WebSession.subject == subject))
         self._session.delete(held)
         self._session.flush()
         return {"type": "erase", "actor": actor, "texts": int(getattr(gone, "rowcount", 0))}
 
-    def expire(self, before: datetime) -> dict[str, Any] | None:
-        """Deletes the texts that were sealed before ``before`` (aware), and keys that then have none.
+    def expire(self, before: datetime, keep: Collection[str] = ()) -> dict[str, Any] | None:
+        """Deletes the texts that were sealed before ``before`` (aware), and keys that then have none. ``keep``:
+        subjects of whom nothing is deleted.
 
         Returns the entry that the caller must append in the same transaction; None when there was nothing to delete.
         """
         self._session.flush()
-        old = delete(SealedText).where(SealedText.created_at < before)
+        old = delete(SealedText).where(SealedText.created_at < before, SealedText.subject.not_in(keep))
         count = int(getattr(self._session.execute(old), "rowcount", 0))
         kept = exists().where(SealedText.subject == SubjectKey.subject)
-        idle = select(SubjectKey.subject).where(SubjectKey.created_at < before, ~kept)
+        idle = select(SubjectKey.subject).where(
+            SubjectKey.created_at < before, ~kept, SubjectKey.subject.not_in(keep)
+        )
         # A key that a request is using at this moment is left for the next time.
         names = self._session.scalars(idle.with_for_update(skip_locked=True)).all()
         for name in names:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +93,51 @@ class Verifier:
             record=_record(observed),
             crjson=crjson_of(path, media.info.mime, self._trust, store) if asked.crjson else None,
             thumbnail=_thumbnail(media) if asked.thumbnail else None,
+            facts=_facts(media, observed, self._limits) if asked.facts else None,
+            looked_at=tuple(_beginning(media)) if asked.facts else (),
         )
 
 
 def unreadable(path: Path, reason: str, seconds: float) -> Finding:
     """The finding for what could not be read, or took more than it may."""
     return Finding(str(path), "unreadable", None, "none", None, (Evidence("media", "failed", reason),), seconds)
+
+
+def _facts(media: MediaFile, observed: Observed, limits: Limits) -> dict[str, Any] | None:
+    from .reports.gathering import facts_or_none
+
+    found = [(alg, detection.asset_id) for alg, detection in observed.marks.items()]
+    if observed.sound_alg is not None and observed.sound_mark is not None:
+        found.append((observed.sound_alg, observed.sound_mark.asset_id))
+    facts = facts_or_none(
+        media,
+        observed.credentials,
+        limits,
+        [(alg, None if ident is None else str(ident)) for alg, ident in found],
+        resolved=None if observed.record is None else str(observed.record.asset_id),
+        released=observed.exact,
+        sha256=None if observed.digest is None else observed.digest.hex(),
+    )
+    return None if facts is None else facts.to_json()
+
+
+_MOMENTS = (0.0, 1.0, 2.0)
+"""Seconds at which whoever reads a clip's label looks."""
+
+
+def _beginning(media: MediaFile) -> Iterator[tuple[float, bytes]]:
+    """JPEGs of 1600 px at most, made in the confined process for readers outside of it."""
+    waiting = list(_MOMENTS)
+    for frame in media.frames():
+        if not waiting:
+            return
+        if float(frame.time) + 1e-6 < waiting[0]:
+            continue
+        waiting.pop(0)
+        picture, out = Image.fromarray(frame.shown), io.BytesIO()
+        picture.thumbnail((1600, 1600))
+        picture.save(out, "JPEG", quality=92, subsampling=0)
+        yield float(frame.time), out.getvalue()
 
 
 def _thumbnail(media: MediaFile) -> bytes | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
+from filigrana.pipeline.jobs.chores import Chores
 from filigrana.pipeline.jobs.listening import waiting
 from filigrana.pipeline.jobs.worker import Worker
 from filigrana.pipeline.parts import Parts
@@ -61,7 +62,15 @@ class Made:
 
 
 def worker(house: Installation, stop: threading.Event, name: str = "w", **changes: Any) -> Worker:
-    return Worker(Made(engine(house, **changes)), house.jobs, name, waiting(house.jobs.engine, stop))
+    made = Made(engine(house, **changes))
+    return Worker(
+        made,
+        house.jobs,
+        name,
+        waiting(house.jobs.engine, stop),
+        besides=Chores(house, lambda: made.engine),
+        incoming=house.incoming,
+    )
 
 
 @contextmanager

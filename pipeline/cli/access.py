@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Keys for the service: who may ask it for what.")
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
+RATE = Annotated[float | None, typer.Option(help="Requests a minute; else the setting `key_rate`.")]
+IN_FLIGHT = Annotated[
+    int | None, typer.Option("--in-flight", help="Jobs that have not ended; else the setting `key_in_flight`.")
+]
+PRIORITY = Annotated[
+    int | None, typer.Option(help="The highest priority that it may ask for; else the setting `key_priority`.")
+]
 KEY = Annotated[str, typer.Argument(help="The key's id: the 12 characters in its middle.")]
 
 
@@ -26,16 +33,39 @@ def add(
     ] = None,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="A scope or a role, repeatable: creator (the default), reviewer, auditor, admin."),
+        typer.Option(help="A scope or a role, repeatable: creator (the default), reviewer, auditor, monitor, admin."),
     ] = None,
     days: Annotated[float | None, typer.Option(help="How long it is valid; else until it is revoked.")] = None,
+    rate: RATE = None,
+    in_flight: IN_FLIGHT = None,
+    priority: PRIORITY = None,
     json_: JSON = False,
 ) -> None:
     """Makes a key, and shows it once. Only its digest is kept."""
+    from ..access import Limits
+
     with installation() as opened:
         who = opened.settings.user if subject is None else subject
-        key, secret = opened.access.add(tenant, who, scope or ["creator"], days)
+        limits = Limits(rate, in_flight, priority)
+        key, secret = opened.access.add(tenant, who, scope or ["creator"], days, limits)
         _show(key, secret, opened.clock(), json_)
+
+
+@app.command()
+def limit(
+    key: KEY, rate: RATE = None, in_flight: IN_FLIGHT = None, priority: PRIORITY = None, json_: JSON = False
+) -> None:
+    """Sets what a key may use; what is not given is as the settings say for every key."""
+    from ..access import Limits
+    from .output import emit_json, out
+
+    with reading() as opened:
+        found, now = opened.access.limit(key, Limits(rate, in_flight, priority)), opened.clock()
+    if json_:
+        emit_json(_row(found, now))
+    else:
+        said = ", ".join(f"{name} {value:g}" for name, value in found.limits.as_dict().items())
+        out.print(f"{found.id}: {said or 'as the settings say'}")
 
 
 @app.command("list")
@@ -102,6 +132,7 @@ def _row(key: Key, now: dt.datetime) -> dict[str, Any]:
         "subject": key.subject,
         "scopes": list(key.scopes),
         "state": key.state(now),
+        "limits": key.limits.as_dict(),
         "created_at": key.created_at.isoformat(),
         "expires_at": None if key.expires_at is None else key.expires_at.isoformat(),
     }

@@ -10,11 +10,15 @@ import typer
 from . import (
     access,
     audit,
+    backup,
+    comply,
     generate,
+    guard,
     jobs,
     keys,
     models,
     policy,
+    report,
     review,
     safety,
     serve,
@@ -60,6 +64,7 @@ def options(
 app.command("generate")(generate.generate)
 app.command("seal")(generate.seal)
 app.command("verify")(verify.verify)
+app.command("guard")(guard.guard)
 app.command("appeal")(review.appeal)
 app.command("reasons")(review.reasons)
 app.command("serve")(serve.serve)
@@ -67,10 +72,14 @@ app.command("worker")(worker.worker)
 app.command("replay")(tools.replay)
 app.command("doctor")(tools.doctor)
 app.command("demo")(tools.demo)
+app.command("backup")(backup.backup)
+app.command("restore")(backup.restore)
 app.add_typer(access.app, name="access")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(audit.app, name="audit")
+app.add_typer(comply.app, name="comply")
 app.add_typer(policy.app, name="policy")
+app.add_typer(report.app, name="report")
 app.add_typer(review.app, name="review")
 app.add_typer(safety.app, name="safety")
 app.add_typer(keys.app, name="keys")

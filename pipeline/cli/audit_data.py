@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,7 +29,7 @@ def erase(
     if not yes and (json_ or not typer.confirm(f"Destroy the key of {subject!r}? Its texts can never be read again.")):
         raise InputError("nothing was erased", code="input.confirm", hint="Give --yes.")
     with reading() as opened:
-        index, entry = opened.ledger.erase(subject)
+        index, entry = opened.ledger.erase(subject, opened.labels.needs.retention_days)
         clean = opened.ledger.reclaim()
     if json_:
         emit_json({"index": index, "actor": entry["actor"], "texts": entry["texts"], "remnants": not clean})
@@ -53,7 +54,14 @@ def retain(
     from .output import emit_json, out
 
     with reading() as opened:
+        least = opened.labels.needs.retention_days
         period = days or opened.pack.document.retention_days
+        if period is not None and period < least:
+            raise InputError(
+                f"the chosen profiles ask for {least} days at least, and {period} were given",
+                code="input.retention",
+                hint="Give more days, or set retention_days in the pack.",
+            )
         if period is None:
             raise InputError(
                 f"the policy {opened.pack.ref.id} names no retention period",
@@ -68,7 +76,7 @@ def retain(
         else:
             ref = opened.pack.ref
             policy = {"id": ref.id, "version": ref.version, "digest": ref.digest}
-            done = opened.ledger.expire(before, policy)
+            done = opened.ledger.expire(before, policy, least)
             index, count = (None, 0) if done is None else (done[0], int(done[1]["texts"]))
             clean = opened.ledger.reclaim()
     if json_:
@@ -78,6 +86,62 @@ def retain(
     else:
         out.print(f"{count} texts deleted" + ("" if index is None else f"; the log says so in entry {index}"))
         _tell(clean)
+
+
+def hold(
+    subject: Annotated[str, typer.Argument(help="The subject's name, as requests gave it.")],
+    reason: Annotated[str, typer.Option(help="A file number or the like: it stands in the log for all to read.")],
+    json_: JSON = False,
+) -> None:
+    """Places a legal hold: nothing of this subject is erased or expires until it is lifted. An entry of the log."""
+    _held(subject, reason, json_, lift=False)
+
+
+def unhold(
+    subject: Annotated[str, typer.Argument(help="The subject's name, as requests gave it.")],
+    reason: Annotated[str, typer.Option(help="Why it is lifted: it stands in the log for all to read.")],
+    json_: JSON = False,
+) -> None:
+    """Lifts a legal hold. An entry of the log."""
+    _held(subject, reason, json_, lift=True)
+
+
+def _held(subject: str, reason: str, json_: bool, *, lift: bool) -> None:
+    from ..subjects import hold as place
+    from .output import emit_json, out
+
+    with reading() as opened:
+        index, actor = place(opened.ledger, subject, reason, lift=lift)
+    if json_:
+        emit_json({"index": index, "actor": actor, "held": not lift})
+    else:
+        out.print(f"{'lifted' if lift else 'held'}: the log says so in entry {index}, as {escape(actor)}")
+
+
+def subject_export(
+    subject: Annotated[str, typer.Argument(help="The subject's name, as requests gave it.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write, for that person alone.")],
+    json_: JSON = False,
+) -> None:
+    """Writes all that is kept of a subject: prompts, and the log's entries about its requests. An entry of the log."""
+    import json
+    import os
+
+    from ..subjects import export
+    from .output import emit_json, out
+    from .state import check_output
+
+    check_output(output)
+    with reading() as opened:
+        found = export(opened.ledger, subject)
+    handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        json.dump(found, stream, ensure_ascii=False, indent=1, sort_keys=True)
+    texts, entries = len(found["texts"]), len(found["entries"])
+    if json_:
+        emit_json({"file": str(output), "texts": texts, "entries": entries, "index": found["logged"]})
+    else:
+        out.print(f"{escape(str(output))}: {texts} texts, {entries} entries; said in entry {found['logged']}")
 
 
 def _tell(clean: bool) -> None:

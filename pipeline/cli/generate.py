@@ -19,6 +19,17 @@ _SURE, _OPEN = 0.8, 0.5
 """From which likelihood on an answer is sure; below which a caption leaves it open."""
 EXIT_BLOCKED, EXIT_HELD, EXIT_REWRITE = 10, 11, 12
 OUT = Annotated[Path, typer.Option("--output", "-o", help="The file to write; with --count, a folder.")]
+PROFILES = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--profile", help="A law that it fulfils: eu, us-ca, us-ny, cn, in, kr; several are allowed."),
+]
+UNLABELLED = Annotated[
+    bool,
+    typer.Option(
+        "--unlabelled-consent",
+        help="No visible label, where a profile lets one: whoever asks agrees to label it themselves. Logged.",
+    ),
+]
 JSON = Annotated[bool, typer.Option("--json", help="One JSON value a result on standard output, nothing else.")]
 
 
@@ -40,6 +51,8 @@ def generate(
         Optional[bool],  # noqa: UP045
         typer.Option("--publish-prompt/--no-publish-prompt", help="Write the prompt's text into the file."),
     ] = None,
+    profile: PROFILES = None,
+    unlabelled: UNLABELLED = False,
     json_: JSON = False,
 ) -> None:
     """From a prompt to a released, signed, marked and logged picture.
@@ -57,8 +70,9 @@ def generate(
         "negative_prompt": negative_prompt,
         "best_of": best_of,
         "accept_rewrite": accept_rewrite,
+        "unlabelled": unlabelled,
     }
-    with pipeline(policy=policy, model=model, publish_prompt=publish_prompt) as opened:
+    with pipeline(policy=policy, model=model, publish_prompt=publish_prompt, profiles=profile or None) as opened:
         if count == 1:
             _check_media(media, output)
         mime = _mime(media, None if count > 1 else output)
@@ -88,6 +102,8 @@ def seal(
         typer.Option(help="A file that was put into it; several are allowed."),
     ] = None,
     policy: Annotated[Optional[str], typer.Option(help="A policy pack: a name or a path.")] = None,  # noqa: UP045
+    profile: PROFILES = None,
+    unlabelled: UNLABELLED = False,
     json_: JSON = False,
 ) -> None:
     """Seals a finished file: judged, marked, signed, logged, released. Existing credentials are kept.
@@ -101,7 +117,7 @@ def seal(
     if source_type not in ("camera", "ai", "composite", "unknown"):
         raise InputError("--source-type is camera, ai, composite or unknown", code="input.source_type")
     edits = tuple(Edit.parse(text) for text in edited or ())
-    with pipeline(policy=policy) as opened:
+    with pipeline(policy=policy, profiles=profile or None) as opened:
         check_output(output)
         with progress_bars(json_) as tell:
             outcome = opened.seal(
@@ -110,6 +126,7 @@ def seal(
                 mime=mime_for(output),
                 edits=edits,
                 components=tuple(component or ()),
+                unlabelled=unlabelled,
                 progress=tell,
             )
         raise typer.Exit(report(_exported(outcome, output), json_))

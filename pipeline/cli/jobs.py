@@ -83,6 +83,25 @@ def retry(job: JOB, json_: JSON = False) -> None:
         _say(opened.jobs.retry(_id(job)), json_)
 
 
+@app.command()
+def prune(
+    days: Annotated[
+        float | None, typer.Option(min=0, help="Jobs that ended so long ago; else the setting `jobs_keep_days`.")
+    ] = None,
+    json_: JSON = False,
+) -> None:
+    """Forgets ended jobs and what belongs to them; workers do it by themselves. The log keeps what happened."""
+    from ..jobs.pruning import prune as forget
+    from .output import emit_json, out
+
+    with reading() as opened:
+        found = forget(opened, days).as_dict()
+    if json_:
+        emit_json(found)
+    else:
+        out.print(", ".join(f"{count} {name}" for name, count in found.items()))
+
+
 def _now(opened: Installation, ident: UUID) -> Job:
     from ..jobs.fence import standing
 

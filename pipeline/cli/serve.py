@@ -24,6 +24,8 @@ def serve(
     """
     from ...errors import SettingsError
     from ..jobs.crew import Crew
+    from ..logs import set_up as log
+    from ..tracing import finish, set_up
     from .output import emit_json, out
 
     try:
@@ -35,6 +37,8 @@ def serve(
             hint="Run `pip install 'filigrana[serve]'`.",
         ) from error
     with installation() as opened:
+        log(opened.settings.log_format, "serve")
+        set_up(opened.settings, "serve")
         server = Server(opened, host, port)
         if json_:
             emit_json({"url": server.url})
@@ -47,6 +51,8 @@ def serve(
                 server.run()
         except KeyboardInterrupt:
             pass
+        finally:
+            finish()
 
 
 def _ends(_number: int, _frame: Any) -> None:

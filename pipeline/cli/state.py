@@ -89,9 +89,9 @@ def guards_for(pack: Pack) -> list[TextGuard]:
 
 
 @contextmanager
-def reading() -> Iterator[Installation]:
+def reading(**overrides: Any) -> Iterator[Installation]:
     """An installation that is there: looking at a log must not make one. Raises InputError where there is none."""
-    with installation() as opened:
+    with installation(**overrides) as opened:
         if not opened.exists:
             raise InputError(
                 f"there is no log here: {opened.where}",

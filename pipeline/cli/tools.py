@@ -136,7 +136,10 @@ def _lists(opened: Any) -> str:
 
 def _generator(used: Any) -> str:
     from ..generators.registry import home_of
+    from ..generators.remote import is_remote
 
+    if is_remote(used.model):
+        return f"{used.model.partition('#')[0]}, which is not asked now"
     return home_of(used.model, used.data_dir).model.name
 
 

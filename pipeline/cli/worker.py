@@ -32,9 +32,14 @@ def worker(
 
     SIGTERM or Ctrl-C: it ends its job, then itself, with 0. A second one: the job goes back to the queue at once.
     """
+    from ..logs import set_up as log
+    from ..tracing import finish, set_up
     from .output import emit_json, err
 
     with pipeline() as opened:
+        settings = opened.installation.settings
+        log(settings.log_format, "worker")
+        set_up(settings, "worker")
         stop = threading.Event()
         made = make(opened, stop, name)
         listen(made, stop)
@@ -43,6 +48,7 @@ def worker(
         if not json_:
             err.print(f"[dim]worker {made.name}[/dim]")
         count = made.run(stop, drain=drain, once=once)
+        finish()
     if json_:
         emit_json({"ended": count})
 
@@ -51,9 +57,12 @@ def make(opened: Pipeline, stop: threading.Event, name: str | None = None) -> Wo
     """A worker on this pipeline, which does after each job what `generate` does around a request. Raises where no
     policy is in force."""
     from ..api import before
+    from ..jobs.chores import Chores
     from ..jobs.listening import waiting
+    from ..jobs.queue import TRACE
     from ..jobs.worker import Worker
     from ..publishing import published_if_due
+    from ..tracing import span
 
     house = opened.installation
     queue = house.jobs
@@ -63,7 +72,22 @@ def make(opened: Pipeline, stop: threading.Event, name: str | None = None) -> Wo
         published_if_due(house)
 
     after()
-    return Worker(opened, queue, name, waiting(queue.engine, stop), after=after)
+    chores = Chores(house, lambda: opened.engine)
+
+    def besides() -> None:
+        if chores():
+            published_if_due(house)
+
+    return Worker(
+        opened,
+        queue,
+        name,
+        waiting(queue.engine, stop),
+        after=after,
+        besides=besides,
+        incoming=house.incoming,
+        around=lambda job: span("job", job.request.get(TRACE), **{"filigrana.kind": job.kind}),
+    )
 
 
 def listen(made: Worker, stop: threading.Event) -> None:

@@ -16,7 +16,8 @@ HIGHEST = 9
 class Order:
     """What somebody asks for. ``request``: the fields of a GenerateRequest or SealRequest but for its texts; ``texts``:
     what is kept sealed (`prompt`, `negative_prompt`); ``rank``: 0 to 9, the higher goes first. ``key``: the caller's
-    idempotency key."""
+    idempotency key. ``caller``: the API key's id, and ``in_flight`` how many unended jobs that key may have; ``trace``:
+    the W3C trace context in which it was asked for."""
 
     tenant: str
     subject: str
@@ -25,6 +26,9 @@ class Order:
     texts: dict[str, str] = field(default_factory=dict)
     rank: int = 0
     key: str | None = None
+    caller: str | None = None
+    in_flight: int | None = None
+    trace: str | None = None
 
 
 @dataclass(frozen=True)

@@ -18,21 +18,19 @@ from sqlalchemy.orm import Session
 
 from ...errors import JobError, KeyStoreError, ServiceError
 from ...provenance.database import session
-from ...provenance.service_tables import IdempotencyKey
+from ...provenance.service_tables import IdempotencyKey, JobOwner
 from ...provenance.service_tables import Job as Row
 from ...provenance.tables import now
 from ...provenance.vault import Vault
+from .counting import Counts, add
+from .fence import intent_of
 from .model import Job, Lease, Order
-from .rows import check, end, fingerprint, free, job_of, known, lost, mine, next_of, reported
+from .rows import check, clock_of, end, fingerprint, free, job_of, known, lost, mine, next_of, reported
 
-FIRST = "_first"
-"""In a row's request: how many attempts do not count."""
+FIRST, TRACE = "_first", "_trace"
+"""In a row's request: how many attempts do not count, and the trace that it was asked for in."""
 CHANNEL = "filigrana_jobs"
 """On PostgreSQL, workers listen here for new jobs."""
-_CLOCK = {
-    "sqlite": "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
-    "postgresql": "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
-}
 
 
 class JobQueue:
@@ -61,7 +59,7 @@ class JobQueue:
             try:
                 with self._writing() as opened:
                     found = [known(opened, order) for order in orders]
-                    self._bounded(opened, orders[0].tenant, found.count(None))
+                    self._bounded(opened, orders[0], found.count(None))
                     return [
                         (job_of(self._add(opened, order) if row is None else row), row is None)
                         for order, row in zip(orders, found, strict=True)
@@ -70,17 +68,24 @@ class JobQueue:
                 continue  # another request with this key was faster: it is found now
         raise JobError("another request with this idempotency key is being taken", code="jobs.key_in_flight")
 
-    def _bounded(self, opened: Session, tenant: str, more: int) -> None:
+    def _bounded(self, opened: Session, order: Order, more: int) -> None:
         """Counts no further than the limits."""
         if not more:
             return
         queued = select(Row.place).where(Row.state == "queued")  # what an index has: no row is read
-        for limit, query in ((self.tenant_limit, queued.where(Row.tenant == tenant)), (self.limit, queued)):
+        limits = [(self.tenant_limit, queued.where(Row.tenant == order.tenant)), (self.limit, queued)]
+        if order.caller is not None and order.in_flight is not None:
+            mine = select(Row.place).where(Row.api_key == order.caller, Row.state.in_(("queued", "running")))
+            limits.insert(0, (order.in_flight, mine))
+        for limit, query in limits:
             count = opened.scalar(select(func.count()).select_from(query.limit(limit).subquery())) or 0
             if count + more > limit:
+                own = len(limits) == 3 and query is limits[0][1]
                 raise ServiceError(
-                    "too many jobs are waiting", status=429, code="jobs.full", retry_after=max(1, int(self.seconds / 3))
-                )
+                    f"this key may have {limit} jobs at once" if own else "too many jobs are waiting",
+                    status=429, code="access.in_flight" if own else "jobs.full",
+                    retry_after=max(1, int(self.seconds / 3)),
+                )  # fmt: skip
 
     def _add(self, opened: Session, order: Order) -> Row:
         vault = Vault(opened)
@@ -88,7 +93,8 @@ class JobQueue:
         texts = {name: str(vault.seal_text(order.subject, said, kind=name).id) for name, said in order.texts.items()}
         row = Row(
             id=uuid4(), tenant=order.tenant, subject=order.subject, kind=order.kind, state="queued", rank=order.rank,
-            request=order.request, texts=texts, attempts=0, run_after=0, cancelled=False, created_at=now(),
+            request=order.request if order.trace is None else {**order.request, TRACE: order.trace},
+            texts=texts, attempts=0, run_after=0, cancelled=False, created_at=now(), api_key=order.caller,
         )  # fmt: skip
         opened.add(row)
         if order.key is not None:
@@ -111,7 +117,7 @@ class JobQueue:
         with self._writing() as opened:
             row = mine(opened, job, tenant)
             if row.state == "queued" and not row.attempts:
-                end(row, "cancelled", {"code": "jobs.cancelled"})
+                end(opened, row, "cancelled", {"code": "jobs.cancelled"})
             elif not job_of(row).ended:
                 row.cancelled, row.run_after = True, 0
                 self._wake(opened)
@@ -136,7 +142,7 @@ class JobQueue:
         """The next job, for ``seconds``; None where none waits. Jobs whose lease ran out are freed first, also those
         whose attempts are used up, or that were cancelled: before such a one ends, its worker looks in the outbox."""
         with self._writing() as opened:
-            clock = self._clock(opened)
+            clock = clock_of(opened)
             self._reap(opened, clock)
             row = next_of(opened, clock)
             if row is None:
@@ -145,13 +151,14 @@ class JobQueue:
             row.lease_until = clock + int(self.seconds * 1000)
             row.attempts += 1
             row.started_at = row.started_at or now()
+            opened.add(JobOwner(intent=intent_of(row.id, row.attempts), job_id=row.id, tenant=row.tenant))
             opened.flush()
             try:
                 texts = {name: Vault(opened).open_text(UUID(kept)) for name, kept in row.texts.items()}
             except KeyStoreError as error:
                 texts = {}  # what was made of it before may have been released: its worker looks
                 if row.attempts == 1:
-                    end(row, "failed", {"code": error.code, "message": "the texts of this job were erased"})
+                    end(opened, row, "failed", {"code": error.code, "message": "the texts of this job were erased"})
                     return None
             return Lease(job_of(row), row.lease, row.lease_until, texts)
 
@@ -165,7 +172,7 @@ class JobQueue:
         """Makes the lease last from now on, and notes the progress. False where the job was cancelled meanwhile.
         Raises JobError (``jobs.lost``) where the lease is somebody else's by now."""
         with self._writing() as opened:
-            clock = self._clock(opened)
+            clock = clock_of(opened)
             done: Any = opened.execute(
                 update(Row)
                 .where(Row.id == lease.job.id, Row.lease == lease.token, Row.state == "running")
@@ -176,16 +183,24 @@ class JobQueue:
             raise lost()
         return not done[0]
 
-    def finish(self, lease: Lease, state: str, outcome: dict[str, Any], texts: dict[str, str] | None = None) -> Job:
-        """Ends the job. ``texts``: what its outcome says that must be kept sealed. Raises JobError (``jobs.lost``)
-        where the lease is somebody else's by now."""
+    def finish(
+        self,
+        lease: Lease,
+        state: str,
+        outcome: dict[str, Any],
+        texts: dict[str, str] | None = None,
+        counts: Counts | None = None,
+    ) -> Job:
+        """Ends the job. ``texts``: what its outcome says that must be kept sealed; ``counts``: what is counted of it.
+        Raises JobError (``jobs.lost``) where the lease is somebody else's by now."""
         with self._writing() as opened:
             row = self._held(opened, lease)
             if texts and row.subject is not None:
                 vault = Vault(opened)
                 kept = {name: str(vault.seal_text(row.subject, said, kind=name).id) for name, said in texts.items()}
                 row.texts = {**row.texts, **kept}
-            end(row, state, outcome)
+            end(opened, row, state, outcome)
+            add(opened, {("jobs_ended", f"kind={row.kind},state={state}"): 1.0, **(counts or {})})
             opened.flush()
             return job_of(row)
 
@@ -193,12 +208,12 @@ class JobQueue:
         """Frees the job for another try after ``wait`` seconds, or ends it as failed where its attempts are used up.
         ``counts``: whether this try was one."""
         with self._writing() as opened:
-            row, clock = self._held(opened, lease), self._clock(opened)
+            row, clock = self._held(opened, lease), clock_of(opened)
             if not counts:
                 # the number stays used, since its intent may be open
                 row.request = {**row.request, FIRST: int(row.request.get(FIRST, 0)) + 1}
             if counts and not row.cancelled and row.attempts - int(row.request.get(FIRST, 0)) >= self.attempts:
-                end(row, "failed", why)
+                end(opened, row, "failed", why)
             else:
                 free(row, clock + int(wait * 1000))
                 self._wake(opened)
@@ -253,18 +268,24 @@ class JobQueue:
         with self._reading() as opened:
             return [job_of(row) for row in opened.scalars(query)]
 
-    def of_asset(self, asset: int, tenant: str) -> Job | None:
-        """The tenant's job that this asset came from."""
+    def of_asset(self, asset: int, tenant: str) -> UUID | None:
+        """The tenant's job that this asset came from; it may be pruned by now."""
         with self._reading() as opened:
-            row = opened.scalar(select(Row).where(Row.asset_id == asset, Row.tenant == tenant))
-            return None if row is None else job_of(row)
+            query = select(JobOwner.job_id).where(JobOwner.asset_id == asset, JobOwner.tenant == tenant)
+            return opened.scalar(query.limit(1))
+
+    def owner(self, intent: UUID) -> tuple[str, UUID] | None:
+        """Tenant and job of a request; None for one that no job made."""
+        with self._reading() as opened:
+            row = opened.get(JobOwner, intent)
+            return None if row is None else (row.tenant, row.job_id)
 
     def went_on(self, job: Job, state: str, outcome: dict[str, Any]) -> Job:
         """Writes down what people, or a time-stamp, made of a job that was held or refused."""
         with self._writing() as opened:
             row = mine(opened, job.id, None)
             if row.state == job.state:
-                end(row, state, outcome)
+                end(opened, row, state, outcome)
             opened.flush()
             return job_of(row)
 
@@ -275,9 +296,6 @@ class JobQueue:
             return {str(state): int(count) for state, count in found}
 
     # ── the database ─────────────────────────────────────────────────────────────────────────────────────────
-    def _clock(self, opened: Session) -> int:
-        return int(opened.scalar(text(_CLOCK[opened.get_bind().dialect.name])) or 0)
-
     @contextmanager
     def _writing(self) -> Iterator[Session]:
         with reported(), session(self.engine, write=True) as opened:

@@ -10,20 +10,30 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, select, text, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ...errors import InputError, JobError, ServiceError
 from ...provenance.database import reason
 from ...provenance.identity import AssetId
-from ...provenance.service_tables import IdempotencyKey
+from ...provenance.service_tables import IdempotencyKey, JobOwner
 from ...provenance.service_tables import Job as Row
 from ...provenance.tables import now
 from ...provenance.vault import Vault
+from .announcing import announce
 from .model import HIGHEST, Job, Order
 
 MOST_KEY = 255
+_CLOCK = {
+    "sqlite": "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+    "postgresql": "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
+}
+
+
+def clock_of(opened: Session) -> int:
+    """Milliseconds since 1970 by the database's own clock."""
+    return int(opened.scalar(text(_CLOCK[opened.get_bind().dialect.name])) or 0)
 
 
 def known(opened: Session, order: Order) -> Row | None:
@@ -95,11 +105,17 @@ def free(row: Row, run_after: int) -> None:
     row.run_after, row.progress = run_after, None
 
 
-def end(row: Row, state: str, outcome: dict[str, Any]) -> None:
+def end(opened: Session, row: Row, state: str, outcome: dict[str, Any]) -> None:
+    """The job's end, in the same transaction as what is told of it: whose asset it is, and who wants to hear."""
     row.state, row.outcome, row.ended_at = state, outcome, now()
     if outcome.get("released"):
         row.asset_id = AssetId.parse(str(outcome["asset_id"])).value
+        latest = select(JobOwner.intent).where(JobOwner.job_id == row.id).order_by(JobOwner.created_at.desc()).limit(1)
+        opened.execute(
+            update(JobOwner).where(JobOwner.intent == latest.scalar_subquery()).values(asset_id=row.asset_id)
+        )
     row.lease = row.lease_until = None
+    announce(opened, row)
 
 
 def lost() -> JobError:

@@ -12,15 +12,18 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from uuid import UUID
 
 from ...errors import FiligranaError, GenerationError, InputError, JobError, LogError, PolicyError
 from ..engine import Engine
-from ..request import GenerateRequest, Held, Outcome, Progress, Refusal, Release
+from ..request import Progress, Release
 from ..run import StageError
+from .counting import counts_of
 from .fence import ended, intent_of, settle
+from .incoming import Incoming
+from .making import made, refused
 from .model import Job, Lease
 from .queue import FIRST, JobQueue
 
@@ -91,7 +94,8 @@ class _Heart:
 
 class Worker:
     """``idle``: waits that many seconds at most for news, and returns at once where it knows of some. ``after``: what
-    else is due after a job; whatever it raises fails nothing."""
+    else is due after a job, and ``besides`` while none waits; whatever they raise fails nothing. ``incoming``: where
+    files lie that are to be sealed. ``around``: surrounds a job's work, for traces."""
 
     def __init__(
         self,
@@ -101,9 +105,12 @@ class Worker:
         idle: Callable[[float], object] = time.sleep,
         *,
         after: Callable[[], object] = lambda: None,
+        besides: Callable[[], object] = lambda: None,
+        incoming: Incoming | None = None,
+        around: Callable[[Job], AbstractContextManager[object]] = lambda _job: nullcontext(),
     ) -> None:
         self.pipeline, self.queue, self.name, self._idle = pipeline, queue, name or worker_name(), idle
-        self._after = after
+        self._after, self._besides, self._incoming, self._around = after, besides, incoming, around
         self.lease: Lease | None = None
         """What it works on at this moment."""
 
@@ -123,6 +130,7 @@ class Worker:
                 self._idle(1.0)
                 continue
             if lease is None:
+                self._quietly(self._besides)
                 self._idle(DRAINING if drain else IDLE)
                 continue
             count += self._worked(lease)
@@ -136,18 +144,21 @@ class Worker:
             return self.work(lease) is not None
         finally:
             self.lease = None
-            try:
-                self._after()
-            except Exception as error:  # noqa: BLE001  whatever it is, it is no reason to end
-                _log.warning("after a job: %s", getattr(error, "code", type(error).__name__))
+            self._quietly(self._after)
+
+    def _quietly(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  whatever it is, it is no reason to end
+            _log.warning("beside the jobs: %s", getattr(error, "code", type(error).__name__))
 
     def work(self, lease: Lease) -> Job | None:
         """Does one job. None where it was lost: whoever has it now ends it."""
         job = lease.job
         try:
-            with _Heart(self.queue, lease) as heart:
-                state, outcome, texts = self._outcome(lease, heart.tell)
-            return self._said(self.queue.finish(lease, state, outcome, texts))
+            with self._around(job), _Heart(self.queue, lease) as heart:
+                end = self._outcome(lease, heart.tell)
+            return self._said(self.queue.finish(lease, end.state, end.outcome, end.texts, end.counts))
         except JobError as error:
             if error.code == CANCELLED:
                 return self._cancelled(lease)
@@ -156,26 +167,28 @@ class Worker:
         except Exception as error:  # noqa: BLE001  every error ends in the queue: tried again, or failed with its code
             return self._failed(lease, error)
 
-    def _outcome(self, lease: Lease, tell: Progress) -> tuple[str, dict[str, Any], dict[str, str]]:
+    def _outcome(self, lease: Lease, tell: Progress) -> _End:
         job, engine = lease.job, self.pipeline.engine
         ledger = engine.parts.ledger
         if job.attempts > 1:
             engine.recover()  # publishes what was released here, and whose publishing was cut short
             before = settle(ledger, job.id, job.attempts - 1)
             if before is not None:
-                return *before, {}
+                return _End(*before)
         if job.cancelled:
-            return "cancelled", {"code": CANCELLED}, {}
+            return _End("cancelled", {"code": CANCELLED})
         if _tries(job) > self.queue.attempts:
-            return "failed", {"code": LOST, "message": f"its worker was lost {self.queue.attempts} times"}, {}
+            return _End("failed", {"code": LOST, "message": f"its worker was lost {self.queue.attempts} times"})
         intent = intent_of(job.id, job.attempts)
-        outcome = _made(engine, job, lease.texts, intent, tell)
+        outcome = made(engine, job, lease.texts, intent, tell, self._incoming)
+        counts = counts_of(lease, outcome)
         if isinstance(outcome, Release):
             found = ended(ledger, intent)
             if found is None:
                 raise JobError("a released asset is not in the outbox", code="jobs.outbox")
-            return found[0], {**found[1], "energy": outcome.energy.as_dict(), "details": outcome.details}, {}
-        return _refused(outcome)
+            told = {**found[1], "energy": outcome.energy.as_dict(), "details": outcome.details, **_how(outcome)}
+            return _End(found[0], told, {}, counts)
+        return _End(*refused(outcome), counts)
 
     def _cancelled(self, lease: Lease) -> Job | None:
         """A release that was faster than its cancellation stands."""
@@ -210,39 +223,25 @@ class Worker:
         return job
 
 
+@dataclass(frozen=True)
+class _End:
+    """How a job ended, and what is kept and counted of it."""
+
+    state: str
+    outcome: dict[str, Any]
+    texts: dict[str, str] = field(default_factory=dict)
+    counts: dict[tuple[str, str], float] = field(default_factory=dict)
+
+
+def _how(outcome: Release) -> dict[str, Any]:
+    """What people look at beside the file: by which policy, how long each stage took."""
+    said = outcome.as_dict()
+    return {name: said[name] for name in ("verdict", "policy", "stages", "trust", "signer", "timestamp")}
+
+
 def _tries(job: Job) -> int:
     """How many of its attempts count."""
     return job.attempts - int(job.request.get(FIRST, 0))
-
-
-def _made(engine: Engine, job: Job, texts: dict[str, str], intent: UUID, tell: Progress) -> Outcome:
-    fields = {key: value for key, value in job.request.items() if not key.startswith("_")}
-    subject = job.subject
-    if subject is None:
-        raise InputError("the subject of this job was erased", code="provenance.erased")
-    if not set(job.texts) - {"rewrite"} <= set(texts):
-        raise InputError("the texts of this job were erased", code="provenance.erased")
-    if job.kind != "generate":
-        raise InputError("this version makes jobs that generate, and no others", code="input.job_kind")
-    size = fields.pop("size", None)
-    words: dict[str, Any] = {name: text for name, text in texts.items() if name != "rewrite"}
-    request = GenerateRequest(
-        **words,
-        **fields,
-        size=None if size is None else (int(size[0]), int(size[1])),
-        subject=subject,
-        intent=intent,
-    )
-    return engine.generate(request, tell)
-
-
-def _refused(outcome: Refusal) -> tuple[str, dict[str, Any], dict[str, str]]:
-    """What is told of a refusal. An offered rewrite holds words of the prompt, so it is kept sealed."""
-    told, texts = outcome.as_dict(), {}
-    if outcome.decision.rewrite is not None:
-        texts["rewrite"] = outcome.decision.rewrite.prompt
-        told["rewrite"] = {"digest": outcome.decision.rewrite.digest}
-    return ("held" if isinstance(outcome, Held) else "refused"), told, texts
 
 
 def _told(error: Exception) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -14,19 +15,29 @@ from starlette.exceptions import HTTPException
 
 from ...errors import FiligranaError
 from ..installation import Installation
+from ..webhooks import Postman
 from . import (
     assets_routes,
+    audit_routes,
+    health_routes,
     images_routes,
     jobs_routes,
     page_routes,
+    policies_routes,
     records_routes,
     recovery_routes,
+    reviews_routes,
+    seal_routes,
     verify_routes,
     videos_routes,
+    webhooks_routes,
 )
+from .console import assets_pages, audit_pages, desk_pages, sign_in_pages, status_pages, work_pages
+from .console.rendering import SignInError, error_page, is_ours, to_sign_in
 from .desk import Desk
 from .guarding import Guard
 from .inspecting import HouseInspector, Inspector
+from .metrics import HttpMetrics
 from .problems import problem, problem_of
 from .rating import Clients, Rate
 from .service import Service
@@ -35,11 +46,14 @@ from .streams import Streams
 
 
 def create_app(
-    installation: Installation, inspector: Inspector | None = None, stopping: Callable[[], bool] = lambda: False
+    installation: Installation,
+    inspector: Inspector | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    draining: Callable[[], bool] = lambda: False,
 ) -> FastAPI:
     """The service of ``installation``. ``inspector``: who looks into files; default: the installation's own, in
-    confined processes. ``stopping``: whether the server is on its way out."""
-    settings = installation.settings
+    confined processes. ``stopping``: whether the server is on its way out; ``draining``: whether it soon will be."""
+    settings, metrics = installation.settings, HttpMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -50,10 +64,14 @@ def create_app(
             Spool(installation.folder / "spool"),
             Streams(settings.serve_streams),
             stopping,
+            draining,
         )
+        postman = Postman(installation)
+        postman.start()
         try:
             yield
         finally:
+            await asyncio.to_thread(postman.close)
             app.state.service.close()
 
     app = FastAPI(
@@ -68,9 +86,14 @@ def create_app(
     )
     for routes in (
         page_routes, verify_routes, records_routes, recovery_routes,
-        images_routes, videos_routes, jobs_routes, assets_routes,
+        images_routes, videos_routes, seal_routes, jobs_routes, assets_routes,
+        policies_routes, reviews_routes, audit_routes, webhooks_routes, health_routes,
     ):  # fmt: skip
         app.include_router(routes.router)
+    for pages in (
+        sign_in_pages, work_pages, assets_pages, audit_pages, desk_pages, status_pages,
+    ):  # fmt: skip
+        app.include_router(pages.router)
     app.include_router(recovery_routes.well_known)
     page_routes.add_static(app)
     app.add_middleware(
@@ -79,12 +102,19 @@ def create_app(
         clients=Clients(settings.trusted_proxies),
         max_bytes=settings.serve_max_bytes,
         seconds=settings.serve_seconds,
+        saw=metrics.saw,
     )
+    app.state.metrics = metrics
     _say_no(app)
     return app
 
 
 def _say_no(app: FastAPI) -> None:
+    @app.exception_handler(SignInError)
+    async def _who(request: Request, error: SignInError) -> Any:
+        # A script that follows a job hears it as an error; a person is led to the door.
+        return to_sign_in(request) if page_routes.wants_page(request) else _answer(request, *problem_of(error))
+
     @app.exception_handler(FiligranaError)
     async def _ours(request: Request, error: FiligranaError) -> Any:
         return _answer(request, *problem_of(error))
@@ -110,6 +140,8 @@ def _say_no(app: FastAPI) -> None:
 def _answer(request: Request, status: int, body: dict[str, Any], headers: dict[str, str]) -> Any:
     if status in (408, 413):
         headers = {**headers, "Connection": "close"}
+    if page_routes.wants_page(request) and is_ours(request.url.path):
+        return error_page(request, status, body, headers)
     if page_routes.wants_page(request):
         return page_routes.error_page(request, status, body, headers)
     return JSONResponse(body, status, headers)

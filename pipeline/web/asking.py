@@ -12,6 +12,7 @@ from ...errors import InputError, ServiceError
 from ..access import Caller
 from ..jobs.model import HIGHEST, Order
 from ..request import MAX_SEED, GenerateRequest
+from ..tracing import current_trace
 
 MOST_PROMPT = 4000
 _SIZE = re.compile(r"(\d{2,4})x(\d{2,4})")
@@ -60,8 +61,7 @@ class Asked(BaseModel):
         texts = {"prompt": self.prompt}
         if self.negative_prompt is not None:
             texts["negative_prompt"] = self.negative_prompt
-        subject = caller.subject if self.user is None else f"{caller.subject}/{self.user}"
-        return Order(caller.tenant, subject, "generate", request, texts, self.priority, key)
+        return ordered(caller, "generate", request, texts, self.priority, key, self.user)
 
 
 class ImagesAsked(Asked):
@@ -100,7 +100,29 @@ class VideoAsked(Asked):
         return self.order(caller, model, key, more)
 
 
-def parsed(shape: type[Asked], body: dict[str, Any], *, strict: bool = True) -> Any:
+def ordered(
+    caller: Caller,
+    kind: str,
+    request: dict[str, Any],
+    texts: dict[str, str],
+    rank: int,
+    key: str | None,
+    user: str | None,
+) -> Order:
+    """``user``: the caller's own, under whose name prompts are kept. Raises ServiceError where the key may not ask
+    for so high a priority."""
+    if caller.limits.priority is not None and rank > caller.limits.priority:
+        raise ServiceError(
+            f"this key may ask for priorities up to {caller.limits.priority}",
+            status=403, param="priority", code="access.priority",
+        )  # fmt: skip
+    subject = caller.subject if user is None else f"{caller.subject}/{user}"
+    return Order(
+        caller.tenant, subject, kind, request, texts, rank, key, caller.key, caller.limits.in_flight, current_trace()
+    )
+
+
+def parsed(shape: type[BaseModel], body: dict[str, Any], *, strict: bool = True) -> Any:
     """``strict``: false for forms, in which everything is text. Raises ServiceError with the field's name."""
     try:
         return shape.model_validate(body, strict=strict)
@@ -110,7 +132,7 @@ def parsed(shape: type[Asked], body: dict[str, Any], *, strict: bool = True) -> 
         raise ServiceError(str(first["msg"])[:200], param=place[:64] or None, code="service.parameter") from None
 
 
-def body_of(shape: type[Asked], example: dict[str, Any], *, form: bool = False) -> dict[str, Any]:
+def body_of(shape: type[BaseModel], example: dict[str, Any], *, form: bool = False) -> dict[str, Any]:
     """The `requestBody` of OpenAPI."""
     schema = shape.model_json_schema()
     content: dict[str, Any] = {"application/json": {"schema": schema, "example": example}}

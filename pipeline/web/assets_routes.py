@@ -38,7 +38,7 @@ def one(request: Request, asset_id: str, caller: Either) -> dict[str, Any]:
     here = service(request)
     record, job = asset_of(here, asset_id, caller.tenant)
     log = here.installation.log
-    said = {**records_routes.record_answer(log, record), "job": str(job.id)}
+    said = {**records_routes.record_answer(log, record), "job": str(job)}
     if caller.may("read"):
         with session(log.engine) as opened:
             said["decision_record"] = Catalog(opened).decision_record(record.asset_id)

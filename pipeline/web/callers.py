@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from ...errors import ServiceError
-from ..access import Caller
+from ..access import Caller, Limits
+from ..jobs.model import HIGHEST
+from ..settings import Settings
 from .records_routes import opened_log
 from .service import Service, service
 
@@ -30,9 +33,27 @@ def needs(*scopes: str) -> Any:
             raise ServiceError("this needs a valid API key", status=401, code="access.key")
         if not found.may(*scopes):
             raise ServiceError(f"this key has not the scope {' or '.join(scopes)}", status=403, code="access.scope")
+        found = limited(found, service(request).installation.settings)
+        wait = service(request).key_rates.take(found.key, found.limits.rate or 1.0)
+        if wait is not None:
+            raise ServiceError("too many requests with this key", status=429, code="access.rate", retry_after=wait)
         return found
 
     return Depends(caller)
+
+
+def limited(caller: Caller, settings: Settings) -> Caller:
+    """With the settings' limits where its key has none of its own. Admins may ask for every priority."""
+    own = caller.limits
+    priority = HIGHEST if caller.may("admin") else settings.key_priority
+    return replace(
+        caller,
+        limits=Limits(
+            settings.key_rate if own.rate is None else own.rate,
+            settings.key_in_flight if own.in_flight is None else own.in_flight,
+            priority if own.priority is None else own.priority,
+        ),
+    )
 
 
 def known(here: Service, secret: str | None) -> Caller | None:
@@ -45,3 +66,7 @@ def known(here: Service, secret: str | None) -> Caller | None:
 Reader = Annotated[Caller, needs("read")]
 Creator = Annotated[Caller, needs("generate")]
 Either = Annotated[Caller, needs("read", "generate")]
+Anyone = Annotated[Caller, needs("read", "generate", "review", "audit")]
+Reviewer = Annotated[Caller, needs("review")]
+Auditor = Annotated[Caller, needs("audit")]
+Monitor = Annotated[Caller, needs("metrics")]

@@ -8,6 +8,7 @@ from functools import lru_cache
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from fastapi.responses import FileResponse
 
@@ -31,8 +32,8 @@ class Content:
     sha256: str
 
 
-def asset_of(here: Service, text: str, tenant: str) -> tuple[AssetRecord, Job]:
-    """The tenant's own asset, and the job that made it. Raises ServiceError (404) for any other."""
+def asset_of(here: Service, text: str, tenant: str) -> tuple[AssetRecord, UUID]:
+    """The tenant's own asset, and the id of the job that made it. Raises ServiceError (404) for any other."""
     try:
         ident = AssetId.parse(text)
     except InputError:
@@ -44,7 +45,7 @@ def asset_of(here: Service, text: str, tenant: str) -> tuple[AssetRecord, Job]:
         for held in queue.list(tenant, "held", limit=100):
             now = up_to_date(here, held)
             if (now.outcome or {}).get("asset_id") == str(ident):
-                job = now
+                job = now.id
     with session(here.installation.log.engine) as opened:
         record = Catalog(opened).by_asset_id(ident)
     if job is None or record is None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from ...errors import ServiceError
+from ..tracing import span
 from .desk import ASKING
 from .problems import send_problem
 from .rating import Clients, Rate
@@ -25,6 +27,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 IDLE_SECONDS = 15.0
 """So long may a client send nothing in the middle of a body."""
 _log = logging.getLogger("filigrana.web")
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -52,8 +55,17 @@ class Guard:
     the rate."""
 
     def __init__(
-        self, app: App, *, rate: Rate, clients: Clients, max_bytes: int, seconds: float, cheap: float = 0.1
+        self,
+        app: App,
+        *,
+        rate: Rate,
+        clients: Clients,
+        max_bytes: int,
+        seconds: float,
+        cheap: float = 0.1,
+        saw: Callable[[str, str, int, float], None] = lambda *_: None,
     ) -> None:
+        self._saw = saw
         self._app, self._rate, self._clients = app, rate, clients
         self._max_bytes, self._seconds, self._cheap = max_bytes, seconds, cheap
 
@@ -76,11 +88,15 @@ class Guard:
             if refused is not None:
                 await send_problem(guarded, refused)
             else:
-                await self._app(scope, _Bounded(receive, self._max_bytes, self._seconds), guarded)
+                with span(f"HTTP {scope['method']}", _trace(scope)) as opened:
+                    await self._app(scope, _Bounded(receive, self._max_bytes, self._seconds), guarded)
+                    if opened is not None:
+                        opened.set_attribute("http.route", _route(scope))
+                        opened.set_attribute("http.response.status_code", seen[0])
         finally:
-            # The route's pattern, never the path: ids and names are the client's.
-            route = getattr(scope.get("route"), "path", "-")
-            _log.info("%s %s %d %.0f ms", scope["method"], route, seen[0], 1000 * (time.perf_counter() - started))
+            took = time.perf_counter() - started
+            self._saw(scope["method"], _route(scope), seen[0], took)
+            _log.info("%s %s %d %.0f ms", scope["method"], _route(scope), seen[0], 1000 * took)
 
     def _refused(self, scope: Scope) -> ServiceError | None:
         headers = scope["headers"]
@@ -96,6 +112,17 @@ class Guard:
         if declared and (not declared.isdigit() or int(declared) > self._max_bytes):
             return too_large(self._max_bytes)
         return None
+
+
+def _route(scope: Scope) -> str:
+    """The route's pattern, never the path: ids and names are the client's."""
+    return str(getattr(scope.get("route"), "path", "-"))
+
+
+def _trace(scope: Scope) -> str | None:
+    """The caller's trace, if it is told in the form of W3C's trace context."""
+    told = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"traceparent"), "")
+    return told if _TRACEPARENT.fullmatch(told) else None
 
 
 def too_large(most: int) -> ServiceError:

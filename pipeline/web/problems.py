@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from ...errors import FetchError, FiligranaError, InputError, JobError, ServiceError
+from ..review_case import ReviewError
 
 _KINDS = {
     400: "invalid_request",
@@ -74,6 +75,8 @@ def problem_of(error: BaseException) -> tuple[int, dict[str, Any], dict[str, str
         return problem(message, status, error.code, retry_after=5 if status == 503 else None)
     if isinstance(error, ServiceError):
         return problem(error.message, error.status, error.code, error.param, error.retry_after)
+    if isinstance(error, ReviewError):
+        return problem(error.message, 409, error.code)
     if isinstance(error, FetchError):
         return problem(error.message, 400, error.code, "url")
     if isinstance(error, InputError):

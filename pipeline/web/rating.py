@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -10,6 +11,10 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 
 MOST = 20_000
 """Addresses that are remembered. The one that was idle longest is forgotten first: it has its full bucket back."""
+
+
+_RATES = 256
+"""Different rates at once; with more, buckets start full again."""
 
 
 class Rate:
@@ -36,6 +41,21 @@ class Rate:
 
     def __len__(self) -> int:
         return len(self._buckets)
+
+
+class KeyRates:
+    """The same for API keys, each with its own rate. For several threads."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._lock = clock, threading.Lock()
+        self._rates: dict[float, Rate] = {}
+
+    def take(self, key: str, per_minute: float) -> int | None:
+        """As :meth:`Rate.take`."""
+        with self._lock:
+            if per_minute not in self._rates and len(self._rates) >= _RATES:
+                self._rates.clear()
+            return self._rates.setdefault(per_minute, Rate(per_minute, clock=self._clock)).take(key)
 
 
 class Clients:

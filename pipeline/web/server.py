@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import threading
 from collections import Counter
 from typing import Any
 
@@ -84,6 +85,23 @@ class PatientProtocol(H11Protocol):
             self.transport.abort()
 
 
+class _Uvicorn(uvicorn.Server):
+    """Told to stop, it first says so at `/readyz` for ``drain`` seconds, so that a balancer sends nothing more here.
+    Told again, it stops."""
+
+    drain = 0.0
+    draining = False
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        if self.draining or self.should_exit or self.drain <= 0:
+            super().handle_exit(sig, frame)
+            return
+        self.draining = True
+        timer = threading.Timer(self.drain, super().handle_exit, (sig, None))
+        timer.daemon = True
+        timer.start()
+
+
 class Server:
     """Listens from the start; :meth:`run` answers until a signal. Raises SettingsError when it cannot listen."""
 
@@ -92,9 +110,11 @@ class Server:
         behind = bool(settings.trusted_proxies)
         most = settings.serve_connections if behind else max(4, settings.serve_connections // 4)
         protocol = type("Protocol", (PatientProtocol,), {"open_by": Counter[str](), "per_address": most})
-        self._server = uvicorn.Server(
+        self._server = _Uvicorn(
             uvicorn.Config(
-                create_app(installation, inspector, lambda: self._server.should_exit),
+                create_app(
+                    installation, inspector, lambda: self._server.should_exit, lambda: self._server.draining
+                ),
                 http=protocol,
                 ws="none",
                 loop="asyncio",
@@ -110,6 +130,7 @@ class Server:
                 h11_max_incomplete_event_size=16 << 10,
             )
         )
+        self._server.drain = settings.serve_drain
         self._server.config.load()
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ..fetching import FetchLimits, fetch_to
 from ..installation import Installation
 from .desk import Desk
 from .inspecting import Inspector
+from .rating import KeyRates
 from .receiving import Upload, receive_form
 from .spooling import Spool
 from .streams import Streams
@@ -27,7 +28,8 @@ MAX_SIDECAR = 16 << 20
 
 @dataclass
 class Service:
-    """``stopping``: whether the server is on its way out, so that streams end."""
+    """``stopping``: whether the server is on its way out, so that streams end; ``draining``: whether it will be soon,
+    so that nothing new should come."""
 
     installation: Installation
     inspector: Inspector
@@ -35,6 +37,8 @@ class Service:
     spool: Spool
     streams: Streams
     stopping: Callable[[], bool] = lambda: False
+    draining: Callable[[], bool] = lambda: False
+    key_rates: KeyRates = field(default_factory=KeyRates)
 
     @property
     def fetch_limits(self) -> FetchLimits:

@@ -151,6 +151,7 @@ class IsolatedVerifier:
             "crjson": asked.crjson,
             "thumbnail": asked.thumbnail,
             "found_beside": asked.found_beside,
+            "facts": asked.facts,
             "bounds": asdict(bounds),
             "resolvers": names,
         }

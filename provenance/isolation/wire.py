@@ -12,6 +12,7 @@ from ...errors import FiligranaError, MediaError
 from ..finding import EXIT_CODES, Evidence, Finding, Region
 from ..identity import AssetId
 from ..records import AssetRecord, LogEvidence, PreviewImage, RevokedKey, StoredManifest
+from ..reports.facts import FileFacts
 from ..resolver_port import Resolver
 
 QUESTIONS = (
@@ -204,6 +205,8 @@ def finding_out(finding: Finding) -> dict[str, Any]:
         "evidence": [asdict(e) for e in finding.evidence],
         "regions": [asdict(r) for r in finding.regions],
         "thumbnail": None if finding.thumbnail is None else _b64(finding.thumbnail),
+        "facts": finding.facts,
+        "looked_at": [[time, _b64(picture)] for time, picture in finding.looked_at],
     }
 
 
@@ -229,6 +232,8 @@ def finding_in(value: Any, path: Path, seconds: float, at: datetime | None) -> F
             at=at,
             regions=tuple(Region(**region) for region in value["regions"]),
             thumbnail=None if value["thumbnail"] is None else base64.b64decode(value["thumbnail"]),
+            facts=_facts(value.get("facts")),
+            looked_at=tuple((float(t), base64.b64decode(p)) for t, p in (value.get("looked_at") or [])[:8]),
             cpu_seconds=float(value["cpu_seconds"]) if value.get("cpu_seconds") is not None else None,
             **{name: value[name] for name in _PLAIN},
         )
@@ -245,6 +250,11 @@ def _encodable(value: Any) -> Any:
     if isinstance(value, dict):
         return {_encodable(key): _encodable(item) for key, item in value.items()}
     return value
+
+
+def _facts(value: Any) -> dict[str, Any] | None:
+    """Facts in form, or ValueError; what an older finding has none of is None."""
+    return None if value is None else FileFacts.from_json(value).to_json()
 
 
 _NODE = {"id": str, "title": str, "kind": str, "state": str, "actions": list, "failures": list}

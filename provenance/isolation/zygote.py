@@ -30,6 +30,7 @@ os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM
 
 from ...errors import FiligranaError
 from ..finding import Finding
+from ..labelling.visible import plate
 from ..verify import Asked, Verifier, unreadable
 from . import channel, clock
 from .confine import Bounds, confine
@@ -81,7 +82,8 @@ def warm_up(config: Config) -> None:
     with tempfile.TemporaryDirectory(prefix="filigrana-warm-") as folder:
         path = Path(folder) / "warm.jpg"
         Image.fromarray(marked.rgb).save(path, "JPEG", quality=95)
-        verifier(config, []).verify(path)
+        verifier(config, []).verify(path, Asked(facts=True))
+    plate(("AI",), 12)  # a font that is asked for later could not be opened any more
 
 
 def main() -> None:
@@ -167,7 +169,7 @@ def _child(config: Config, job: dict[str, Any], talk: int) -> None:
     resolvers = [AskingResolver(ask, which, name) for which, name in enumerate(job["resolvers"])]
     finding: Finding
     try:
-        asked = Asked(at, sidecar, job["crjson"], job["thumbnail"], job["found_beside"])
+        asked = Asked(at, sidecar, job["crjson"], job["thumbnail"], job["found_beside"], job.get("facts", False))
         finding = verifier(config, resolvers).verify(path, asked)
         if asked_clock is not None and not asked_clock() and finding.finding not in ("unmarked", "unreadable"):
             finding = unreadable(path, "the time of validation could not be set for this file", 0.0)

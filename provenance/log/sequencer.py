@@ -238,6 +238,20 @@ class AuditLog:
         verify_inclusion(sha256(b"\x00" + leaf).digest(), index, checkpoint.size, path, checkpoint.root)
         return str(LogProof(index, tuple(path), note, leaf if embed_entry else None))
 
+    def root_at(self, size: int) -> str:
+        """The root over the first ``size`` entries, in hex: for reports of what was, whatever came after it."""
+        with self._reading() as connection:
+            if not 0 <= size <= size_of(connection):
+                raise LogError(f"the log has no {size} entries", code="log.index")
+            return TileReader(connection, size).root().hex()
+
+    def path(self, index: int, size: int) -> list[bytes]:
+        """The inclusion proof (RFC 6962, 2.1.1) of an entry in the tree of the first ``size`` entries."""
+        with self._reading() as connection:
+            if not 0 <= index < size <= size_of(connection):
+                raise LogError(f"the log has no proof of {index} in {size} entries", code="log.index")
+            return inclusion_proof(index, size, TileReader(connection, size).node)
+
     def consistency(self, old: int, new: int) -> list[bytes]:
         """The proof (RFC 6962, 2.1.2) that the tree of ``new`` entries adds to that of ``old``: for witnesses.
 

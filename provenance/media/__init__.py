@@ -19,10 +19,11 @@ from .values import (
     SoundInfo,
     kind_of_mime,
 )
-from .write import encode_clip, encode_picture, encode_sound
+from .write import AIGC_BESIDE, encode_clip, encode_picture, encode_sound
 from .xmp import read_xmp, write_xmp
 
 __all__ = [
+    "AIGC_BESIDE",
     "MIME_BY_SUFFIX",
     "SIDECAR_MIMES",
     "WRITTEN_AS",

@@ -1,12 +1,13 @@
-"""The ID3v2 tag before MP3 and FLAC (id3.org, versions 2.3 and 2.4), as far as XMP needs it: `PRIV` frames of the owner
-`XMP` (Adobe's *XMP Specification Part 3*, 1.1.4). C2PA keeps its manifest store in the same tag, as a `GEOB` frame
-(specification 2.4, A.3.6 and A.3.7). The tags come from strangers: every length is checked.
+"""The ID3v2 tag before MP3 and FLAC (id3.org, versions 2.3 and 2.4), as far as labels need it: `PRIV` frames of the
+owner `XMP` (Adobe's *XMP Specification Part 3*, 1.1.4) and `TXXX` frames. C2PA keeps its manifest store in the same
+tag, as a `GEOB` frame (specification 2.4, A.3.6 and A.3.7). The tags come from strangers: every length is checked.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,20 +27,28 @@ def tag_length(head: bytes) -> int:
 
 def read_xmp_frame(path: Path) -> bytes | None:
     """The first XMP packet in the file's tag, or None. Raises MediaError where the tag does not fit the file."""
+    found = (data for name, data in frames_of(path, _MAX_PACKET) if name == b"PRIV" and data.startswith(_OWNER))
+    packet = next(found, None)
+    return None if packet is None else packet[len(_OWNER) :]
+
+
+def frames_of(path: Path, most: int) -> Iterator[tuple[bytes, bytes]]:
+    """(name, content) of each frame of up to ``most`` bytes in the file's tag. Raises MediaError where the tag does not
+    fit the file."""
     with path.open("rb") as stream:
         head = stream.read(10)
         end = tag_length(head)
         if end == 0:
-            return None
+            return
         if end > path.stat().st_size:
             raise MediaError(f"{path.name} breaks off inside its ID3 tag", code="input.media.cut_off")
         # Tags of other versions, or with their bytes shifted (unsynchronisation), are written by nobody who signs.
         if head[3] not in (3, 4) or head[5] & 0x80:
-            return None
-        return _frame(stream, head, end)
+            return
+        yield from _frames(stream, head, end, most)
 
 
-def _frame(stream: BinaryIO, head: bytes, end: int) -> bytes | None:
+def _frames(stream: BinaryIO, head: bytes, end: int, most: int) -> Iterator[tuple[bytes, bytes]]:
     position, four = 10, head[3] == 4
     if head[5] & 0x40:
         raw = stream.read(4)
@@ -48,21 +57,21 @@ def _frame(stream: BinaryIO, head: bytes, end: int) -> bytes | None:
         stream.seek(position)
         frame = stream.read(10)
         if position + 10 > end or len(frame) < 10 or not frame[:4].isalnum():
-            return None
+            return
         size = _syncsafe(frame[4:8]) if four else int.from_bytes(frame[4:8], "big")
         if position + 10 + size > end:
-            return None
-        if frame[:4] == b"PRIV" and size <= _MAX_PACKET:
-            data = stream.read(size)
-            if data.startswith(_OWNER):
-                return data[len(_OWNER) :]
+            return
+        if size <= most:
+            yield frame[:4], stream.read(size)
         position += 10 + size
-    return None
 
 
-def write_xmp_frame(path: Path, xmp: bytes) -> None:
-    """Puts a tag with the packet before a file that has no tag. Raises MediaError where it has one."""
-    body = b"PRIV" + _to_syncsafe(len(_OWNER) + len(xmp)) + b"\0\0" + _OWNER + xmp
+def write_xmp_frame(path: Path, xmp: bytes, texts: dict[str, str] | None = None) -> None:
+    """Puts a tag with the packet before a file that has no tag; ``texts``: `TXXX` frames, value by description. Raises
+    MediaError where it has one."""
+    body = _frame(b"PRIV", _OWNER + xmp)
+    for name, value in (texts or {}).items():
+        body += _frame(b"TXXX", b"\3" + name.encode() + b"\0" + value.encode())
     part = path.with_name(path.name + ".tagged")
     with path.open("rb") as read, part.open("wb") as write:
         if read.read(3) == b"ID3":
@@ -71,6 +80,10 @@ def write_xmp_frame(path: Path, xmp: bytes) -> None:
         write.write(b"ID3\x04\0\0" + _to_syncsafe(len(body)) + body)
         shutil.copyfileobj(read, write, 1 << 20)
     os.replace(part, path)
+
+
+def _frame(name: bytes, content: bytes) -> bytes:
+    return name + _to_syncsafe(len(content)) + b"\0\0" + content
 
 
 def _syncsafe(raw: bytes) -> int:

@@ -24,6 +24,8 @@ from .xmp import write_xmp
 JPEG_QUALITY = 95
 VIDEO_CRF = 18
 WEBM_CRF = 24
+AIGC_BESIDE = frozenset({"video/mp4", "video/quicktime", "audio/mp4", "audio/wav", "audio/mpeg"})
+"""Formats in which the AIGC label has a place of its own (TC260); in the others it is a property of the XMP packet."""
 TAGGED = frozenset({"video/webm", "audio/ogg"})
 """Their XMP is a tag of the container, which the muxer writes; the others get theirs afterwards."""
 _TIME_BASE = Fraction(1, 90_000)
@@ -90,6 +92,11 @@ def _encode_gif(image: Image.Image, xmp: str | None, keep: dict[str, Any]) -> by
     return with_xmp(data, xmp.encode()) if xmp else data
 
 
+def _movflags(aigc: str | None) -> dict[str, str]:
+    """FFmpeg then writes its tags as `moov.udta.meta` with keys, where the AIGC label belongs."""
+    return {"movflags": "+faststart+use_metadata_tags" if aigc else "+faststart"}
+
+
 _CLIPS: dict[str, tuple[str, str, str, dict[str, str]]] = {
     # MIME type: container, picture codec, sound codec, picture codec's options
     "video/mp4": ("mp4", "libx264", "aac", {"crf": str(VIDEO_CRF), "preset": "veryfast"}),
@@ -97,7 +104,7 @@ _CLIPS: dict[str, tuple[str, str, str, dict[str, str]]] = {
     "video/webm": ("webm", "libvpx-vp9", "libopus", {"crf": str(WEBM_CRF), "b": "0", "cpu-used": "6", "row-mt": "1"}),
 }
 _SOUNDS = {
-    "audio/mp4": ("ipod", "aac", {"movflags": "+faststart"}),
+    "audio/mp4": ("ipod", "aac", {}),
     "audio/mpeg": ("mp3", "libmp3lame", {"id3v2_version": "0", "write_id3v1": "0"}),
     "audio/flac": ("flac", "flac", {}),
     "audio/ogg": ("ogg", "libopus", {}),
@@ -112,19 +119,22 @@ def encode_clip(
     rate: Fraction,
     sound: Iterable[SoundBlock] | None = None,
     xmp: str | None = None,
+    aigc: str | None = None,
 ) -> int:
     """Writes H.264 (VP9 in WebM; yuv420p, constant quality) frame by frame, and ``sound`` as AAC (Opus in WebM) in step
-    with it. An odd last row or column is left out, since 4:2:0 needs even sides. Returns the number of frames written;
-    raises MediaError when there were none."""
+    with it. An odd last row or column is left out, since 4:2:0 needs even sides. ``aigc``: an AIGC label, for the
+    formats in `AIGC_BESIDE`. Returns the number of frames written; raises MediaError when there were none."""
     if mime not in _CLIPS:
         raise MediaError(f"clips are not written as {mime}", code="input.media.format")
     container_format, codec, sound_codec, options = _CLIPS[mime]
-    muxing = {"movflags": "+faststart"} if container_format != "webm" else {}
+    muxing = {} if container_format == "webm" else _movflags(aigc)
     count = 0
     try:
         with av.open(str(target), "w", format=container_format, options=muxing) as out:
             if xmp and mime in TAGGED:
                 out.metadata["XMP"] = xmp
+            if aigc and mime in AIGC_BESIDE:
+                out.metadata["AIGC"] = aigc
             video: Any = out.add_stream(codec, rate=rate)
             video.pix_fmt = "yuv420p"
             video.options = options
@@ -156,7 +166,13 @@ def encode_clip(
 
 
 def encode_sound(
-    blocks: Iterable[SoundBlock], target: Path, mime: str, source: MediaFile, *, xmp: str | None = None
+    blocks: Iterable[SoundBlock],
+    target: Path,
+    mime: str,
+    source: MediaFile,
+    *,
+    xmp: str | None = None,
+    aigc: str | None = None,
 ) -> int:
     """Writes WAV, M4A (AAC), MP3, FLAC or Ogg (Opus). ``source``: where the sound is from; WAV stays in its sample
     format, FLAC keeps its 16 or 24 bits. Returns the number of samples a channel; raises MediaError for none, and for
@@ -167,15 +183,19 @@ def encode_sound(
     if mime == "audio/wav":
         count = write_wav(blocks, target, source.path if source.info.mime == mime else form)
         if xmp:
-            write_xmp(target, mime, xmp)
+            write_xmp(target, mime, xmp, aigc=aigc)
         return count
     if mime not in _SOUNDS:
         raise MediaError(f"sounds are not written as {mime}", code="input.media.format")
     container_format, codec, muxing = _SOUNDS[mime]
+    if mime == "audio/mp4":
+        muxing = _movflags(aigc)
     try:
         with av.open(str(target), "w", format=container_format, options=muxing) as out:
             if xmp and mime in TAGGED:
                 out.metadata["XMP"] = xmp
+            if aigc and mime == "audio/mp4":
+                out.metadata["AIGC"] = aigc
             track = MarkedSoundTrack(out, blocks, codec, bits=form.bits)
             track.write_until(float("inf"))
     except av.error.FFmpegError as error:
@@ -183,5 +203,5 @@ def encode_sound(
     if track.samples == 0:
         raise MediaError("there is no sound to encode", code="input.media.empty")
     if xmp and mime not in TAGGED:
-        write_xmp(target, mime, xmp)
+        write_xmp(target, mime, xmp, aigc=aigc)
     return track.samples

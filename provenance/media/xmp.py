@@ -48,11 +48,12 @@ def read_xmp(path: Path, mime: str) -> str | None:
     return packet if isinstance(packet, str) else packet.decode("utf-8", "replace").rstrip("\0 \n")
 
 
-def write_xmp(path: Path, mime: str, xmp: str) -> None:
-    """Adds the packet to an MP4, MOV, M4A, WAV, MP3 or FLAC file that has none. Others get it when encoded."""
+def write_xmp(path: Path, mime: str, xmp: str, *, aigc: str | None = None) -> None:
+    """Adds the packet to an MP4, MOV, M4A, WAV, MP3 or FLAC file that has none. Others get it when encoded. ``aigc``:
+    the AIGC label of a WAV (a chunk) or MP3 file (a `TXXX` frame); others carry it elsewhere."""
     data = xmp.encode()
     if mime in ("audio/mpeg", "audio/flac"):
-        write_xmp_frame(path, data)
+        write_xmp_frame(path, data, {"AIGC": aigc} if aigc is not None and mime == "audio/mpeg" else None)
     elif mime in ("video/mp4", "video/quicktime", "audio/mp4"):
         with path.open("ab") as stream:
             stream.write(struct.pack(">I4s", 24 + len(data), b"uuid") + _XMP_UUID + data)
@@ -61,7 +62,8 @@ def write_xmp(path: Path, mime: str, xmp: str) -> None:
             stream.seek(0, 2)
             if stream.tell() % 2:
                 stream.write(b"\0")
-            stream.write(b"_PMX" + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2))
+            for name, content in ((b"_PMX", data), *([(b"AIGC", aigc.encode())] if aigc is not None else [])):
+                stream.write(name + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2))
             total = stream.tell()
             stream.seek(4)
             stream.write(struct.pack("<I", total - 8))

@@ -62,6 +62,10 @@ class OcrGuard:
     def read(self, frame: NDArray[np.uint8], side: int = SIDE) -> list[Line]:
         """``frame``: uint8 (h, w, 3). Raises SafetyError for more lines than can be read, or for an answer that is
         no text."""
+        return [line for line, _ in self.located(frame, side)]
+
+    def located(self, frame: NDArray[np.uint8], side: int = SIDE) -> list[tuple[Line, tuple[float, ...]]]:
+        """As ``read``, each line with its box: left, top, right, bottom as shares of width and height."""
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
             raise SafetyError("a frame is uint8 (h, w, 3)", code="safety.shape")
         height, width = frame.shape[:2]
@@ -77,8 +81,11 @@ class OcrGuard:
             boxes = np.asarray(boxes, np.float32) * (np.float32(width / size[0]), np.float32(height / size[1]))
             boxes = _in_order(boxes)
             crops = self._engine.get_crop_img_list(np.ascontiguousarray(frame[..., ::-1]), list(boxes))
-            crops, _, _ = self._engine.text_cls([crop for crop in crops if crop.size])
-            return [line for crop in crops if (line := self._line(crop))]
+            kept = [(crop, box) for crop, box in zip(crops, boxes, strict=True) if crop.size]
+            crops, _, _ = self._engine.text_cls([crop for crop, _ in kept])
+            whole = np.array([width, height], np.float32)
+            found = zip(crops, [(box / whole) for _, box in kept], strict=True)
+            return [(line, _bounds(box)) for crop, box in found if (line := self._line(crop))]
 
     def _line(self, crop: NDArray[np.uint8]) -> Line:
         recogniser = self._engine.text_rec
@@ -97,6 +104,11 @@ class OcrGuard:
         plain = "".join(letters)
         readings = (plain, _spaced(letters, centres, _gaps(crop)), _spaced(letters, centres, _wide(begins, centres)))
         return tuple(dict.fromkeys(text.strip() for text in readings if text.strip()))
+
+
+def _bounds(corners: NDArray[np.float32]) -> tuple[float, ...]:
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
 def _in_order(boxes: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -457,9 +457,9 @@ def test_a_worker_outlives_an_outbox_that_is_away_when_a_job_is_cancelled(
     assert queue.get(job.id).ended
 
 
-def test_a_kind_of_job_that_is_not_made_yet_fails_and_says_so(house: Any) -> None:
+def test_a_job_names_no_path_and_seals_nothing_that_did_not_come_in(house: Any) -> None:
     queue, worker = house
-    job, _ = queue.put(order(kind="seal", request={"path": "/etc/hostname", "source_type": "camera"}, texts={}))
+    job, _ = queue.put(order(kind="seal", request={"_file": "../../etc/hostname", "source_type": "camera"}, texts={}))
     worker().run(threading.Event(), drain=True)
     done = queue.get(job.id)
-    assert (done.state, done.outcome["code"]) == ("failed", "input.job_kind")
+    assert (done.state, done.outcome["code"]) == ("failed", "input.job_file")

@@ -53,9 +53,50 @@ OPERATIONS = [
         ("/v1/jobs/{job_id}/events", ("GET",)),
         ("/v1/assets/{asset_id}", ("GET",)),
         ("/v1/assets/{asset_id}/content", ("GET",)),
+        ("/v1/seal", ("POST",)),
+        ("/v1/policies", ("GET",)),
+        ("/v1/policies/{policy_id}", ("GET",)),
+        ("/v1/reviews", ("GET",)),
+        ("/v1/reviews/{request_id}", ("GET",)),
+        ("/v1/reviews/{request_id}/content", ("GET",)),
+        ("/v1/reviews/{request_id}/decision", ("POST",)),
+        ("/v1/reviews/{request_id}/assignment", ("POST",)),
+        ("/v1/audit/head", ("GET",)),
+        ("/v1/audit/heads", ("GET",)),
+        ("/v1/audit/entries", ("GET",)),
+        ("/v1/audit/entries/{index}", ("GET",)),
+        ("/v1/audit/entries/{index}/proof", ("GET",)),
+        ("/v1/audit/consistency", ("GET",)),
+        ("/v1/webhooks", ("GET", "POST")),
+        ("/v1/webhooks/{webhook_id}", ("DELETE",)),
+        ("/v1/webhooks/{webhook_id}/deliveries", ("GET",)),
+        ("/healthz", ("GET",)),
+        ("/readyz", ("GET",)),
+        ("/metrics", ("GET",)),
     )
     for method in methods
 ]
+
+
+MEANT = {
+    "/v1/images/generations": {200, 504},
+    "/v1/videos": {200},
+    "/v1/seal": {202, 400},
+    "/v1/policies": {200},
+    "/v1/webhooks": {200, 201, 400},
+    "/healthz": {200},
+    "/readyz": {200},
+    "/metrics": {200},
+    "/v1/reviews": {200},
+    "/v1/audit/head": {200},
+    "/v1/audit/heads": {200},
+    "/v1/audit/entries": {200},
+    "/v1/audit/consistency": {200, 400},
+    "/v1/audit/entries/{index}": {200, 404},
+    "/v1/audit/entries/{index}/proof": {200, 404},
+    "/v1/reviews/{request_id}/decision": {400, 404},
+    "/v1/reviews/{request_id}/assignment": {400, 404},
+}
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
@@ -77,4 +118,5 @@ def test_every_answer_is_described(house: Installation, url: str, secret: str, m
         case.validate_response(answer, checks=wanted, headers=headers)
 
     ask()
-    assert seen & ({200, 504} if path in ("/v1/images/generations", "/v1/videos") else {404}), seen
+    # Strategies rarely give a key of ours a body that it takes: what must be reached is an answer that means something.
+    assert seen & MEANT.get(path, {404}), seen

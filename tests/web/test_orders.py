@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import socket
 import threading
 import time
@@ -45,7 +46,27 @@ ROUTES = [
     ("GET", "/v1/jobs/{job}/events", "read"),
     ("GET", "/v1/assets/{asset}", "read"),
     ("GET", "/v1/assets/{asset}/content", "read"),
+    ("POST", "/v1/seal", "generate"),
+    ("GET", "/v1/policies", "any"),
+    ("GET", "/v1/policies/{id}", "any"),
+    ("GET", "/v1/reviews", "review"),
+    ("GET", "/v1/reviews/{request}", "review"),
+    ("GET", "/v1/reviews/{request}/content", "review"),
+    ("POST", "/v1/reviews/{request}/decision", "review"),
+    ("POST", "/v1/reviews/{request}/assignment", "review"),
+    ("GET", "/v1/audit/head", "audit"),
+    ("GET", "/v1/audit/heads", "audit"),
+    ("GET", "/v1/audit/entries", "audit"),
+    ("GET", "/v1/audit/entries/{index}", "audit"),
+    ("GET", "/v1/audit/entries/{index}/proof", "audit"),
+    ("GET", "/v1/audit/consistency", "audit"),
+    ("POST", "/v1/webhooks", "generate"),
+    ("GET", "/v1/webhooks", "generate"),
+    ("DELETE", "/v1/webhooks/{id}", "generate"),
+    ("GET", "/v1/webhooks/{id}/deliveries", "generate"),
+    ("GET", "/metrics", "metrics"),
 ]
+NAMES = {"job_id": "job", "video_id": "job", "asset_id": "asset", "request_id": "request", "policy_id": "id", "webhook_id": "id"}
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +84,7 @@ def keys(house: Installation) -> dict[str, str]:
         "writes": ["generate"],
         "reads": ["read"],
         "audits": ["audit"],
+        "watches": ["metrics"],
     }
     return {
         name: house.access.add(name if name == "agency" else "press", f"{name}-user", scopes)[1]
@@ -114,8 +136,8 @@ def code(answer: httpx.Response) -> tuple[int, str]:
 def test_every_route_needs_a_key_with_its_scope(
     url: str, keys: dict[str, str], method: str, path: str, scope: str
 ) -> None:
-    path = path.format(job=uuid4(), asset="0123456789AB")
-    other = {"generate": "reads", "read": "writes"}[scope]
+    path = path.format(job=uuid4(), asset="0123456789AB", request=uuid4(), id="newsroom", index=0)
+    other = {"generate": "reads", "read": "writes", "review": "reads", "audit": "reads", "any": "watches", "metrics": "reads"}[scope]
     if "/assets/" in path:
         other = "audits"
     for key, status, expected in (
@@ -134,7 +156,7 @@ def test_every_described_route_is_in_this_list_or_public(house: Installation) ->
     secured = {
         (
             method.upper(),
-            path.replace("{job_id}", "{job}").replace("{video_id}", "{job}").replace("{asset_id}", "{asset}"),
+            re.sub(r"\{(\w+)\}", lambda name: "{" + NAMES.get(name[1], name[1]) + "}", path),
         )
         for path, item in described["paths"].items()
         for method, operation in item.items()

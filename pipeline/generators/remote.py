@@ -1,0 +1,207 @@
+"""Generators on other machines: what all of them share. The setting ``model`` names one by its kind and address.
+
+``openai+https://api.example.com/v1#MODEL``: whoever speaks OpenAI's images and videos API.
+``comfyui+http://127.0.0.1:8188#WORKFLOW.json``: a ComfyUI server, with a workflow in its API format.
+
+What comes back is a stranger's bytes: read with the limits for strangers' files, and judged, marked and signed like
+anything that was made here. The digest of such a model is of what describes it: nobody here sees its weights.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import httpx
+
+from ...errors import GenerationError, MediaError, SettingsError
+from ...provenance.media import Frame, Limits, MediaFile, open_media
+from .base import Generated, Generator, Sampling
+
+KINDS = ("openai", "comfyui")
+MAX_BYTES = 512 << 20
+TRIES = 3
+"""How often something is asked for that a busy server refused, or that did not arrive."""
+LONGEST_WAIT = 30.0
+_LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+class RemoteSettings(Protocol):
+    """The settings that a remote generator needs."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def remote_seconds(self) -> float: ...
+
+
+def is_remote(model: str) -> bool:
+    """Whether the setting ``model`` names a generator on another machine."""
+    return model.startswith(tuple(f"{kind}+" for kind in KINDS))
+
+
+def remote(settings: RemoteSettings, key: str | None, limits: Limits) -> Generator:
+    """The generator that the setting names. ``key``: of its API. Raises SettingsError."""
+    from .comfyui import ComfyUI
+    from .openai_images import OpenAIMedia
+
+    kind, _, rest = settings.model.partition("+")
+    address, _, what = rest.partition("#")
+    place = urlsplit(address)
+    if place.scheme not in ("http", "https") or not place.hostname or place.username or place.password:
+        raise SettingsError(f"the setting model names no address: {kind}+https://HOST/…#…", code="settings.model")
+    if place.scheme == "http" and place.hostname not in _LOCAL and key:
+        raise SettingsError(
+            "a key is sent by https alone", code="settings.model", hint="Give an https address, or no remote_key."
+        )
+    if not what:
+        raise SettingsError(f"the setting model says {kind}+ADDRESS#WHAT, and WHAT is missing", code="settings.model")
+    wire = Wire(address.rstrip("/"), key, settings.remote_seconds)
+    return OpenAIMedia(wire, what, limits) if kind == "openai" else ComfyUI.from_file(wire, Path(what), limits)
+
+
+@dataclass
+class Wire:
+    """One server. Redirects are not followed, proxies and credentials of this machine not used."""
+
+    url: str
+    key: str | None = None
+    seconds: float = 300.0
+    sleep: Callable[[float], None] = time.sleep
+    _client: httpx.Client | None = field(default=None, repr=False)
+
+    @property
+    def client(self) -> httpx.Client:
+        if self._client is None:
+            headers = {"User-Agent": "Filigrana"} | ({"Authorization": f"Bearer {self.key}"} if self.key else {})
+            self._client = httpx.Client(
+                headers=headers, timeout=httpx.Timeout(self.seconds, connect=20.0), trust_env=False
+            )
+        return self._client
+
+    def json(self, method: str, path: str, body: Any = None) -> Any:
+        """An answer in JSON. Raises GenerationError with what the server said is wrong, but not its words."""
+        answer = self._answered(method, path, body)
+        try:
+            return answer.json()
+        except ValueError:
+            raise _broken("answered with no JSON") from None
+
+    def _answered(self, method: str, path: str, body: Any) -> httpx.Response:
+        for number in range(1, TRIES + 1):
+            try:
+                answer = self.client.request(method, self.url + path, json=body)
+            except httpx.TimeoutException as error:
+                raise _broken("took too long") from error
+            except httpx.HTTPError as error:
+                # POST may have arrived: asking again could be paid for twice
+                if number == TRIES or (method == "POST" and not isinstance(error, httpx.ConnectError)):
+                    raise _broken("cannot be reached") from error
+                self.sleep(2.0**number)
+                continue
+            if answer.status_code in (429, 503) and number < TRIES:
+                self.sleep(_wait(answer.headers, number))
+                continue
+            break
+        if answer.status_code // 100 != 2:
+            raise refusal(answer)
+        return answer
+
+    def download(self, url: str, target: Path, params: Mapping[str, str] | None = None) -> None:
+        """A file of ``MAX_BYTES`` at most."""
+        try:
+            own = url.startswith(f"{self.url}/")
+            client = self.client if own else httpx.Client(timeout=60.0, trust_env=False)
+            with client.stream("GET", url, params=params) as answer, target.open("wb") as out:
+                if answer.status_code != 200:
+                    raise _broken(f"answered {answer.status_code} for its file")
+                size = 0
+                for block in answer.iter_bytes(1 << 16):
+                    size += len(block)
+                    if size > MAX_BYTES:
+                        raise _broken("sent too large a file")
+                    out.write(block)
+        except httpx.HTTPError as error:
+            raise _broken("broke off its file") from error
+
+
+def refusal(answer: httpx.Response) -> GenerationError:
+    """What a status means for whoever asked: its words may repeat the prompt, and stay outside."""
+    try:
+        said = answer.json().get("error", {})
+        code = str(said.get("code") or said.get("type") or "") if isinstance(said, dict) else ""
+    except (ValueError, AttributeError):
+        code = ""
+    if any(word in code for word in ("moderation", "content_policy", "safety", "sentinel")):
+        return GenerationError("the model's own service refused this prompt", code="generate.refused", hint="")
+    if answer.status_code in (401, 403):
+        return GenerationError(
+            "the model's service does not take our key", code="generate.key", hint="Look at the setting remote_key."
+        )
+    if answer.status_code == 429:
+        return GenerationError("the model's service is too busy", code="generate.busy", hint="Try again later.")
+    return _broken(f"answered {answer.status_code}")
+
+
+def _wait(headers: Mapping[str, str], number: int) -> float:
+    try:
+        return min(LONGEST_WAIT, max(0.0, float(headers.get("retry-after", ""))))
+    except ValueError:
+        return min(LONGEST_WAIT, 2.0**number)
+
+
+def _broken(what: str) -> GenerationError:
+    return GenerationError(f"the model's service {what}", code="generate.remote", hint="Look at the setting model.")
+
+
+class Folder:
+    """A private folder that goes when nobody holds this any more: frames are read as long as they are needed."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="filigrana-remote-"))
+        self._gone = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
+
+
+@dataclass
+class Received:
+    """Frames of a file that came from elsewhere, and the folder that it lies in."""
+
+    media: MediaFile
+    folder: Folder
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.media.frames()
+
+
+def received(
+    sampling: Sampling, folder: Folder, path: Path, limits: Limits, **facts: Any
+) -> Generated:
+    """What a file holds, as the engine wants it. Raises GenerationError where it is not what was asked for."""
+    try:
+        media = open_media(path, limits)
+        if media.info.kind != sampling.kind:
+            raise GenerationError(f"the model gave a file of kind {media.info.kind}", code="generate.media")
+        if sampling.kind == "image":
+            rgb, _ = media.picture()
+            made: Any = (Frame(rgb),)
+            height, width = rgb.shape[:2]
+            return Generated("image", made, sampling={"width": width, "height": height, **facts})
+    except MediaError as error:
+        raise GenerationError("the model gave no file that can be read", code="generate.empty") from error
+    frames = Received(media, folder)
+    sound = media if sampling.sound and media.info.sound is not None else None
+    facts |= {"width": media.info.width, "height": media.info.height}
+    return Generated("video", frames, media.info.rate, sound, facts)
+
+
+def digest_of(*parts: str) -> str:
+    """Of what describes a model whose weights are elsewhere."""
+    return sha256("\x00".join(parts).encode()).hexdigest()

@@ -1,0 +1,48 @@
+"""From a job to a request of the engine, and from its outcome to what is told."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from ...errors import InputError
+from ..engine import Engine
+from ..request import GenerateRequest, Held, Outcome, Progress, Refusal, SealRequest
+from .incoming import FILE, Incoming
+from .model import Job
+
+
+def made(
+    engine: Engine, job: Job, texts: dict[str, str], intent: UUID, tell: Progress, incoming: Incoming | None
+) -> Outcome:
+    """Does what the job asks for, under this intent. Raises InputError where it cannot be done any more."""
+    subject = job.subject
+    if subject is None:
+        raise InputError("the subject of this job was erased", code="provenance.erased")
+    if not set(job.texts) - {"rewrite"} <= set(texts):
+        raise InputError("the texts of this job were erased", code="provenance.erased")
+    fields = {key: value for key, value in job.request.items() if not key.startswith("_")}
+    if job.kind == "seal":
+        if incoming is None:
+            raise InputError("this worker sees no uploaded files", code="input.job_file")
+        path = incoming.checked(str(job.request.get(FILE)))
+        return engine.seal(SealRequest(path, **fields, subject=subject, intent=intent), tell)
+    size = fields.pop("size", None)
+    words: dict[str, Any] = {name: text for name, text in texts.items() if name != "rewrite"}
+    request = GenerateRequest(
+        **words,
+        **fields,
+        size=None if size is None else (int(size[0]), int(size[1])),
+        subject=subject,
+        intent=intent,
+    )
+    return engine.generate(request, tell)
+
+
+def refused(outcome: Refusal) -> tuple[str, dict[str, Any], dict[str, str]]:
+    """What is told of a refusal. An offered rewrite holds words of the prompt, so it is kept sealed."""
+    told, texts = outcome.as_dict(), {}
+    if outcome.decision.rewrite is not None:
+        texts["rewrite"] = outcome.decision.rewrite.prompt
+        told["rewrite"] = {"digest": outcome.decision.rewrite.digest}
+    return ("held" if isinstance(outcome, Held) else "refused"), told, texts

@@ -1,0 +1,161 @@
+"""What the chosen profiles of laws ask of a release: labels on the way in, and the check of the finished bytes.
+
+Nothing is released that does not fulfil them: a label that cannot be made is an error, and after signing the same rules
+that an auditor runs (`filigrana comply check`) are run on the very bytes, as far as they are about the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..errors import InputError, ReadBackError
+from ..provenance.credentials import Credentials, read_credentials
+from ..provenance.foreign import read_foreign
+from ..provenance.labelling import audible
+from ..provenance.labelling.aigc import Aigc, kept, producer_code
+from ..provenance.labelling.places import read_all
+from ..provenance.labelling.visible import Labeller, Wanted
+from ..provenance.manifest import AI_SOURCE_TYPES, Statement
+from ..provenance.media import Frame, Limits, MediaFile, SoundBlock, read_xmp
+from ..provenance.reports.duties import Needs, needs_of
+from ..provenance.reports.gathering import brought, gather
+from ..provenance.reports.rules import GATE, check, refuses
+from ..provenance.trust import TrustLists
+from ..provenance.watermark.base import Detection
+
+WAIVED = {"waived": "consent"}
+"""What the record says of a visible label that was left out because whoever asked agreed to the duties that follow."""
+
+
+@dataclass(frozen=True)
+class ReleaseLabels:
+    """``needs``: of the chosen profiles together. ``language``: of the visible label. ``always``: it is drawn although
+    no profile asks. ``producer``: the AIGC label's code, None to take the organisation's name. ``prompt_writer``: goes
+    beside a published prompt."""
+
+    needs: Needs = field(default_factory=Needs)
+    language: str | None = None
+    always: bool = False
+    producer: str | None = None
+    prompt_writer: str | None = None
+
+    @property
+    def wanted(self) -> Wanted | None:
+        if self.needs.visible is not None or not self.always:
+            return self.needs.visible
+        return Wanted(("AI",), 0.05, "top-right")
+
+    def may_be_waived(self) -> None:
+        """Raises InputError where a law lets nobody leave the visible label out."""
+        if not self.needs.profiles or not self.needs.waivable:
+            named = ", ".join(self.needs.ids) or "none"
+            raise InputError(
+                f"the chosen profiles ({named}) do not let the visible label be left out",
+                code="input.unlabelled",
+                hint="Leave --unlabelled-consent out, or choose profiles that allow it (cn).",
+            )
+
+    def chosen(self, statement: Statement) -> None:
+        """Raises ReadBackError where a file was made for fewer profiles than are chosen now: it waited meanwhile."""
+        if missing := sorted(set(self.needs.ids) - set(statement.record.get("profiles") or [])):
+            raise ReadBackError(
+                f"it was made before the profiles {', '.join(missing)} were chosen", code="release.profile", hint=_HINT
+            )
+
+    def begin(
+        self, statement: Statement, source: MediaFile | None, trust: TrustLists, limits: Limits, organisation: str
+    ) -> Labelling:
+        """The labels of one release. ``source``: what came in. Raises SettingsError, MediaError."""
+        ai = statement.source_type in AI_SOURCE_TYPES
+        said: dict[str, Any] = {}
+        if self.needs.profiles:
+            model = statement.model
+            said = {
+                "provider": organisation,
+                "profiles": list(self.needs.ids),
+                "declared": statement.source_type,
+                "system": f"{model.name} {model.version}".strip() if model else f"Filigrana {statement.version}",
+            }
+        aigc = None
+        if source is not None:
+            before = read_credentials(source.path, source.info.mime, trust)
+            packet = read_xmp(source.path, source.info.mime)
+            had = brought(before, read_foreign(source.path, source.info.mime, packet, limits))
+            if had and self.needs.profiles:
+                said["source"] = {**statement.record.get("source", {}), "had": had}
+            # What was labelled before keeps its producer, whether or not a profile asks for it.
+            first = next((label for _, text in read_all(source.path, source.info.mime, packet, limits)
+                          if (label := kept(text)) is not None), None)  # fmt: skip
+            aigc = None if first is None or not self.needs.aigc else first
+        if self.needs.aigc and ai:
+            code, ident = self.producer or producer_code(organisation), str(statement.asset_id)
+            aigc = Aigc.first(code, ident) if aigc is None else aigc.passed_on(code, ident)
+        waived = statement.record.get("label") == WAIVED
+        return Labelling(
+            None if aigc is None or not ai else aigc.text(),
+            Labeller(self.wanted) if self.wanted is not None and ai and not waived else None,
+            self.needs.audible and ai and not waived,
+            said,
+        )
+
+    def check(
+        self,
+        media: MediaFile,
+        credentials: Credentials,
+        statement: Statement,
+        limits: Limits,
+        found: Iterable[tuple[str, Detection | None]],
+    ) -> None:
+        """Holds the finished bytes against the profiles that they were made under. Raises ReadBackError
+        (``release.profile``) for whatever fails, or could not be looked at."""
+        names = statement.record.get("profiles") or []
+        if not names:
+            return
+        needs = self.needs if tuple(names) == self.needs.ids else needs_of(list(names), self.language)
+        marks = [(alg, None if d.asset_id is None else str(d.asset_id)) for alg, d in found if d is not None]
+        facts = gather(media, credentials, limits, marks, resolved=str(statement.asset_id))
+        wrong = refuses(check(facts, replace(needs, rules=needs.rules | {"R1"}), only=GATE))
+        if needs.layers >= 2 and not any(ident is not None for _, ident in facts.marks) and facts.ai:
+            raise ReadBackError(_words(needs, ["two layers of marks are asked for, and it has one"]),
+                                code="release.profile", hint=_HINT)  # fmt: skip
+        if wrong:
+            raise ReadBackError(
+                _words(needs, [f"{one.rule}: {one.detail}" for one in wrong]), code="release.profile", hint=_HINT
+            )
+
+
+_HINT = "It was not released. Choose other profiles, or make it so that the rule can be fulfilled."
+
+
+def _words(needs: Needs, reasons: list[str]) -> str:
+    return f"the file does not fulfil the profiles {', '.join(needs.ids)} ({'; '.join(reasons)})"
+
+
+@dataclass
+class Labelling:
+    """The labels of one release. ``aigc``: the label's text, None for none."""
+
+    aigc: str | None
+    labeller: Labeller | None
+    audible: bool
+    record: dict[str, Any]
+
+    def seen(self, frames: Iterable[Frame]) -> Iterable[Frame]:
+        return frames if self.labeller is None else self.labeller.frames(frames)
+
+    def heard(self, blocks: Iterable[SoundBlock]) -> Iterator[SoundBlock]:
+        return audible.labelled(blocks) if self.audible else iter(blocks)
+
+    def kept(self, keep: dict[str, Any] | None) -> dict[str, Any] | None:
+        """What is kept of a sealed picture: under the label it is opaque."""
+        if keep is None or self.labeller is None or "alpha" not in keep:
+            return keep
+        return {**keep, "alpha": self.labeller.opaque(keep["alpha"])}
+
+    def said(self) -> dict[str, Any]:
+        """For the record in the manifest, once the label is drawn."""
+        drawn = None if self.labeller is None else self.labeller.drawn
+        shown = {} if drawn is None else {"label": drawn.record()}
+        return {**self.record, **shown, **({"label": {"heard": "morse"}} if self.audible and drawn is None else {})}

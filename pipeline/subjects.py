@@ -1,0 +1,141 @@
+"""What is kept of a person: handed out, held back from deletion, erased. Each act is an entry of the log.
+
+A legal hold is an entry, and so is its end: who is held is read out of the log, so nobody lifts a hold by changing a
+row. While it stands, nothing of the person is erased or expires. The same goes for the records of whoever got something
+without a visible label, for as long as the chosen profiles ask (China's Measures, Article 9: six months).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, select
+from sqlalchemy.orm import Session
+
+from ..errors import InputError
+from ..provenance.log.canonical import time_text
+from ..provenance.log.search import Query, search
+from ..provenance.tables import SealedText, SubjectKey
+from ..provenance.vault import Vault
+from .ledger import Ledger
+
+HELD, LIFTED, EXPORTED = "legal-hold", "legal-hold.lifted", "subject-export"
+
+
+def held(connection: Connection, actor: str) -> bool:
+    """Whether a legal hold stands, by the log alone."""
+    last = ""
+    for kind in (HELD, LIFTED):
+        for index, entry in search(connection, Query(type=kind, actor=actor)):
+            last = max(last, f"{index:020d} {entry['type']}")
+    return last.endswith(f" {HELD}")
+
+
+def kept_until(connection: Connection, actor: str, days: int) -> dt.datetime | None:
+    """Until when records of releases without a visible label must be kept; None where there are none."""
+    found: dt.datetime | None = None
+    for _, entry in search(connection, Query(type="intent", actor=actor)):
+        request = entry.get("request")
+        if days and isinstance(request, dict) and request.get("unlabelled") == "consent":
+            until = dt.datetime.fromisoformat(str(entry["time"])) + dt.timedelta(days=days)
+            found = until if found is None else max(found, until)
+    return found
+
+
+def may_erase(rows: Session, subject: str, now: dt.datetime, days: int) -> None:
+    """Raises InputError (``input.subject.held``) where the person's texts and name must be kept."""
+    actor = Vault(rows).known_actor(subject)
+    if actor is None:
+        return  # the vault says so itself
+    if held(rows.connection(), actor):
+        raise InputError(
+            "a legal hold stands: nothing of this person is deleted",
+            code="input.subject.held",
+            hint="`filigrana audit unhold` lifts it.",
+        )
+    until = kept_until(rows.connection(), actor, days)
+    if until is not None and until > now:
+        raise InputError(
+            f"something was released to this person without a visible label: the record is kept until {until:%Y-%m-%d}",
+            code="input.subject.held",
+            hint="The chosen profiles ask for it.",
+        )
+
+
+def kept_subjects(rows: Session, now: dt.datetime, days: int) -> set[str]:
+    """Everybody of whom nothing may expire. Looks at the log once a kind, not once a person."""
+    connection = rows.connection()
+    actors = {entry["actor"] for _, entry in search(connection, Query(type=HELD))}
+    actors = {actor for actor in actors if held(connection, str(actor))}
+    if days:
+        since = time_text(now - dt.timedelta(days=days))
+        for _, entry in search(connection, Query(type="intent", since=since)):
+            request = entry.get("request")
+            if isinstance(request, dict) and request.get("unlabelled") == "consent":
+                actors.add(entry["actor"])
+    if not actors:
+        return set()
+    vault = Vault(rows)
+    names = rows.scalars(select(SubjectKey.subject).where(SubjectKey.key.is_not(None))).all()
+    return {name for name in names if vault.known_actor(name) in actors}
+
+
+def hold(ledger: Ledger, subject: str, reason: str, *, lift: bool = False) -> tuple[int, str]:
+    """Places a legal hold, or lifts it. ``reason``: a code such as a file number, for everybody to read. Returns the
+    entry's index and the name under which the log knows the person. Raises InputError where there is nothing to do."""
+    if not 1 <= len(reason.strip()) <= 200:
+        raise InputError("a legal hold has a reason of 1 to 200 characters", code="input.reason")
+    with ledger.change() as change:
+        # The person's row is locked, so that an erasure at the same moment waits for this, or this for it.
+        row = change.session.get(SubjectKey, subject, with_for_update=True)
+        actor = None if row is None else Vault(change.session).known_actor(subject)
+        if actor is None:
+            raise InputError("there is nothing kept of this person", code="input.subject", hint="")
+        if held(change.session.connection(), actor) is not lift:
+            raise InputError("no hold stands" if lift else "a hold stands already", code="input.hold", hint="")
+        kind = LIFTED if lift else HELD
+        index = change.append(
+            {"type": kind, "time": time_text(ledger.clock()), "actor": actor, "reason": reason.strip()}
+        )
+    return index, actor
+
+
+def export(ledger: Ledger, subject: str) -> dict[str, Any]:
+    """Everything that is kept of a person (GDPR, Article 15): texts, and the log's entries about the person's requests.
+    That it was handed out is an entry. Raises InputError where there is nothing."""
+    with ledger.change() as change:
+        vault = Vault(change.session)
+        actor = vault.known_actor(subject)
+        if actor is None:
+            raise InputError("there is nothing kept of this person", code="input.subject", hint="")
+        rows = change.session.scalars(
+            select(SealedText).where(SealedText.subject == subject).order_by(SealedText.created_at, SealedText.id)
+        ).all()
+        texts = [
+            {
+                "request": None if row.intent_id is None else str(row.intent_id),
+                "kind": row.kind,
+                "text": vault.open_text(row.id),
+                "since": row.created_at.isoformat(timespec="seconds"),
+                "commitment": row.commitment,
+            }
+            for row in rows
+        ]
+        entries = list(_about(change.session.connection(), actor))
+        entry = {"type": EXPORTED, "time": time_text(ledger.clock()), "actor": actor, "texts": len(texts)}
+        index = change.append(entry)
+    return {"subject": subject, "actor": actor, "texts": texts, "entries": entries, "logged": index}
+
+
+def _about(connection: Connection, actor: str) -> Iterator[dict[str, Any]]:
+    """The entries that name the person, and those about the person's requests."""
+    requests = set[str]()
+    for index, entry in search(connection, Query(actor=actor)):
+        if isinstance(entry.get("intent"), str):
+            requests.add(entry["intent"])
+        yield {"index": index, "entry": entry}
+    for index, entry in search(connection, Query()) if requests else ():
+        if entry.get("intent") in requests and entry.get("actor") != actor:
+            yield {"index": index, "entry": entry}

@@ -1,0 +1,2 @@
+"""The pages for people who sign in: create, desk, assets, audit, status. Forms that work without scripts; scripts only
+show what happens while it happens."""

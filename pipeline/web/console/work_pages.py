@@ -1,0 +1,175 @@
+"""*Create*: a prompt, then the work as it happens, and what came of it with its reasons."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import RedirectResponse
+
+from ....errors import ServiceError
+from ...jobs.model import Job
+from .. import awaiting
+from ..asking import MIMES, ImagesAsked, VideoAsked, parsed
+from ..contents import of_job, sent
+from ..events import EventStream, changes
+from ..service import Service, plain, service
+from ..showing import plain_json
+from ..videos_routes import percent
+from .rendering import form_of, moved, page, signed_in
+from .sessions import Session
+
+router = APIRouter(include_in_schema=False)
+STAGES = ("judge prompt", "generate", "judge output", "encode", "sign", "publish")
+SEALING = ("judge output", "encode", "sign", "publish")
+_NUMBERS = ("seed", "steps", "best_of")
+RECENT = 12
+
+
+@router.get("/create")
+async def show(request: Request) -> Response:
+    session = await signed_in(request, "generate")
+    return await _form(request, session, {}, None)
+
+
+async def _form(request: Request, session: Session, given: dict[str, str], error: ServiceError | None) -> Response:
+    here = service(request)
+    recent = await asyncio.to_thread(here.installation.jobs.list, session.caller.tenant, None, RECENT)
+    said = {"prompt": "", "media": "image", **given}
+    return page(
+        request, "create.html", session, 400 if error else 200,
+        given=said, error=error, model=here.installation.settings.model, recent=[_row(job) for job in recent],
+    )  # fmt: skip
+
+
+@router.post("/create")
+async def order(request: Request) -> Response:
+    """The form becomes a job; its own page shows what becomes of it."""
+    session = await signed_in(request, "generate")
+    fields = await form_of(request, session)
+    here = service(request)
+    try:
+        job = await asyncio.to_thread(_put, here, session, fields)
+    except ServiceError as error:
+        if error.status not in (400, 403, 429):
+            raise
+        return await _form(request, session, fields, error)
+    return moved(f"/work/{job.id}")
+
+
+def _put(here: Service, session: Session, fields: dict[str, str]) -> Job:
+    model, key = here.installation.settings.model, fields.get("once") or None
+    body: dict[str, Any] = {"prompt": fields.get("prompt", "").replace("\r\n", "\n")}
+    body |= {name: fields[name] for name in (*_NUMBERS, "negative_prompt", "accept_rewrite") if fields.get(name)}
+    if fields.get("media") == "video":
+        video: VideoAsked = parsed(VideoAsked, {**body, "sound": "sound" in fields}, strict=False)
+        wanted = video.one(session.caller, model, key)
+    else:
+        picture: ImagesAsked = parsed(ImagesAsked, body, strict=False)
+        wanted = picture.order(session.caller, model, key, {"mime": MIMES["png"]})
+    return here.installation.jobs.put(wanted)[0]
+
+
+@router.get("/work/{job_id}")
+async def work(request: Request, job_id: str) -> Response:
+    """A job as it stands; a script follows it to its end."""
+    session = await signed_in(request, "generate", "read")
+    here = service(request)
+    job = await asyncio.to_thread(awaiting.found, here, job_id, session.caller.tenant)
+    view = await asyncio.to_thread(_view, here, job, session.caller.subject)
+    return page(request, "work.html", session, job=view, may_create=session.caller.may("generate"))
+
+
+@router.get("/work/{job_id}/events")
+async def events(request: Request, job_id: str) -> Response:
+    """As `/v1/jobs/{job_id}/events`, for whoever is signed in."""
+    session = await signed_in(request, "generate", "read")
+    here = service(request)
+    queue, ident = here.installation.jobs, awaiting.job_id(job_id)
+    await asyncio.to_thread(queue.get, ident, session.caller.tenant)
+    here.streams.open(session.caller.key)
+    told = changes(lambda: queue.get(ident, session.caller.tenant), _told, here)
+    return EventStream(told, here.streams, session.caller.key)
+
+
+def _told(job: Job) -> dict[str, Any]:
+    progress = job.progress or {}
+    return {"state": job.state, "stage": progress.get("stage"), "percent": percent(job), "ended": job.ended}
+
+
+@router.get("/work/{job_id}/content")
+async def content(request: Request, job_id: str) -> Response:
+    session = await signed_in(request, "generate", "read")
+    here = service(request)
+
+    def file() -> Response:
+        return sent(here, of_job(here, awaiting.found(here, job_id, session.caller.tenant)))
+
+    return await asyncio.to_thread(file)
+
+
+@router.post("/work/{job_id}/cancel")
+async def cancel(request: Request, job_id: str) -> Response:
+    session = await signed_in(request, "generate")
+    await form_of(request, session)
+    here = service(request)
+    job = await asyncio.to_thread(here.installation.jobs.cancel, awaiting.job_id(job_id), session.caller.tenant)
+    return RedirectResponse(f"/work/{job.id}", 303)
+
+
+def _row(job: Job) -> dict[str, Any]:
+    return {"id": str(job.id), "kind": job.kind, "state": job.state, "created_at": job.created_at.isoformat()}
+
+
+def _view(here: Service, job: Job, who: str) -> dict[str, Any]:
+    """``who``: the prompt is shown to whoever wrote it alone."""
+    told = awaiting.shown(here, job)
+    outcome = told["outcome"] or {}
+    message, code = awaiting.reason(job)
+    stage = (job.progress or {}).get("stage")
+    stages = STAGES if job.kind == "generate" else SEALING
+    reached = stages.index(stage) if stage in stages else -1
+    done = job.state == "released"
+    seconds = outcome.get("stages") or {}
+    return {
+        "id": str(job.id),
+        "kind": job.kind,
+        "state": job.state,
+        "ended": job.ended,
+        "percent": percent(job),
+        "stages": [
+            {
+                "name": name,
+                "state": "done" if done or number < reached else "now" if number == reached else "next",
+                "seconds": f"{float(seconds[name]):.2f} s" if name in seconds else "",
+            }
+            for number, name in enumerate(stages)
+        ],
+        "asset": outcome.get("asset_id"),
+        "media": outcome.get("media"),
+        "verdict": outcome.get("verdict"),
+        "code": code if job.ended and not done else None,
+        "reasons": [plain(each, 600) for each in outcome.get("reasons") or ()] or [plain(message)],
+        "policy": outcome.get("policy"),
+        "energy": outcome.get("energy"),
+        "rewrite": outcome.get("rewrite"),
+        "prompt": here.installation.jobs.text(job, "prompt") if job.subject == who else None,
+        "candidates": _candidates(outcome.get("details") or {}),
+        "request": outcome.get("request"),
+        "attempts": job.attempts,
+        "media_kind": "video" if str(job.request.get("mime", "")).startswith("video/") else "image",
+        "json": plain_json(outcome),
+        "created_at": job.created_at.isoformat(),
+    }
+
+
+def _candidates(details: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of best-of-N: each sample's seed and how well it agreed with the prompt, the one that was kept first."""
+    found = [each for each in details.get("candidates") or () if isinstance(each, dict)]
+    scored = [(float(each.get("agreement", each.get("score", 0)) or 0), each) for each in found]
+    best = max((score for score, _ in scored), default=0.0)
+    return [
+        {"seed": str(each.get("seed", "")), "score": f"{score:.3f}", "kept": score == best}
+        for score, each in sorted(scored, key=lambda pair: -pair[0])
+    ]

@@ -1,0 +1,148 @@
+"""A backup is all that an installation is; a changed one is not put back; and it goes from one database to the other."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from filigrana.errors import FiligranaError
+from filigrana.pipeline.backup import BackupError, backup, restore
+from filigrana.pipeline.cli.app import app
+from filigrana.pipeline.installation import Installation
+from filigrana.pipeline.jobs.model import Order
+from filigrana.pipeline.request import Release
+from filigrana.pipeline.settings import load_settings
+from filigrana.tests.serving import released
+
+Open = Callable[..., Installation]
+
+
+@pytest.fixture
+def opened() -> Iterator[Open]:
+    houses: list[Installation] = []
+
+    def make(folder: Path, database: str | None = None) -> Installation:
+        houses.append(Installation(load_settings(data_dir=folder, database=database)))
+        return houses[-1]
+
+    yield make
+    for house in houses:
+        house.close()
+
+
+def filled(house: Installation) -> Release:
+    release = released(house)
+    house.access.add("press", "ana", ["creator"])
+    house.jobs.put(Order("press", "ana", "generate", {"seed": 3, "mime": "image/png"}, {"prompt": "a boat"}, key="k"))
+    return release
+
+
+@pytest.mark.parametrize("way", ["sqlite-sqlite", "sqlite-postgresql", "postgresql-sqlite"])
+def test_all_of_it_comes_back(tmp_path: Path, opened: Open, way: str, request: pytest.FixtureRequest) -> None:
+    urls = [request.getfixturevalue("postgres_url") if name == "postgresql" else None for name in way.split("-")]
+    old = opened(tmp_path / "old", urls[0])
+    release = filled(old)
+    archive = tmp_path / "backup.tar"
+    made = backup(old, archive)
+    assert (made.entries, made.assets, made.missing) == (old.log.size(), 1, ())
+    assert stat.S_IMODE(archive.stat().st_mode) == 0o600, "the keys are in it"
+    root, size = old.log.root(), old.log.size()
+
+    new = opened(tmp_path / "new", urls[1])
+    assert restore(new, archive).entries == size
+    assert (new.log.root(), new.log.size()) == (root, size)
+    finding = new.inspector.verify(new.store.path(f"{str(release.asset_id)[:2]}/{release.asset_id}.png"))
+    assert (finding.finding, finding.asset_id) == ("verified", release.asset_id)
+    # and it goes on: the same key signs, numbers are drawn anew, the text opens
+    job = new.jobs.list("press")[0]
+    assert new.jobs.text(job, "prompt") == "a boat"
+    lease = new.jobs.lease("w")
+    assert lease is not None
+    assert new.jobs.put(Order("press", "ana", "generate", {"seed": 4}, {"prompt": "b"}))[0].place > job.place
+    filled(new)
+    report = new.log.verify([old.log.checkpoint()])
+    assert report.ok, "what was promised before still holds"
+
+
+def changed(archive: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
+    target = archive.with_name("changed.tar")
+    with tarfile.open(archive) as source, tarfile.open(target, "w") as out:
+        for member in source:
+            data = source.extractfile(member).read()  # type: ignore[union-attr]
+            if member.name == name:
+                data = change(data)
+            member.size = len(data)
+            out.addfile(member, io.BytesIO(data))
+    return target
+
+
+def test_what_was_changed_is_not_put_back_and_nothing_is_written(tmp_path: Path, opened: Open) -> None:
+    old = opened(tmp_path / "old")
+    filled(old)
+    archive = tmp_path / "backup.tar"
+    backup(old, archive)
+    with pytest.raises(BackupError):
+        backup(old, archive)  # never over another one
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+    nonsense = tmp_path / "nonsense.tar"
+    nonsense.write_bytes(b"no tar")
+    wrong = [
+        changed(archive, "database/log_entries.jsonl", lambda data: data.replace(b"A", b"B", 1)), cut, nonsense,
+        tmp_path / "nowhere.tar",
+    ]  # fmt: skip
+    for number, path in enumerate(wrong):
+        new = opened(tmp_path / f"new{number}")
+        with pytest.raises(BackupError) as caught:
+            restore(new, path)
+        assert caught.value.code in ("backup.changed", "backup.format")
+        assert not (tmp_path / f"new{number}").exists()
+    evil = tmp_path / "evil.tar"
+    with tarfile.open(evil, "w") as out:
+        info = tarfile.TarInfo("files/../../outside")
+        info.size = 1
+        out.addfile(info, io.BytesIO(b"x"))
+    with pytest.raises(BackupError):
+        restore(opened(tmp_path / "evil"), evil)
+    assert not (tmp_path / "outside").exists()
+
+
+def test_it_is_put_into_an_empty_place_only(tmp_path: Path, opened: Open) -> None:
+    old = opened(tmp_path / "old")
+    filled(old)
+    archive = tmp_path / "backup.tar"
+    backup(old, archive)
+    with pytest.raises(BackupError) as caught:
+        restore(old, archive)
+    assert caught.value.code == "backup.occupied"
+    other = changed(archive, "manifest.json", lambda data: data.replace(b'"revision": "', b'"revision": "9'))
+    with pytest.raises(FiligranaError) as version:
+        restore(opened(tmp_path / "new"), other)
+    assert version.value.code == "backup.version"
+
+
+def test_a_file_without_a_row_is_left_out_and_one_that_is_gone_is_told(tmp_path: Path, opened: Open) -> None:
+    old = opened(tmp_path / "old")
+    release = filled(old)
+    stray = old.folder / "assets" / "ZZ" / "ZZZZZZZZZZZZ.png"
+    stray.parent.mkdir()
+    stray.write_bytes(b"released after the database was taken")
+    archive = tmp_path / "backup.tar"
+    backup(old, archive)
+    new = opened(tmp_path / "new")
+    assert restore(new, archive).missing == ("ZZ/ZZZZZZZZZZZZ.png",)
+    release.file.unlink()
+    old.close()
+    runner = CliRunner()
+    told = runner.invoke(app, ["--data-dir", str(tmp_path / "old"), "backup", "-o", str(tmp_path / "b.tar"), "--json"])
+    assert told.exit_code == 1
+    assert str(release.asset_id) in json.loads(told.output)["missing"][0]
+    told = runner.invoke(app, ["--data-dir", str(tmp_path / "third"), "restore", str(archive), "--json"])
+    assert told.exit_code == 0, told.output

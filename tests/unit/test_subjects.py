@@ -1,0 +1,148 @@
+"""What is kept of a person: handed out, held back, erased; and what the public answer may say."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import pytest
+
+from filigrana.errors import InputError
+from filigrana.pipeline.installation import Installation
+from filigrana.pipeline.ledger import Ledger
+from filigrana.pipeline.request import GenerateRequest, Release
+from filigrana.pipeline.subjects import export, hold
+from filigrana.provenance.identity import AssetId
+from filigrana.provenance.log.sequencer import AuditLog
+from filigrana.provenance.log.signer import Ed25519LogSigner
+from filigrana.provenance.reports.answers import private_parts
+from filigrana.tests.comply_kit import engine_of, house_of
+from filigrana.tests.doubles import FakeClock
+
+POLICY = {"id": "newsroom", "version": "1.0.0", "digest": "0" * 64}
+
+
+def ledger_of(url: str, folder: Path, clock: FakeClock) -> Ledger:
+    signer = Ed25519LogSigner.create(folder / "log.key", "example.org/subjects")
+    return Ledger(AuditLog(url, signer=signer, guard_path=folder / "guard"), clock, "node")
+
+
+def asked(ledger: Ledger, subject: str, text: str = "a red boat", **request: object) -> None:
+    from filigrana.pipeline.ledger import new_intent_id
+
+    ledger.open("generate", dict(request), texts={"prompt": text}, subject=subject, intent_id=new_intent_id())
+
+
+def test_a_legal_hold_keeps_everything_until_it_is_lifted(database_url: str, tmp_path: Path) -> None:
+    clock = FakeClock()
+    ledger = ledger_of(database_url, tmp_path, clock)
+    asked(ledger, "ana")
+    asked(ledger, "ben")
+    index, actor = hold(ledger, "ana", "case 12/26")
+    assert ledger.log.entry(index)["actor"] == actor
+    with pytest.raises(InputError) as error:
+        ledger.erase("ana")
+    assert error.value.code == "input.subject.held"
+    clock.jump(days=400)
+    done = ledger.expire(clock() - dt.timedelta(days=1), POLICY)
+    assert done is not None
+    assert done[1]["texts"] == 1  # ben's alone
+    assert [text["text"] for text in export(ledger, "ana")["texts"]] == ["a red boat"]
+    hold(ledger, "ana", "settled", lift=True)
+    _, entry = ledger.erase("ana")
+    assert entry == {"type": "erase", "actor": actor, "texts": 1, "time": entry["time"]}
+    assert [e["type"] for _, e in ledger.log.entries()][-3:] == ["subject-export", "legal-hold.lifted", "erase"]
+    ledger.log.close()
+
+
+def test_a_hold_stands_once_and_only_of_somebody(database_url: str, tmp_path: Path) -> None:
+    ledger = ledger_of(database_url, tmp_path, FakeClock())
+    asked(ledger, "ana")
+    size = ledger.log.size()
+    for subject, reason, lift in (
+        ("nobody", "x", False),
+        ("ana", "x", True),
+        ("ana", "", False),
+        ("ana", "y" * 201, False),
+    ):
+        with pytest.raises(InputError):
+            hold(ledger, subject, reason, lift=lift)
+    assert ledger.log.size() == size
+    hold(ledger, "ana", "one")
+    with pytest.raises(InputError):
+        hold(ledger, "ana", "two")
+    hold(ledger, "ana", "done", lift=True)
+    hold(ledger, "ana", "again")
+    with pytest.raises(InputError):
+        ledger.erase("ana")
+    ledger.log.close()
+
+
+def test_what_is_kept_of_a_person_is_handed_out_whole_and_of_nobody_else(database_url: str, tmp_path: Path) -> None:
+    ledger = ledger_of(database_url, tmp_path, FakeClock())
+    asked(ledger, "ana", "a red boat")
+    asked(ledger, "ben", "a secret of ben's")
+    found = export(ledger, "ana")
+    assert [(t["kind"], t["text"]) for t in found["texts"]] == [("prompt", "a red boat")]
+    assert [e["entry"]["type"] for e in found["entries"]] == ["intent"]
+    assert "ben" not in json.dumps(found)
+    entry = ledger.log.entry(found["logged"])
+    assert (entry["type"], entry["texts"]) == ("subject-export", 1)
+    with pytest.raises(InputError):
+        export(ledger, "nobody")
+    ledger.log.close()
+
+
+def test_records_of_what_went_out_unlabelled_are_kept_as_long_as_the_law_asks(
+    database_url: str, tmp_path: Path
+) -> None:
+    clock = FakeClock()
+    ledger = ledger_of(database_url, tmp_path, clock)
+    asked(ledger, "ana", unlabelled="consent")
+    with pytest.raises(InputError, match="kept until"):
+        ledger.erase("ana", 184)
+    assert ledger.expire(clock() + dt.timedelta(days=1), POLICY, 184) is None
+    clock.jump(days=185)
+    assert ledger.erase("ana", 184)[1]["texts"] == 1
+    ledger.log.close()
+
+
+def test_retention_is_never_shorter_than_the_profiles_ask(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from filigrana.pipeline.cli.app import app
+
+    opened = house_of(tmp_path)
+    opened.log.append({"type": "note"})
+    opened.close()
+    run = CliRunner(env={"FILIGRANA_PROFILES": '["cn"]'})
+    found = run.invoke(app, ["--data-dir", str(tmp_path / "data"), "audit", "retain", "--days", "30", "--json"])
+    assert isinstance(found.exception, InputError)
+    assert found.exception.code == "input.retention"
+    assert (
+        run.invoke(app, ["--data-dir", str(tmp_path / "data"), "audit", "retain", "--days", "200", "--json"]).exit_code
+        == 0
+    )
+
+
+# ── the public answer ────────────────────────────────────────────────────────────────────────────────────────────
+def test_the_detectors_answer_holds_nothing_of_a_person(tmp_path: Path) -> None:
+    opened: Installation = house_of(tmp_path, profiles=["cn"])
+    outcome = engine_of(opened).generate(GenerateRequest("a portrait for ana", seed=5, subject="ana@example.org"))
+    assert isinstance(outcome, Release)
+    answer = opened.inspector.verify(outcome.file).as_dict()
+    assert private_parts(answer) == []
+    text = json.dumps(answer)
+    for private in ("ana@", "actor:", "portrait"):
+        assert private not in text, private
+    opened.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"subject": "ana"}, {"record": {"intent_id": "x"}}, {"history": {"nodes": [{"author": "ana"}]}}, {"signer": "+34 612 345 678"},
+     {"made_by": {"generator": "x", "prompt": "a boat"}}, {"evidence": [{"technique": "x", "user": "ana"}]}],
+)  # fmt: skip
+def test_what_is_not_on_the_list_is_seen(change: dict[str, object]) -> None:
+    assert private_parts({"file": "a.png", "asset_id": str(AssetId(7)), **change})
