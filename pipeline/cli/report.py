@@ -8,7 +8,7 @@ from typing import Annotated, Any, Optional
 import typer
 from rich.markup import escape
 
-from .state import check_output, reading
+from .state import check_output, make_folder, reading
 
 app = typer.Typer(no_args_is_help=True, help="Compliance reports out of the log: write one, or check one.")
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
@@ -36,6 +36,7 @@ def write(
     from ..reporting import FORMATS, write_report
     from .output import emit_json, out
 
+    make_folder(output)
     check_output(output / "report.json")
     with reading(profiles=profile or None) as opened:
         report = write_report(

@@ -119,6 +119,16 @@ def check_output(target: Path) -> None:
         )
 
 
+def make_folder(target: Path) -> None:
+    """Makes the folder ``target`` where it is missing."""
+    from ...errors import ReleaseError
+
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReleaseError(f"{target} cannot be made: {error.strerror}", code="release.target") from error
+
+
 @contextmanager
 def pipeline(**overrides: Any) -> Iterator[Pipeline]:
     from ..api import Pipeline
