@@ -684,10 +684,10 @@ def test_files_that_cannot_grow(furnished: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1.4 MB, where this machine lets us mount one."""
+    """A file system of 1.7 MB, where this machine lets us mount one."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1400k", "none", folder], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1700k", "none", folder], capture_output=True)
     if mounted.returncode:
         pytest.skip("needs the right to mount")
     yield folder

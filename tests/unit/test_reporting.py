@@ -51,7 +51,8 @@ def until(house: Installation) -> str:
 def test_every_figure_is_what_the_entries_say(house: Installation, until: str, tmp_path: Path) -> None:
     write_report(house, tmp_path / "r", since="2000-01-01", until=until)
     report = json.loads((tmp_path / "r" / "report.json").read_text("utf-8"))
-    types = Counter(entry["type"] for _, entry in house.log.entries())
+    size = report["tree"]["size"]  # another test lets the log grow
+    types = Counter(entry["type"] for index, entry in house.log.entries() if index < size)
     assert report["figures"]["types"] == dict(sorted(types.items()))
     assert report["figures"]["released"] == {"image/png": 2}
     assert report["figures"]["layers"] == {"signed metadata and watermark": 2}

@@ -77,7 +77,7 @@ class FiligranaJointTransformer(ModelMixin, ConfigMixin):
         depth: int = 8,
         heads: int = 4,
         ratio: int = 4,
-        draft: int = 640,
+        draft: int = 610,
         means: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0),
         scales: tuple[float, ...] = (0.5, 0.5, 0.8, 0.5),
     ) -> None:
