@@ -11,34 +11,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from ..errors import LogError, TamperError
 from .log import canonical
-from .log.note import Note, NoteSigner, VerifierKey, sign
+from .log.note import Note, NoteSigner, Renamed, VerifierKey, sign
 
 TYPE = "filigrana.decision-record.v1"
 _SUFFIX = "/records"
-
-
-@dataclass(frozen=True, slots=True)
-class _Signer:
-    """The log's signer under the name of its records."""
-
-    inner: NoteSigner
-
-    @property
-    def name(self) -> str:
-        return self.inner.name + _SUFFIX
-
-    @property
-    def public_key(self) -> bytes:
-        return self.inner.public_key
-
-    def sign(self, message: bytes) -> bytes:
-        return self.inner.sign(message)
 
 
 def records_key(log_key: VerifierKey) -> VerifierKey:
@@ -53,7 +34,7 @@ def facts_digest(before: Mapping[str, Any]) -> str:
 
 def signed_record(before: Mapping[str, Any], after: Mapping[str, Any], signer: NoteSigner) -> str:
     """The signed note. Raises EntryError when a part cannot be written as canonical JSON."""
-    return sign(_line({"type": TYPE, "before": dict(before), "after": dict(after)}) + "\n", _Signer(signer))
+    return sign(_line({"type": TYPE, "before": dict(before), "after": dict(after)}) + "\n", Renamed(signer, _SUFFIX))
 
 
 def note_digest(note: str) -> str:

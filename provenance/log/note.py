@@ -56,6 +56,25 @@ class NoteSigner(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Renamed:
+    """A signer under a name of its own (its name and ``suffix``): what it signs so passes for nothing else."""
+
+    inner: NoteSigner
+    suffix: str
+
+    @property
+    def name(self) -> str:
+        return self.inner.name + self.suffix
+
+    @property
+    def public_key(self) -> bytes:
+        return self.inner.public_key
+
+    def sign(self, message: bytes) -> bytes:
+        return self.inner.sign(message)
+
+
+@dataclass(frozen=True, slots=True)
 class VerifierKey:
     """A key that notes are checked with. Its text, ``name+keyid+base64``, is what auditors exchange.
 

@@ -8,35 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from ...errors import LogError, TamperError
 from ..log import canonical
 from ..log.merkle import leaf_hash, verify_inclusion
-from ..log.note import Note, NoteSigner, VerifierKey, sign
+from ..log.note import Note, NoteSigner, Renamed, VerifierKey, sign
 
 TYPE = "filigrana.compliance-report.v1"
 _SUFFIX = "/reports"
-
-
-@dataclass(frozen=True, slots=True)
-class _Signer:
-    """The log's signer under the name of its reports."""
-
-    inner: NoteSigner
-
-    @property
-    def name(self) -> str:
-        return self.inner.name + _SUFFIX
-
-    @property
-    def public_key(self) -> bytes:
-        return self.inner.public_key
-
-    def sign(self, message: bytes) -> bytes:
-        return self.inner.sign(message)
 
 
 def report_note(
@@ -44,7 +25,7 @@ def report_note(
 ) -> str:
     """``files``: SHA-256 in hex by file name."""
     said = {"type": TYPE, "files": dict(files), "tree": dict(tree), "window": dict(window)}
-    return sign(canonical.encode(said).decode() + "\n", _Signer(signer))
+    return sign(canonical.encode(said).decode() + "\n", Renamed(signer, _SUFFIX))
 
 
 def open_note(note: str, keys: Iterable[VerifierKey]) -> dict[str, Any]:

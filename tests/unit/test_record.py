@@ -158,11 +158,10 @@ def test_a_record_is_no_checkpoint_and_a_checkpoint_no_record(signer: Ed25519Log
     ],
 )
 def test_what_is_signed_but_no_record_is_refused(signer: Ed25519LogSigner, text: str) -> None:
-    from filigrana.provenance.log.note import sign
-    from filigrana.provenance.record import _Signer
+    from filigrana.provenance.log.note import Renamed, sign
 
     with pytest.raises(LogError):
-        open_record(sign(text, _Signer(signer)), [signer.verifier_key])
+        open_record(sign(text, Renamed(signer, "/records")), [signer.verifier_key])
 
 
 def test_the_redacted_form_hangs_on_every_fact() -> None:
