@@ -6,13 +6,12 @@ Raises OSError only: what it means that the file cannot be written is for whoeve
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from .store import sync_folder
+from ..provenance.durable import write_file
 
 try:
     import fcntl
@@ -53,14 +52,4 @@ class KeptFile:
         """Puts ``data`` in its place, durably. Within ``alone``."""
         for left in self.folder.glob(f".{self.name}.*.part"):  # of a process that was killed; nobody else writes now
             left.unlink(missing_ok=True)
-        handle, part = tempfile.mkstemp(dir=self.folder, prefix=f".{self.name}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(part, self.path)
-        except BaseException:
-            Path(part).unlink(missing_ok=True)
-            raise
-        sync_folder(self.folder)
+        write_file(self.path, data, 0o600)

@@ -7,12 +7,11 @@ or is under another pack, is an error even where another one is good.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import FiligranaError, PolicyError
+from ..provenance.durable import write_file
 from ..provenance.log.note import Note, NoteSigner, Signature, VerifierKey, sign
 from ..provenance.log.signatures import ED25519
 from ..safety.decision import PolicyRef
@@ -112,17 +111,7 @@ def write_signature(pack: Path, data: bytes) -> Path:
     """Whole or not at all."""
     target = signature_path(pack)
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.chmod(name, 0o644)  # a signature is for everybody who reads the pack
-            os.replace(name, target)
-        except BaseException:
-            os.unlink(name)
-            raise
+        write_file(target, data)
     except OSError as error:
         raise PolicyError(f"the signature cannot be written: {error.strerror}", code="policy.signature") from error
     return target

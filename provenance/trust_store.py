@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..errors import SettingsError
+from .durable import write_file
 
 Kind = Literal["claim", "tsa"]
 MAX_BYTES = 4 << 20
@@ -74,14 +73,9 @@ class TrustStore:
         target = self.path(kind)
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, name = tempfile.mkstemp(dir=self.folder, prefix=f".{target.name}.")
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
             if target.exists():
-                os.replace(target, target.with_suffix(".pem.old"))
-            os.replace(name, target)
+                write_file(target.with_suffix(".pem.old"), target.read_bytes())
+            write_file(target, data)
         except OSError as error:
             raise SettingsError(f"the trust list cannot be kept: {error.strerror}", code="settings.trust") from error
         return TrustUpdate(

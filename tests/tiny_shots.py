@@ -14,13 +14,11 @@ from diffusers.schedulers import FlowMatchEulerDiscreteScheduler  # noqa: E402
 
 from filigrana.pipeline.generators.embedded.joint import FiligranaJointTransformer  # noqa: E402
 from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder  # noqa: E402
+from filigrana.pipeline.generators.embedded.motion import FiligranaMotionTransformer  # noqa: E402
 from filigrana.pipeline.generators.embedded.reader import FiligranaReader  # noqa: E402
 from filigrana.pipeline.generators.embedded.shot import FiligranaShotPipeline  # noqa: E402
 from filigrana.pipeline.generators.embedded.sound import FiligranaSoundTransformer  # noqa: E402
-from filigrana.pipeline.generators.embedded.time import (  # noqa: E402
-    FiligranaMotionAutoencoder,
-    FiligranaSoundAutoencoder,
-)
+from filigrana.pipeline.generators.embedded.time import FiligranaSoundAutoencoder  # noqa: E402
 from filigrana.pipeline.generators.embedded.words import build_shot_tokenizer, build_words  # noqa: E402
 
 
@@ -30,14 +28,20 @@ def tiny_shots(texts: list[str]) -> FiligranaShotPipeline:
     tokenizer = build_shot_tokenizer(build_words(texts))
     layers: Any = FiligranaLayerAutoencoder(widths=(8, 8, 8, 8, 8), decoder_depths=(0, 0, 0, 0, 1))
     transformer = FiligranaJointTransformer(slot_width=32, width=32, depth=1, heads=2)
+    motion = FiligranaMotionTransformer(slot_width=32, width=32, depth=1, heads=2)
     hearing = FiligranaSoundTransformer(slot_width=32, width=32, depth=1, heads=2)
-    for parameter in (*transformer.leave.parameters(), *hearing.leave.parameters()):
+    for parameter in (p for flow in (transformer, motion, hearing) for p in flow.leave.parameters()):
         torch.nn.init.normal_(parameter, std=0.1)
+    reader = FiligranaReader(vocabulary_size=len(tokenizer), width=32, depth=1, heads=2)
+    with torch.no_grad():
+        for says in reader.says:
+            # as sure of what it reads as one that was trained
+            says.weight.mul_(100)
     made = FiligranaShotPipeline(
         layers,
-        FiligranaMotionAutoencoder(width=32, depth=1),
+        motion,
         FiligranaSoundAutoencoder(width=16),
-        FiligranaReader(vocabulary_size=len(tokenizer), width=32, depth=1, heads=2),
+        reader,
         tokenizer,
         transformer,
         hearing,

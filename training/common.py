@@ -167,6 +167,18 @@ class Config:
         self.config = state
 
 
+def averaged(model: nn.Module, name: str) -> Any:
+    """`model` with the averaged weights of the run `name`, frozen."""
+    model.load_state_dict(torch.load(Run(name, 1, 1).path, map_location="cpu", weights_only=True)["ema"])
+    return model.eval().requires_grad_(False)
+
+
+def averaged_flow(name: str, made: Any) -> Any:
+    """The transformer of the run `name`, of class `made`, configured as it is there, with the averaged weights."""
+    config: dict[str, Any] = torch.load(Run(name, 1, 1).path, map_location="cpu", weights_only=True)["config"]
+    return averaged(made(**config), name)
+
+
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of each picture (N, ...), values in [-1, 1]."""
     error = ((a - b) ** 2).flatten(1).mean(1)

@@ -26,7 +26,7 @@ from filigrana.pipeline.generators.embedded.tracks import Scene, frames
 from filigrana.pipeline.generators.embedded.tracks import scene as make_scene
 
 from .calibrate_clip import measured
-from .common import prepare
+from .common import averaged, prepare
 from .export_shots import assemble
 from .near_judges import (
     SOUNDS,
@@ -42,7 +42,6 @@ from .near_judges import (
     sound_judge,
     told,
 )
-from .shot_pool import averaged
 from .shots_data import motion, say
 from .sync import agreement
 from .world import layers
@@ -105,10 +104,11 @@ def in_parts(pipeline: Any, texts: list[str], steps: int, scale: float) -> list[
             part, generator=seeds, num_inference_steps=steps, guidance_scale=scale, output_type="latent", num_frames=2,
             sound=True,
         ).frames  # fmt: skip
-        parts = pipeline.transformer.unpack(latents[:, : pipeline.transformer.values])
+        seen, where, _ = pipeline.split(latents)
+        parts = pipeline.transformer.unpack(seen)
         drawn_ = pipeline.layers.decode(parts.sprites[:, 0]).clamp(0, 1).mul(255).round().to(torch.uint8)
         sprites_ = [dyed(a.permute(1, 2, 0).numpy(), b[0].numpy()) for a, b in zip(drawn_, parts.dyes, strict=True)]
-        moves, sounds = pipeline.motion.decode(parts.motion).numpy(), pipeline.decode_sound(latents)
+        moves, sounds = pipeline.motion.unpack(where).numpy(), pipeline.decode_sound(latents)
         out += [Parts(*each) for each in zip(sprites_, moves, sounds, strict=True)]
     return out
 

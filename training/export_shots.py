@@ -22,13 +22,13 @@ from transformers import PreTrainedTokenizerFast
 
 from filigrana.pipeline.generators.embedded.joint import FiligranaJointTransformer
 from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder
+from filigrana.pipeline.generators.embedded.motion import FiligranaMotionTransformer
 from filigrana.pipeline.generators.embedded.reader import FiligranaReader
 from filigrana.pipeline.generators.embedded.shot import FiligranaShotPipeline
 from filigrana.pipeline.generators.embedded.sound import FiligranaSoundTransformer
-from filigrana.pipeline.generators.embedded.time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
+from filigrana.pipeline.generators.embedded.time import FiligranaSoundAutoencoder
 
-from .common import Run
-from .shot_pool import averaged
+from .common import Run, averaged, averaged_flow
 from .shots_data import labels
 from .train_reader import TOKENIZER
 
@@ -39,17 +39,12 @@ SHOT = Path(__file__).resolve().parent.parent / "models" / "shot"
 CURVES = Path(__file__).resolve().parent / "curves.json"
 ENCODERS = Path(__file__).resolve().parent / "encoders.safetensors"
 FLOWS: Mapping[str, tuple[str, Any]] = {
-    "joint": ("transformer", FiligranaJointTransformer), "hearing": ("hearing", FiligranaSoundTransformer),
-}  # fmt: skip
+    "joint": ("transformer", FiligranaJointTransformer),
+    "motion": ("motion", FiligranaMotionTransformer),
+    "hearing": ("hearing", FiligranaSoundTransformer),
+}
 """The runs of transformers: each one's component, and its class."""
-CODERS: Mapping[str, Any] = {
-    "layers": FiligranaLayerAutoencoder, "motion": FiligranaMotionAutoencoder, "sound": FiligranaSoundAutoencoder,
-}  # fmt: skip
-
-
-def _flow(run: str, made: Any) -> Any:
-    config: dict[str, Any] = torch.load(Run(run, 1, 1).path, weights_only=True)["config"]
-    return averaged(made(**config), run)
+CODERS: Mapping[str, Any] = {"layers": FiligranaLayerAutoencoder, "sound": FiligranaSoundAutoencoder}
 
 
 def assemble() -> FiligranaShotPipeline:
@@ -59,7 +54,7 @@ def assemble() -> FiligranaShotPipeline:
         **{name: averaged(made(), name) for name, made in CODERS.items()},
         reader=averaged(FiligranaReader(vocabulary_size=len(tokenizer), labels=labels()), "reader"),
         tokenizer=tokenizer,
-        **{component: _flow(run, made) for run, (component, made) in FLOWS.items()},
+        **{component: averaged_flow(run, made) for run, (component, made) in FLOWS.items()},
         scheduler=FlowMatchEulerDiscreteScheduler(),
     )
     pipeline.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]

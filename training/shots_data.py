@@ -16,7 +16,7 @@ from .world.film import HIDE_GROUND
 from .world.layers import COVER_SIDE
 from .world.motions import COVER_HIGH, timeline
 from .world.settings import PLAINS, SETTINGS
-from .world.shots import CAMERAS, COVERS, MOTIONS, RELATIONS, SECONDS, SIZES3, Shot, sample_shot
+from .world.shots import CAMERAS, COVERS, MOTIONS, RELATIONS, SECONDS, SIZES3, TEMPI, Shot, sample_shot
 from .world.telling import place_key, tell, words
 from .world.tongues import LANGUAGES
 
@@ -40,6 +40,11 @@ def attributes(shot: Shot) -> list[int]:
         shot.setting, MOTIONS.index(shot.motion), int(shot.direction > 0), CAMERAS.index(shot.camera),
         0 if not shot.cover else 1 + COVERS.index(shot.cover),
     ]  # fmt: skip
+
+
+def plan(shot: Shot) -> list[int]:
+    """What was decided of a shot, in the order of PLAN: the true answers, and how fast."""
+    return [*attributes(shot), TEMPI.index(shot.tempo)]
 
 
 def labels() -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ Besides the contrast of pictures with their captions, each picture is held again
 the guard will hold it; and picture and text are both asked which thing, colour, style and setting they are about, by
 the same linear heads, which are thrown away afterwards. A contrast among a hundred captions tells a model little about
 a thing that is in one of two hundred pictures, and reading them costs more than looking: in three steps of four there
-are no texts.
+are no texts, and pictures are held against the names as they were read last.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -47,11 +48,13 @@ ALIKE = 0.5
 """The share of batches in which all pictures have one setting: what tells their captions apart is the thing."""
 CLIPS = 0.25
 """The share of pictures that are a frame of a clip: seen by the heads alone, since its caption tells of a motion."""
-REFUSED_TIMES = 4
+FINE = 0.25
+"""The share of stills that are rendered twice as large and made smaller, as a picture that comes from elsewhere is."""
+REFUSED_TIMES = 8
 """How much more often a refused thing is drawn than another."""
 TOLD = 4
 """Every so many steps there are captions and names; in the others pictures alone are asked about."""
-NAME = "filigrana-clip"
+NAME, WEIGHTS = "filigrana-clip", "open_clip_model.safetensors"
 FOLDER = Path(__file__).resolve().parent.parent / "models" / "clip"
 ANSWERS = {"concept": len(concepts()) + len(REFUSED), "colour": OWN + 1, "style": len(STYLES), "setting": len(SETTINGS)}
 
@@ -70,7 +73,7 @@ def model_config(vocabulary_size: int) -> dict[str, Any]:
     """open_clip's configuration: a small ResNet on SIDE x SIDE pixels and a small text tower on words."""
     return {
         "embed_dim": 160,
-        "vision_cfg": {"image_size": SIDE, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
+        "vision_cfg": {"image_size": SIDE, "layers": [1, 2, 2, 1], "width": 16, "patch_size": None},
         "text_cfg": {
             "context_length": WORDS,
             "vocab_size": vocabulary_size,
@@ -85,15 +88,20 @@ def model_config(vocabulary_size: int) -> dict[str, Any]:
 
 def new_model(vocabulary_size: int, folder: Path = FOLDER, weights: bool = False) -> nn.Module:
     """Writes open_clip_config.json into `folder` and builds the model through open_clip: untrained, or with the
-    `weights` that lie in the folder."""
+    `weights` that lie in the folder, where blocks may be missing: those begin by adding nothing."""
     import open_clip
+    from safetensors.torch import load_file
 
     folder.mkdir(parents=True, exist_ok=True)
     look = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
     text = json.dumps({"model_cfg": model_config(vocabulary_size), "preprocess_cfg": look}, indent=2)
     (folder / "open_clip_config.json").write_text(text + "\n", encoding="utf-8")
-    model: nn.Module = open_clip.create_model(f"local-dir:{folder}", load_weights=weights)
-    return model.float()
+    model: nn.Module = open_clip.create_model(f"local-dir:{folder}", load_weights=False).float()
+    if weights:
+        found = model.load_state_dict(load_file(folder / WEIGHTS), strict=False)
+        if found.unexpected_keys or not all(key.startswith("visual.layer") for key in found.missing_keys):
+            raise ValueError(f"{folder / WEIGHTS} holds another model: {found}")
+    return model
 
 
 def tokenizer(atlas: Atlas) -> Any:
@@ -161,6 +169,14 @@ def to_input(pictures: list[NDArray[np.uint8]]) -> Tensor:
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
 
+def seen_at(rng: np.random.Generator, shot: Shot, atlas: Atlas) -> NDArray[np.uint8]:
+    """A still of SIDE x SIDE pixels, some of them made smaller from one of twice the side."""
+    if rng.random() >= FINE:
+        return np.asarray(render_frames(shot, atlas, SIDE)[0], np.uint8)
+    large = render_frames(shot, atlas, 2 * SIDE)[0]
+    return np.asarray(cv2.resize(large, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+
+
 class Heads(nn.ModuleDict):
     """One linear layer a question, on unit vectors of pictures and of texts alike."""
 
@@ -206,8 +222,8 @@ def save(model: nn.Module, words: Any, folder: Path = FOLDER) -> None:
     from safetensors.torch import save_file
 
     state = {k: v.cpu().half() if v.is_floating_point() else v.cpu() for k, v in model.state_dict().items()}
-    save_file({k: v.contiguous() for k, v in state.items()}, str(folder / "open_clip_model.safetensors"))
-    (folder / "open_clip_model.safetensors").chmod(0o644)
+    save_file({k: v.contiguous() for k, v in state.items()}, str(folder / WEIGHTS))
+    (folder / WEIGHTS).chmod(0o644)
     words.save_pretrained(folder)
     (folder / "labels.json").write_text(json.dumps(phrasings(), indent=2) + "\n", encoding="utf-8")
 
@@ -233,12 +249,12 @@ def main() -> None:
     parts = {"model": every, "optimiser": optimiser}
     run.resume(**parts)
     encode, scale = cast(Any, model), cast(Tensor, model.logit_scale)
-    rng = np.random.default_rng((SEED, run.step))
+    rng, named, right = np.random.default_rng((SEED, run.step)), cast(Tensor | None, None), list[float]()
     while run.running:
         shots = [sample_shot(rng, atlas, "still", things=drawn) for _ in range(BATCH)]
         shots = alike(rng, atlas, shots) if rng.random() < ALIKE else shots
         films = [sample_shot(rng, atlas, "clip", things=drawn) for _ in range(int(BATCH * CLIPS))]
-        pictures = [render_frames(shot, atlas, SIDE)[0] for shot in shots]
+        pictures = [seen_at(rng, shot, atlas) for shot in shots]
         pictures += [any_frame(rng, shot, atlas, SIDE) for shot in films]
         x = to_input(pictures)
         # `roughen` blurs the first half of what it is given
@@ -248,14 +264,18 @@ def main() -> None:
             seen = encode.encode_image(x.to(DEVICE, memory_format=torch.channels_last))
         seen, wanted = functional.normalize(seen.float(), dim=-1), truth(shots + films).to(DEVICE)
         loss = heads.loss(seen, wanted)
-        if run.step % TOLD == 0:
+        if run.step % TOLD == 0 or named is None:
             ids = tokenize(words, [*(caption(rng, shot) for shot in shots), *some_names(rng)], WORDS)
             with autocast():
                 told = encode.encode_text(ids.to(DEVICE))
             told = functional.normalize(told.float(), dim=-1)
             loss = loss + contrast(scale, seen[:BATCH], told[:BATCH])
             loss = loss + 0.5 * heads.loss(told[:BATCH], wanted[:BATCH], ("concept", "colour"))
-            loss = loss + functional.cross_entropy(scale.exp() * seen @ told[BATCH:].T, wanted[:, 0])
+            named = told[BATCH:]
+        each_name = scale.exp() * seen @ named.T
+        loss = loss + functional.cross_entropy(each_name, wanted[:, 0])
+        named = named.detach()
+        right.append(float((each_name.argmax(1) == wanted[:, 0]).float().mean()))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(every.parameters(), 1.0)
@@ -264,6 +284,9 @@ def main() -> None:
         with torch.no_grad():
             scale.clamp_(0, 4.6)
         run.advance(loss.item())
+        if run.step % 200 == 0:
+            run.note(named=round(float(np.mean(right)), 4))
+            right.clear()
         if run.due:
             run.save(**parts)
             save(model, words, options.out)

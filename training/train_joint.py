@@ -5,42 +5,36 @@ python -m training.train_joint --seconds 3600
 
 from __future__ import annotations
 
-import argparse
-import copy
 from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
-from filigrana.pipeline.generators.embedded.joint import DYED, LEAST_NOISE, FiligranaJointTransformer
-from filigrana.pipeline.generators.embedded.reader import FiligranaReader
+from filigrana.pipeline.generators.embedded.attention import LEAST_NOISE
+from filigrana.pipeline.generators.embedded.dye import dye_of
+from filigrana.pipeline.generators.embedded.joint import DYED, PARTNER, SUBJECT, FiligranaJointTransformer
 
-from .common import DEVICE, Config, Run, autocast, compiled, prepare
-from .muon import Muon
-from .shot_pool import Pool, Source, averaged, norms
-from .train_reader import TOKENIZER
-from .world.atlas import load_atlas
+from .common import autocast
+from .flows import Flow, More, noisy, train
+from .shot_pool import Batch, Source, norms, of_pictures
+from .world.colours import COLOURS16
+from .world.concepts import STYLES
+from .world.shots import COVERS
 
-SEED = 20270
-BATCH, DRAFTS = 48, 256
-"""Shots a step for the flow, and for the drafts, which cost next to nothing."""
-FRESH = 2
-"""Shots of the pool made anew in each step."""
+DRAFTS = 256
+"""Shots a step for the drafts, which cost next to nothing."""
 ABSENT = 0.1
 """How much the latents of a sprite that isn't there count: it is never seen."""
 
 
 def weights(model: FiligranaJointTransformer, there: Tensor) -> Tensor:
     """What each value counts: (N, values). `there` (N, 3): which sprites there are."""
-    before, values, dyes, after = (count * values for count, values in model.shapes)
+    before, values, dyes = (count * values for count, values in model.shapes)
     each = torch.where(there, 2.0, ABSENT)
     ones = torch.ones(len(each), 1, device=each.device)
     sprites = each.repeat_interleave(values // there.shape[1], 1)
-    return torch.cat((
-        ones.expand(-1, before), sprites, each[:, :DYED].repeat_interleave(dyes // DYED, 1), ones.expand(-1, after),
-    ), 1)  # fmt: skip
+    return torch.cat((ones.expand(-1, before), sprites, each[:, :DYED].repeat_interleave(dyes // DYED, 1)), 1)
 
 
 def flow_loss(
@@ -51,13 +45,12 @@ def flow_loss(
     weight: Tensor | float = 1.0,
     learned: Callable[..., Tensor] | None = None,
 ) -> Tensor:
-    """Mean squared error of the velocity, each value counted by `weight`: (4,), for each part.
+    """Mean squared error of the velocity, each value counted by `weight`: (3,), for each part.
 
     `learned` is the model as it is called, which may be compiled."""
-    noise = torch.randn_like(latents)
-    level = sigma[:, None]
+    (x, noise), level = noisy(latents, sigma), sigma[:, None]
     with autocast():
-        out = (learned or model)(latents * (1 - level) + noise * level, sigma, slots)
+        out = (learned or model)(x, sigma, slots)
     # the last bit of noise is no part of the picture: an error there counts as it does at the least level
     true = (noise - latents) * (level / level.clamp_min(LEAST_NOISE))
     error = (out.float() - true).square() * weight
@@ -66,61 +59,46 @@ def flow_loss(
 
 def draft_loss(model: FiligranaJointTransformer, latents: Tensor, slots: Tensor, there: Tensor) -> Tensor:
     """Mean squared error of the drafts of sprites that are there, and of their dyes, in normalised latents."""
-    _, sprites, dyes, _ = model.split(latents)
-    with autocast():
-        drawn = model.drafts(slots)
+    _, sprites, dyes = model.split(latents)
+    drawn = model.drafts(slots)
     true = (sprites.unflatten(1, (there.shape[1], -1))[:, :DYED], dyes.unflatten(1, (DYED, -1)))
     error = sum((a.float() - b).square().mean(2) for a, b in zip(drawn, true, strict=True))
     out: Tensor = (error * there[:, :DYED]).sum() / there[:, :DYED].sum().clamp_min(1)
     return out
 
 
-def main() -> None:
-    """Runs until the budget is spent; kill and start it again at will."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=3600)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--tail", type=float, default=0.4)
-    parser.add_argument("--pool", type=int, default=16000, help="shots kept")
-    options = parser.parse_args()
-    prepare(SEED)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(TOKENIZER)
-    reader = averaged(FiligranaReader(vocabulary_size=len(tokenizer)), "reader").to(DEVICE)
-    source = Source(load_atlas(), tokenizer, reader)
-    run = Run("joint", options.seconds, options.rate, options.tail)
-    started = run.path.exists()
-    config = torch.load(run.path, map_location="cpu", weights_only=True)["config"] if started else norms(source)
-    model = FiligranaJointTransformer(**config)
-    rng = np.random.default_rng((SEED, run.step, 2))
-    pool = Pool(source, model, options.pool)
-    pool.fill(rng)
-    run.begin()
-    model = model.to(DEVICE)
-    learned = compiled(model)
-    ema = copy.deepcopy(model).requires_grad_(False)
-    plain = ("enter", "leave", "position", "clock", "table", "sketch", "drafter.4")
-    optimiser = Muon(model.named_parameters(), options.rate, 0.01, plain)
-    parts = {"model": model, "ema": ema, "optimiser": optimiser, "config": Config(config)}
-    run.resume(**parts)
-    each: list[Tensor] = []
-    while run.running:
-        pool.renew(rng, FRESH)
-        now, more = pool.batch(rng, BATCH), pool.batch(rng, DRAFTS, captions=True)
-        weight = weights(model, now.more)
-        sigma = torch.sigmoid(torch.randn(BATCH, device=DEVICE) * 1.2 + 0.3)
-        losses = flow_loss(model, now.latents, sigma, now.slots, weight, learned)
-        drafted = draft_loss(model, more.latents, more.slots, more.more)
-        run.learn(losses.sum() / 4 + drafted, model, ema, optimiser)
-        each.append(torch.cat((losses.detach(), drafted.detach()[None])))
-        if run.due:
-            run.save(**parts)
-        if run.step % 200 == 0:
-            mean = torch.stack(each).mean(0)
-            each.clear()
-            names = ("plate", "sprites", "dyes", "motion", "draft")
-            run.note(**{name: round(float(v), 4) for name, v in zip(names, mean, strict=True)})
-    run.save(**parts)
+def joint_loss(
+    model: FiligranaJointTransformer,
+    learned: Callable[..., Tensor],
+    batch: Batch,
+    sigma: Tensor,
+    more: More,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The flow's loss and the drafts'."""
+    losses = flow_loss(model, batch.latents, sigma, batch.slots, weights(model, batch.more), learned)
+    named = dict(zip(("plate", "sprites", "dyes"), losses, strict=True))
+    if more is None:
+        return losses.sum() / 3, named
+    others = more(DRAFTS)
+    drafted = draft_loss(model, others.latents, others.slots, others.more)
+    return losses.sum() / 3 + drafted, {**named, "draft": drafted}
 
+
+@torch.no_grad()
+def begin(source: Source, model: FiligranaJointTransformer) -> None:
+    """Prototypes are the latents of what there is, and slots are read as the caption encoder's own answers are."""
+    own, known = model.prototypes, source.tables.sprites[: -len(COVERS)].unflatten(0, (-1, len(STYLES)))
+    own.sprites.copy_(model.packed(known))
+    dyes = [dye_of(colour.rgb) for colour in COLOURS16] + [dye_of(None)]
+    own.dyes.copy_(model.normal(torch.from_numpy(np.stack(dyes)), 2))
+    for says, slot in zip(own.says, (*SUBJECT, *PARTNER), strict=True):
+        says.load_state_dict(source.reader.says[slot].state_dict())
+
+
+FLOW = Flow(
+    "joint", 20270, FiligranaJointTransformer, norms, of_pictures, joint_loss, batch=48, fresh=2, level=0.3,
+    plain=("enter", "leave", "position", "table", "sketch", "prototypes"), begin=begin,
+)  # fmt: skip
 
 if __name__ == "__main__":
-    main()
+    train(FLOW, __doc__, 3600, 1.5e-3, 0.4, 16000)

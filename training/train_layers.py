@@ -22,7 +22,9 @@ from .world.atlas import Atlas, load_atlas
 from .world.layers import PLATE, SPRITE, SpriteKey, any_plate, any_sprite, draw_sprite
 
 SEED = 20266
-NOISE = 0.08
+NOISE, SURE = 0.08, 0.02
+"""What is added to latents, that decoding may bear what the flow gets wrong; sprites are drafted all but exactly, which
+a decoder can be refined for."""
 SPRITES, CROPS = 18, 6
 POOL = 400
 """Backdrops kept and cropped again, 1.8 MB each; each batch draws one anew."""
@@ -115,14 +117,17 @@ def main() -> None:
     rng, data = np.random.default_rng((SEED, run.step)), Layers(atlas)
     while run.running:
         whole = run.spent > run.seconds * (1 - options.whole) and run.step % 3 == 0
+        sprites = 0 if whole else SPRITES + CROPS - options.crops
         if whole:
             x = to_layers([any_plate(rng)])
         else:
-            sprites = SPRITES + CROPS - options.crops
             x = to_layers([*(data.sprite(rng) for _ in range(sprites)), *data.crops(rng, options.crops)])
         x = x.to(DEVICE, memory_format=torch.channels_last)
+        noise = torch.full((len(x),), NOISE, device=DEVICE)
+        if options.decoder:
+            noise[:sprites] = SURE
         with autocast():
-            y, raw = learned(x, NOISE)
+            y, raw = learned(x, noise)
         loss = layer_loss(y.float(), x) + 0.05 * functional.relu(raw.float().abs() - 1).square().mean()
         run.learn(loss, model, ema, optimiser)
         if run.due:

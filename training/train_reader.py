@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import argparse
 import copy
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES, FiligranaReader
+from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES, PLAN, FiligranaReader
 from filigrana.pipeline.generators.embedded.words import LENGTH, build_shot_tokenizer, tokenize
 
-from .common import DEVICE, Run, autocast, compiled, prepare
+from .common import DEVICE, Run, autocast, averaged, compiled, prepare
 from .muon import Muon
 from .shots_data import attributes, draw, say, vocabulary
 from .world.atlas import Atlas, load_atlas
@@ -59,6 +60,39 @@ def right(model: FiligranaReader, ids: Tensor, answers: Tensor) -> dict[str, flo
     }
 
 
+@torch.no_grad()
+def settle(model: FiligranaReader, tokenizer: Any, atlas: Atlas, count: int = 12000) -> None:
+    """Fills in what plans are stated with: for each answer the mean slot of `count` captions of which it is true, those
+    that say so more than those that leave it open; and the slots of a caption that says nothing."""
+    rng, width = np.random.default_rng((SEED, 1)), model.typical.shape[1]
+    sums, weights = torch.zeros(model.typical.shape), torch.zeros(len(model.typical), 1)
+    for _ in range(0, count, BATCH):
+        texts, answers = batch(rng, atlas, BATCH)
+        slots = model(tokenize(tokenizer, texts, LENGTH).to(DEVICE)).float()
+        start = 0
+        for k, logits in enumerate(model.answer(slots)):
+            row = answers[:, k] + start
+            weight = logits.float().softmax(1).cpu().gather(1, answers[:, k : k + 1]) ** 4
+            sums.index_add_(0, row, weight * slots[:, k].cpu())
+            weights.index_add_(0, row, weight)
+            start += logits.shape[1]
+    said = len(weights) - PLAN["tempo"]
+    mean = sums[:said] / weights[:said].clamp_min(1e-6)
+    model.typical[:said] = mean.to(model.typical)
+    # no caption says how fast: three directions at right angles, as long as a slot is
+    model.typical[said:] = torch.eye(width)[: PLAN["tempo"]].to(model.typical) * float(mean.norm(dim=1).mean())
+    model.unsaid.zero_()
+    model.unsaid[: len(ATTRIBUTES)] = model(tokenize(tokenizer, [""], LENGTH).to(DEVICE))[0].to(model.unsaid)
+
+
+def known_reader() -> Any:
+    """The caption encoder as it was trained, frozen."""
+    from transformers import PreTrainedTokenizerFast
+
+    words = len(PreTrainedTokenizerFast.from_pretrained(TOKENIZER))
+    return averaged(FiligranaReader(vocabulary_size=words), "reader")
+
+
 def main() -> None:
     """Runs until the budget is spent; kill and start it again at will."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -98,6 +132,7 @@ def main() -> None:
             run.save(**parts)
         if run.step % 1000 == 0:
             run.note(**right(ema, held, held_answers))
+    settle(ema, tokenizer, atlas)
     run.save(**parts)
     run.note(**right(ema, held, held_answers))
 

@@ -37,10 +37,10 @@ def make(
 
     Without assets and without --from and --to, the whole log.
     """
+    from ...provenance.durable import write_file
     from ...provenance.identity import AssetId
     from ...provenance.log.bundle import make_bundle
     from ...provenance.log.note import Checkpoint
-    from ...provenance.log.places import write_file
     from .output import emit_json, out
     from .state import check_output
 

@@ -24,6 +24,8 @@ class Estimator:
     def __init__(self, pipeline: Any) -> None:
         self._pipeline = pipeline
         self._clean: Any = None
+        # of a shot where things are is sampled before what they look like: the last estimates, by their length
+        self._flows: dict[int, Any] = {}
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -34,6 +36,7 @@ class Estimator:
             sigma = _sigma(scheduler, timestep)
             result = step(model_output, timestep, sample, *args, **kwargs)
             self._clean = _estimate(scheduler, model_output, timestep, sample, sigma, result)
+            self._flows[sample.shape[1]] = self._clean
             return result
 
         scheduler.step = _Heard(heard, scheduler)
@@ -43,6 +46,7 @@ class Estimator:
             # The method of the class shows again.
             del scheduler.step
             self._clean = None
+            self._flows.clear()
 
     def frame(self) -> NDArray[np.uint8] | None:
         """uint8 (h, w, 3), or None where this pipeline offers no estimate. May raise what decoding raises."""
@@ -50,7 +54,8 @@ class Estimator:
 
         clean = self._clean
         if clean is not None and type(self._pipeline).__name__ == "FiligranaShotPipeline":
-            return _shot(self._pipeline, clean)
+            parts = [self._flows.get(int(flow.values)) for flow in (self._pipeline.transformer, self._pipeline.motion)]
+            return None if any(part is None for part in parts) else _shot(self._pipeline, parts)
         if clean is None or clean.ndim != 4:
             return None
         with torch.inference_mode():
@@ -113,14 +118,14 @@ def _estimate(scheduler: Any, output: Any, timestep: Any, sample: Any, sigma: An
     return output if wanted == "sample" else None
 
 
-def _shot(pipeline: Any, latents: Any) -> NDArray[np.uint8]:
+def _shot(pipeline: Any, parts: list[Any]) -> NDArray[np.uint8]:
     """The middle of a shot, which shows what a clip's beginning may not."""
     import torch
 
     from .embedded.tracks import frames
 
     with torch.inference_mode():
-        (scene,) = pipeline.decode(latents[:1])
+        (scene,) = pipeline.decode(torch.cat([part[:1] for part in parts], 1))
     return list(frames(scene, 256, 2))[1]
 
 

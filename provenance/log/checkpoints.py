@@ -20,6 +20,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ...errors import LogError, TamperError
 from ..database import reason, writer
+from ..durable import write_file
 from ..tables import LogCheckpoint
 from .cosignature import Cosigner, cosign
 from .merkle import consistency_proof, verify_consistency
@@ -194,19 +195,8 @@ class Checkpoints:
     def _remember(self, note: str) -> None:
         if self._guard is None:
             return
-        scratch = self._guard.with_name(f".{self._guard.name}.{os.getpid()}")
         try:
-            descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(note.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(scratch, self._guard)
-            folder = os.open(self._guard.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            write_file(self._guard, note.encode(), 0o600)
         except OSError as error:
             raise LogError(f"the guard file cannot be written: {error.strerror}", code="log.guard") from error
 

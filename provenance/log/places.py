@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from ...errors import InputError, LogError
+from ..durable import sync_folder, write_file
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -90,7 +91,7 @@ class FolderPlace:
             made = _make_folders(target.parent)
             write_file(target, data)
             for folder in made:
-                _sync(folder.parent)
+                sync_folder(folder.parent)
         except OSError as error:
             raise _failed(f"{path} in {self.name} cannot be written: {error.strerror}") from error
 
@@ -144,22 +145,6 @@ class UrlPlace:
         return f"{self._root.rstrip('/')}/{path}"
 
 
-def write_file(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Writes or replaces ``path``: whole or not at all, and there after a power cut. Raises OSError."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
-    try:
-        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
-
-
 def _make_folders(folder: Path) -> list[Path]:
     """Those that were missing, the outermost first."""
     missing = []
@@ -172,16 +157,6 @@ def _make_folders(folder: Path) -> list[Path]:
     for item in missing:
         item.mkdir(exist_ok=True)
     return missing
-
-
-def _sync(folder: Path) -> None:
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _failed(message: str) -> LogError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import LogError
-from .places import write_file
+from ..durable import write_file
 
 try:
     import fcntl

@@ -17,6 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ...errors import LogError
+from ..durable import write_file
 from .cosignature import cosignatures
 from .note import MAX_NOTE_BYTES, Checkpoint, Note, VerifierKey
 
@@ -82,20 +83,8 @@ class WitnessState:
 
     def keep(self, origin: str, note: str) -> None:
         """Safe on disk when it returns. Only while :meth:`alone`."""
-        path = self._path(origin)
-        scratch = path.with_suffix(".part")  # one is enough: the lock is held
         try:
-            descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(note.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(scratch, path)
-            folder = os.open(self._folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            write_file(self._path(origin), note.encode(), 0o600)
         except OSError as error:
             raise wrong(f"the state cannot be kept: {error.strerror}") from error
 

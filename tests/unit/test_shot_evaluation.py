@@ -14,10 +14,7 @@ from filigrana.pipeline.torch_compat import ready
 ready()
 
 from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder  # noqa: E402
-from filigrana.pipeline.generators.embedded.time import (  # noqa: E402
-    FiligranaMotionAutoencoder,
-    FiligranaSoundAutoencoder,
-)
+from filigrana.pipeline.generators.embedded.time import FiligranaSoundAutoencoder  # noqa: E402
 from filigrana.training import card, export_shots, train_clip  # noqa: E402
 from filigrana.training.evaluate_shots import cases  # noqa: E402
 from filigrana.training.shots_data import motion  # noqa: E402
@@ -63,8 +60,8 @@ def whole() -> Any:
     class Parts:
         def __init__(self) -> None:
             torch.manual_seed(1)
-            self.layers, self.motion, self.sound = (made() for made in export_shots.CODERS.values())
-            self.reader = self.transformer = self.hearing = torch.nn.Linear(2, 2)
+            self.layers, self.sound = (made() for made in export_shots.CODERS.values())
+            self.reader = self.transformer = self.motion = self.hearing = torch.nn.Linear(2, 2)
 
         def register_modules(self, **modules: Any) -> None:
             self.__dict__.update(modules)
@@ -77,7 +74,7 @@ def test_encoders_are_taken_out_and_can_be_put_back(whole: Any) -> None:
     before = {name: {k: v.clone() for k, v in getattr(whole, name).state_dict().items()} for name in names}
     encoders = export_shots.split(whole)
     assert {key.split(".")[0] for key in encoders} == set(names)
-    for model in (whole.layers, whole.motion, whole.sound):
+    for model in (whole.layers, whole.sound):
         assert model.encoder is None
         assert not any(key.startswith("encoder") for key in model.state_dict())
     with pytest.raises(ValueError, match="decoder alone"):
@@ -93,7 +90,6 @@ def test_encoders_are_taken_out_and_can_be_put_back(whole: Any) -> None:
     ("made", "given"),
     [
         (FiligranaLayerAutoencoder, (1, 4, 64, 64)),
-        (FiligranaMotionAutoencoder, (1, 64, 39)),
         (FiligranaSoundAutoencoder, (1, 257, 256)),
     ],
 )
@@ -152,6 +148,44 @@ def test_shots_moved_to_one_setting_can_be_told_from_it() -> None:
     settings = [shot.setting for shot in moved]
     assert max(settings.count(setting) for setting in set(settings)) > 25
     assert not any(shot.held_out for shot in moved)
+
+
+def test_training_goes_on_from_weights_that_have_fewer_blocks(tmp_path: Path) -> None:
+    """A block that is new adds nothing at first, so that what was learned is not lost."""
+    from safetensors.torch import load_file, save_file
+
+    first = train_clip.new_model(20, tmp_path)
+    state = {name: value.contiguous() for name, value in first.state_dict().items()}
+    fewer = {name: value for name, value in state.items() if not name.startswith("visual.layer2.1.")}
+    assert len(fewer) < len(state)
+    save_file(fewer, str(tmp_path / train_clip.WEIGHTS))
+    again: Any = train_clip.new_model(20, tmp_path, weights=True)
+    assert all(torch.equal(again.state_dict()[name], value) for name, value in fewer.items())
+    block, x = again.visual.layer2[1].eval(), torch.rand(1, 128, 6, 6)
+    assert torch.equal(block(x), x)
+    save_file({**fewer, "unheard.of": torch.zeros(1)}, str(tmp_path / train_clip.WEIGHTS))
+    with pytest.raises(ValueError, match="another model"):
+        train_clip.new_model(20, tmp_path, weights=True)
+    save_file({"logit_scale": load_file(tmp_path / train_clip.WEIGHTS)["logit_scale"]}, str(tmp_path / "w"))
+    (tmp_path / "w").replace(tmp_path / train_clip.WEIGHTS)
+    with pytest.raises(ValueError, match="another model"):
+        train_clip.new_model(20, tmp_path, weights=True)
+
+
+def test_some_stills_are_made_smaller_from_larger_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    sides: list[int] = []
+    real = train_clip.render_frames
+
+    def noted(shot: Any, atlas: Any, side: int) -> Any:
+        sides.append(side)
+        return real(shot, atlas, side)
+
+    monkeypatch.setattr(train_clip, "render_frames", noted)
+    atlas, rng = plain_atlas(), np.random.default_rng(5)
+    seen = [train_clip.seen_at(rng, shot, atlas) for shot in draw(atlas, 11, 60, media="still")]
+    assert {picture.shape for picture in seen} == {(train_clip.SIDE, train_clip.SIDE, 3)}
+    assert 5 < sides.count(2 * train_clip.SIDE) < 30
+    assert sides.count(train_clip.SIDE) == 60 - sides.count(2 * train_clip.SIDE)
 
 
 def test_words_are_put_before_some_captions_and_nothing_of_them_is_lost_that_fits() -> None:

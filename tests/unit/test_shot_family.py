@@ -15,6 +15,7 @@ from filigrana.pipeline.generators.embedded.dye import dye_of
 from filigrana.pipeline.generators.embedded.given import cut_out, widened
 from filigrana.pipeline.generators.embedded.joint import FiligranaJointTransformer, Parts
 from filigrana.pipeline.generators.embedded.layers import FiligranaLayerAutoencoder
+from filigrana.pipeline.generators.embedded.motion import FiligranaMotionTransformer
 from filigrana.pipeline.generators.embedded.reader import ATTRIBUTES
 from filigrana.pipeline.generators.embedded.shot import FiligranaShotPipeline
 from filigrana.pipeline.generators.embedded.sound import FiligranaSoundTransformer
@@ -116,17 +117,24 @@ def test_motion_keeps_absent_things_out_of_sight() -> None:
 
 def test_latents_are_packed_and_unpacked_without_loss_and_bounded() -> None:
     model = FiligranaJointTransformer(
-        width=32, depth=1, heads=2, means=(0.1, 0.0, -0.1, 0.2), scales=(0.4, 0.5, 0.6, 0.3)
+        width=32, depth=1, heads=2, means=(0.1, 0.0, -0.1), scales=(0.4, 0.5, 0.6)
     )
     torch.manual_seed(1)
-    shapes = ((2, 16, 12, 12), (2, 3, 16, 4, 4), (2, 2, 4), (2, 16, 48))
+    shapes = ((2, 16, 12, 12), (2, 3, 16, 4, 4), (2, 2, 4))
     parts = Parts(*(torch.rand(shape) * 1.8 - 0.9 for shape in shapes))
     packed = model.pack(parts)
     assert packed.shape == (2, model.values)
     back = model.unpack(packed)
-    for name in ("plate", "sprites", "dyes", "motion"):
+    for name in ("plate", "sprites", "dyes"):
         assert torch.allclose(getattr(parts, name), getattr(back, name), atol=1e-5)
     assert model.unpack(packed * 100).plate.abs().max() <= 1
+    moving = FiligranaMotionTransformer(width=32, depth=1, heads=2, means=tuple(range(9)), scales=(2.0,) * 9)
+    where = torch.randn(2, MOMENTS, VALUES)
+    assert moving.pack(where).shape == (2, moving.values)
+    assert torch.allclose(moving.unpack(moving.pack(where)), where, atol=1e-5)
+    # all six instances are normalised alike, the camera by its own
+    zero = moving.unpack(torch.zeros(1, moving.values))[0, 0]
+    assert zero.tolist() == [0, 1, 2, 3, 4, 5] * 6 + [6, 7, 8]
     hearing = FiligranaSoundTransformer(width=32, depth=1, heads=2, mean=0.1, scale=0.4)
     heard = torch.rand(2, 16, 48) * 1.8 - 0.9
     assert hearing.pack(heard).shape == (2, hearing.values)
@@ -220,7 +228,7 @@ def test_a_seed_means_one_shot_and_one_start_with_or_without_sound(pipe: Filigra
 
 
 def test_ones_own_latents_guidance_and_a_negative_prompt_are_used(pipe: FiligranaShotPipeline) -> None:
-    own = torch.zeros(1, pipe.transformer.values)
+    own = torch.zeros(1, pipe.transformer.values + pipe.motion.values)
 
     def run(**options: Any) -> Any:
         return pipe("a red dog", num_inference_steps=2, latents=own, output_type="latent", **options).images
@@ -257,6 +265,35 @@ def test_a_callback_sees_each_step_may_change_latents_stop_and_raise(pipe: Filig
     with pytest.raises(RuntimeError, match="enough"):
         pipe("a", num_inference_steps=3, callback_on_step_end=fail)
     assert pipe("a", num_inference_steps=1, height=64, width=64).images
+
+
+def test_where_things_will_be_is_known_when_drawing_begins(pipe: FiligranaShotPipeline) -> None:
+    seen: list[Any] = []
+
+    def note(_pipe: Any, _step: int, _time: Any, values: dict[str, Any]) -> dict[str, Any]:
+        seen.append(values["latents"].clone())
+        return {}
+
+    last = pipe("a", num_inference_steps=3, callback_on_step_end=note, output_type="latent", generator=noise()).images
+    length = pipe.transformer.values
+    assert all(torch.equal(one[:, length:], last[:, length:]) for one in seen)
+    assert not torch.equal(seen[0][:, :length], seen[1][:, :length])
+    assert torch.equal(seen[-1], last)
+
+
+def test_a_shift_takes_more_of_the_steps_at_high_noise(pipe: FiligranaShotPipeline) -> None:
+    def levels(shift: float) -> list[float]:
+        seen: list[float] = []
+
+        def velocity(x: Any, sigma: Any) -> Any:
+            seen.append(float(sigma))
+            return 0 * x
+
+        pipe._flow(torch.zeros(1, 4), 4, velocity, shift=shift)
+        return seen
+
+    assert levels(1) == pytest.approx([1, 0.75, 0.5, 0.25], abs=1e-4)
+    assert levels(4) == pytest.approx([1, 12 / 13, 0.8, 4 / 7], abs=1e-4)
 
 
 def test_latents_that_are_no_numbers_are_an_error_and_not_a_picture(pipe: FiligranaShotPipeline) -> None:
@@ -326,85 +363,7 @@ def test_it_is_saved_and_loaded_as_safetensors(pipe: FiligranaShotPipeline, tmp_
     assert torch.equal(one, two)
 
 
-# Training
-
-
-def test_the_flow_loss_is_zero_for_the_true_velocity_alone_and_is_learned() -> None:
-    from filigrana.training.train_joint import flow_loss
-
-    torch.manual_seed(2)
-    model = FiligranaJointTransformer(slot_width=32, width=32, depth=1, heads=2)
-    latents, slots = torch.randn(4, model.values), torch.randn(4, 16, 32)
-    for parameter in model.drafter[-1].parameters():
-        torch.nn.init.zeros_(parameter)
-    first = flow_loss(model, latents, torch.full((4,), 0.5), slots)
-    assert first.shape == (4,)
-    # untrained it says that the latents are zero: at half noise the velocity misses twice the latents
-    assert torch.allclose(first, torch.full((4,), 4.0), atol=0.4)
-    assert float(flow_loss(model, 0 * latents, torch.full((4,), 0.5), slots).detach().max()) < 1e-6
-    assert float(flow_loss(model, 0 * latents, torch.full((4,), 0.01), slots).detach().max()) < 1e-6
-    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
-    for _ in range(30):
-        loss = flow_loss(model, latents, torch.full((4,), 0.5), slots).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    assert float(loss.detach()) < 3.6
-
-
-def test_a_sprite_that_is_not_there_counts_little() -> None:
-    from filigrana.training.train_joint import ABSENT, weights
-
-    model = FiligranaJointTransformer(slot_width=32, width=32, depth=1, heads=2)
-    weight = weights(model, torch.tensor([[True, False, False], [True, True, False]]))
-    assert weight.shape == (2, model.values)
-    before = model.shapes[0][0] * model.shapes[0][1]
-    middle, dyes = weight[:, before : before + 768].unflatten(1, (3, 256)), weight[:, before + 768 : before + 776]
-    assert torch.equal(middle[:, :, 0] == 2, torch.tensor([[True, False, False], [True, True, False]]))
-    assert torch.equal(dyes.unflatten(1, (2, 4)).amin(2) == 2, torch.tensor([[True, False], [True, True]]))
-    assert sorted(middle.unique().tolist()) == pytest.approx([ABSENT, 2.0])
-    assert (weight[:, :before] == 1).all()
-    assert (weight[:, before + 776 :] == 1).all()
-
-
-def test_a_draft_depends_on_its_own_three_slots_and_is_corrected_by_the_layers() -> None:
-    torch.manual_seed(3)
-    model = FiligranaJointTransformer(slot_width=8, width=32, depth=1, heads=2, draft=16)
-    slots = torch.randn(1, len(ATTRIBUTES), 8)
-    first, dyes = model.drafts(slots)
-    assert first.shape == (1, 2, 256)
-    assert dyes.shape == (1, 2, 4)
-    other = slots.clone()
-    other[:, list(ATTRIBUTES).index("setting")] += 1
-    assert torch.equal(first, model.drafts(other)[0])
-    other[:, list(ATTRIBUTES).index("partner_colour")] += 1
-    changed, _ = model.drafts(other)
-    assert torch.equal(first[:, 0], changed[:, 0])
-    assert not torch.equal(first[:, 1], changed[:, 1])
-    # untrained layers correct nothing: the latents that the velocity leads to are the drafts
-    latents, level = torch.randn(1, model.values), torch.tensor([0.5])
-    clean = latents - 0.5 * model(latents, level, slots)
-    start = model.shapes[0][0] * model.shapes[0][1]
-    assert torch.allclose(clean[:, start : start + 512], first.flatten(1), atol=1e-5)
-    assert torch.allclose(clean[:, start + 768 : start + 776], dyes.flatten(1), atol=1e-5)
-    assert torch.allclose(clean[:, :start], torch.zeros(1, start), atol=1e-5)
-
-
-def test_the_drafts_are_learned_from_what_is_there_alone() -> None:
-    from filigrana.training.train_joint import draft_loss
-
-    torch.manual_seed(4)
-    model = FiligranaJointTransformer(slot_width=8, width=32, depth=1, heads=2, draft=16)
-    latents, slots = torch.randn(2, model.values), torch.randn(2, len(ATTRIBUTES), 8)
-    there = torch.tensor([[True, False, False], [True, False, True]])
-    before = draft_loss(model, latents, slots, there)
-    start = model.shapes[0][0] * model.shapes[0][1]
-    latents[:, start + 256 : start + 768] += 5
-    latents[:, start + 772 : start + 776] += 5
-    assert torch.equal(before, draft_loss(model, latents, slots, there))
-    latents[:, start : start + 256] += 5
-    assert not torch.equal(before, draft_loss(model, latents, slots, there))
-    assert float(draft_loss(model, latents, slots, torch.zeros(2, 3, dtype=torch.bool))) == 0
+# Words
 
 
 def test_a_shots_layers_are_taken_from_the_tables() -> None:
@@ -422,37 +381,6 @@ def test_a_shots_layers_are_taken_from_the_tables() -> None:
         assert np.array_equal(dyes[0].numpy(), dye_of(colour))
         assert (float(three[1]) == 0) == (shot.partner is None) == (float(dyes[1].abs().max()) == 0)
         assert float(three[2]) == (count - 3 + ("wall", "bush", "box").index(shot.cover) if shot.cover else 0)
-
-
-def test_the_sound_is_learned_from_the_motion_and_follows_it() -> None:
-    from filigrana.training.shot_pool import Batch
-    from filigrana.training.train_hearing import hearing_loss
-
-    torch.manual_seed(5)
-    model = FiligranaSoundTransformer(slot_width=8, width=32, depth=1, heads=2)
-    slots, motion_ = torch.randn(8, len(ATTRIBUTES), 8), torch.zeros(8, MOMENTS, VALUES)
-    times = torch.randint(1, 15, (8,))
-    latents = torch.zeros(8, 16, 48)
-    for k, time in enumerate(times):
-        # a thud where the path turns
-        motion_[k, :, 1] = (torch.arange(MOMENTS) - time * 4.0).abs() / 32
-        latents[k, time] = 1
-    batch = Batch(model.pack(latents), slots, motion_)
-    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
-    first = float(hearing_loss(model, batch, torch.full((8,), 0.9)).detach())
-    for _ in range(120):
-        loss = hearing_loss(model, batch, torch.full((8,), 0.9))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    assert float(loss.detach()) < first / 2
-    noise_, level = torch.randn(8, model.values), torch.full((8,), 0.9)
-    with torch.no_grad():
-        clean = noise_ - 0.9 * model(noise_, level, slots, motion_)
-        other = noise_ - 0.9 * model(noise_, level, slots, motion_.roll(1, 0))
-    loudest = [model.unpack(each).mean(2).argmax(1) for each in (clean, other)]
-    assert (loudest[0] == times).float().mean() > 0.7
-    assert (loudest[1] == times.roll(1, 0)).float().mean() > 0.7
 
 
 def test_what_was_understood_is_named_with_its_likelihood(pipe: FiligranaShotPipeline) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -233,20 +235,27 @@ def test_a_witness_without_its_state_does_not_start(folder: Path, log: SmallLog)
         Witness.open(folder, [log.signer.verifier_key])
 
 
-def test_it_keeps_nothing_that_it_cannot_write(folder: Path, log: SmallLog) -> None:
+def test_it_keeps_nothing_that_it_cannot_write(
+    folder: Path, log: SmallLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     witness = Witness.open(folder, [log.signer.verifier_key])
-    for name in ("lock", "part"):
-        blocked = folder / "state" / "lock"
-        if name == "part":
-            witness.add_checkpoint(0, [], log.note(3))
-            (file,) = (folder / "state").glob("*.note")
-            blocked = file.with_suffix(".part")
-        blocked.mkdir()
-        with pytest.raises(LogError) as caught:
-            witness.add_checkpoint(3 if name == "part" else 0, log.prove(3, 7) if name == "part" else [], log.note())
-        assert caught.value.code == "log.witness"
-        blocked.rmdir()
+    (folder / "state" / "lock").mkdir()
+    with pytest.raises(LogError) as caught:
+        witness.add_checkpoint(0, [], log.note())
+    assert caught.value.code == "log.witness"
+    (folder / "state" / "lock").rmdir()
+    witness.add_checkpoint(0, [], log.note(3))
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(LogError, match="No space left") as caught:
+            witness.add_checkpoint(3, log.prove(3, 7), log.note())
+    assert caught.value.code == "log.witness"
     assert [item.checkpoint.size for item in witness.seen()] == [3]
+    assert not list((folder / "state").glob(".*.part"))
 
 
 def test_what_does_not_fit_together_is_refused(folder: Path, log: SmallLog) -> None:

@@ -29,6 +29,7 @@ WITH_RELATION = {
     "above": ("rest", "shake", "appear"),
     "front": ("rest", "shake", "appear"),
 }
+TEMPI = (0.75, 1.0, 1.35)
 FLOATING = ("air", "light", "sky")
 SECONDS = 2.0
 
@@ -183,7 +184,7 @@ def sample_shot(
             relation=relation,
             motion=motion,
             direction=1 if rng.random() < 0.5 else -1,
-            tempo=float(rng.choice((0.75, 1.0, 1.35))),
+            tempo=float(rng.choice(TEMPI)),
             camera=_camera(rng, media, count, relation, motion),
             cover=_pick(rng, COVERS) if motion == "hide" else "",
             media=media,

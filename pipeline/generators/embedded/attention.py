@@ -1,4 +1,4 @@
-"""Attention blocks shared by the caption encoder and the diffusion transformer."""
+"""Attention blocks shared by the caption encoder and the transformers of the flows, and what those have in common."""
 
 from __future__ import annotations
 
@@ -82,8 +82,52 @@ class ModulatedLayer(nn.Module):
         return out
 
 
+LEAST_NOISE = 0.08
+"""Below it, the velocity is that of this level: what is left to remove is no longer divided by almost nothing."""
+
+
 def waves(sigma: Tensor, kind: torch.dtype) -> Tensor:
     """Noise levels (N,) in 0..1 -> (N, 128): cosines and sines of 64 frequencies."""
     frequencies = torch.exp(torch.arange(64, device=sigma.device) * (-math.log(1000.0) / 63)) * 64
     angles = sigma.float()[:, None] * frequencies
     return torch.cat((angles.cos(), angles.sin()), 1).to(kind)
+
+
+class Trunk(nn.Module):
+    """The layers of a flow's transformer: adaLN from time and caption, with one shared projection and a table a layer
+    (PixArt-alpha, Chen et al., 2023); the caption's slots are further keys and values."""
+
+    def __init__(self, tokens: int, slot_width: int, width: int, depth: int, heads: int, ratio: int) -> None:
+        super().__init__()
+        self.width = width
+        self.position = nn.Parameter(torch.randn(tokens, width) * 0.02)
+        self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
+        self.slots = nn.Linear(slot_width, width)
+        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+        self.layers = nn.ModuleList(ModulatedLayer(width, heads, ratio) for _ in range(depth))
+        self.final_table = nn.Parameter(torch.randn(2, width) / math.sqrt(width))
+
+    def forward(self, x: Tensor, sigma: Tensor, slots: Tensor) -> Tensor:
+        """x (N, tokens, width), sigma (N,) in 0..1, slots (N, attributes, slot width) -> the shape of x."""
+        x = x + self.position
+        context = self.slots(slots)
+        condition = self.time(waves(sigma, x.dtype)) + context.mean(1)
+        modulation = self.modulation(condition).unflatten(1, (6, self.width))
+        for layer in self.layers:
+            x = layer(x, modulation, context, None)
+        shift, scale = (condition[:, None] + self.final_table).unsqueeze(2).unbind(1)
+        out: Tensor = functional.layer_norm(x, (self.width,)) * (1 + scale) + shift
+        return out
+
+
+def leaving(width: int, values: int) -> nn.Linear:
+    """The last layer of a flow's transformer: nothing at first."""
+    out = nn.Linear(width, values)
+    for parameter in out.parameters():
+        nn.init.zeros_(parameter)
+    return out
+
+
+def velocity(latents: Tensor, clean: Tensor, sigma: Tensor) -> Tensor:
+    """noise - latents (N, values), of latents at noise level sigma (N,) and of what they are without noise."""
+    return (latents - clean) / sigma.to(clean.dtype).clamp_min(LEAST_NOISE)[:, None]

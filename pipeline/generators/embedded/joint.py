@@ -1,15 +1,12 @@
-"""The joint transformer: one rectified flow over backdrop, sprites, dyes and motion, told by the caption's slots.
+"""The joint transformer: one rectified flow over backdrop, sprites and dyes, told by the caption's slots.
 
-A shot's latents are one vector a shot, in this order: the backdrop's 12x12 cells (16 tokens), the three sprites' 4x4
-cells (4 tokens each: subject, partner, cover), the dyes of the first two (a token each), motion (8 tokens, one a
-quarter of a second). What it sounds like follows from the motion, once that is known: `sound.py`. adaLN from time and
-caption, with one shared projection and a table a layer (PixArt-alpha, Chen et al., 2023); the slots are further keys
-and values.
+A picture's latents are one vector, in this order: the backdrop's 12x12 cells (16 tokens), the three sprites' 4x4 cells
+(4 tokens each: subject, partner, cover), the dyes of the first two (a token each). Where things are and how they move
+is told by the same slots, and drawn apart (`motion.py`); what it sounds like follows from the motion (`sound.py`).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -18,10 +15,9 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .attention import ModulatedLayer, waves
+from .attention import Trunk, leaving, velocity
 from .dye import DYE
 from .reader import ATTRIBUTES
-from .time import STEPS
 
 PLATE_CELLS, SPRITE_CELLS, SPRITES = 12, 4, 3
 DYED = 2
@@ -31,20 +27,15 @@ SUBJECT, PARTNER = (
     for before, names in (("", ("concept", "style", "colour")), ("partner", ("", "_style", "_colour")))
 )
 """The slots that say what a sprite looks like."""
-TOGETHER = 2
-"""Steps of motion in a token: a quarter of a second."""
-LEAST_NOISE = 0.08
-"""Below it, the velocity is that of this level: what is left to remove is no longer divided by almost nothing."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A shot's latents: plate (N, C, 12, 12), sprites (N, 3, C, 4, 4), dyes (N, 2, 4), motion (N, 16, channels)."""
+    """A picture's latents: plate (N, C, 12, 12), sprites (N, 3, C, 4, 4), dyes (N, 2, 4)."""
 
     plate: Tensor
     sprites: Tensor
     dyes: Tensor
-    motion: Tensor
 
 
 def _patched(cells: Tensor, patch: int) -> Tensor:
@@ -56,13 +47,36 @@ def _unpatched(tokens: Tensor, patch: int, side: int) -> Tensor:
     return functional.pixel_shuffle(tokens.transpose(1, 2).unflatten(2, (side // patch, side // patch)), patch)
 
 
+class Prototypes(nn.Module):
+    """What a thing of some style looks like, and what its dye is: looked up by what its slots say, and mixed where they
+    leave it open. The subject's and its partner's slots are read by layers of their own; the partner's last answer is
+    that there is none, and nothing is drafted then."""
+
+    def __init__(self, slot_width: int, values: int) -> None:
+        super().__init__()
+        answers = list(ATTRIBUTES.values())
+        self.says = nn.ModuleList(nn.Linear(slot_width, answers[slot]) for slot in (*SUBJECT, *PARTNER))
+        things, styles, colours = (answers[slot] for slot in SUBJECT)
+        self.sprites = nn.Parameter(torch.zeros(things, styles, values))
+        self.dyes = nn.Parameter(torch.zeros(colours, DYE))
+
+    def forward(self, slots: Tensor) -> tuple[Tensor, Tensor]:
+        """Slots (N, attributes, slot width) -> sprites (N, 2, values) and dyes (N, 2, 4), as latents are normalised."""
+        said = [says(slots[:, slot]).softmax(1) for says, slot in zip(self.says, (*SUBJECT, *PARTNER), strict=True)]
+        things, styles, colours = (
+            torch.stack((said[k], said[k + len(SUBJECT)][:, : said[k].shape[1]]), 1) for k in range(len(SUBJECT))
+        )
+        of_style = torch.einsum("npt,tsv->npsv", things, self.sprites)
+        return (styles[..., None] * of_style).sum(2), colours @ self.dyes
+
+
 class FiligranaJointTransformer(ModelMixin, ConfigMixin):
     """Gives the velocity noise - latents, by way of the latents themselves, which is what its layers predict.
 
     Told what to draw, the latents are all but determined, and the noise is not: a network that predicts them need not
     carry the noise through its width (Li and He, 2025, arXiv:2511.13720). What a thing of some style looks like, and
-    what its dye is, are drafted first, by a small network that knows only these slots: the layers see the draft, and
-    correct it. `means` and `scales` normalise plate, sprites, dyes and motion.
+    what its dye is, are drafted first, from prototypes of which the slots say the mixture: the layers see the draft,
+    and correct it. `means` and `scales` normalise plate, sprites and dyes.
     """
 
     config_name = "config.json"  # type: ignore[assignment]
@@ -71,71 +85,61 @@ class FiligranaJointTransformer(ModelMixin, ConfigMixin):
     def __init__(
         self,
         channels: int = 16,
-        time_channels: int = 48,
         slot_width: int = 224,
         width: int = 256,
-        depth: int = 8,
+        depth: int = 7,
         heads: int = 4,
         ratio: int = 4,
-        draft: int = 610,
-        means: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0),
-        scales: tuple[float, ...] = (0.5, 0.5, 0.8, 0.5),
+        means: tuple[float, ...] = (0.0, 0.0, 0.0),
+        scales: tuple[float, ...] = (0.5, 0.5, 0.8),
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.width = width
         self.means, self.scales = tuple(means), tuple(scales)
-        moments = (STEPS // TOGETHER, TOGETHER * time_channels)
-        self.shapes = ((16, 9 * channels), (4 * SPRITES, 4 * channels), (DYED, DYE), moments)
+        self.shapes = ((16, 9 * channels), (4 * SPRITES, 4 * channels), (DYED, DYE))
         self.enter = nn.ModuleList(nn.Linear(values, width) for _, values in self.shapes)
-        self.leave = nn.ModuleList(nn.Linear(width, values) for _, values in self.shapes)
-        for parameter in self.leave.parameters():
-            nn.init.zeros_(parameter)
-        self.drafter = nn.Sequential(
-            nn.Linear(len(SUBJECT) * slot_width, draft), nn.SiLU(), nn.Linear(draft, draft), nn.SiLU(),
-            nn.Linear(draft, SPRITE_CELLS**2 * channels + DYE),
-        )  # fmt: skip
+        self.leave = nn.ModuleList(leaving(width, values) for _, values in self.shapes)
+        self.prototypes = Prototypes(slot_width, SPRITE_CELLS**2 * channels)
         self.sketch = nn.Linear(4 * channels, width)
-        self.position = nn.Parameter(torch.randn(sum(count for count, _ in self.shapes), width) * 0.02)
-        self.clock = nn.Parameter(torch.randn(STEPS // TOGETHER, width) * 0.02)
-        self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
-        self.slots = nn.Linear(slot_width, width)
-        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
-        self.layers = nn.ModuleList(ModulatedLayer(width, heads, ratio) for _ in range(depth))
-        self.final_table = nn.Parameter(torch.randn(2, width) / math.sqrt(width))
+        self.trunk = Trunk(sum(count for count, _ in self.shapes), slot_width, width, depth, heads, ratio)
 
     @property
     def values(self) -> int:
-        """Length of a shot's latents."""
+        """Length of a picture's latents."""
         return sum(count * values for count, values in self.shapes)
 
     def pack(self, parts: Parts) -> Tensor:
         """Parts in the autoencoders' scale -> normalised latents (N, values)."""
-        plate, sprites = _patched(parts.plate, 3), parts.sprites.flatten(0, 1)
-        tokens = (plate, _patched(sprites, 2).unflatten(0, (-1, SPRITES)), parts.dyes, parts.motion)
-        return torch.cat([((x - self.means[k]) / self.scales[k]).flatten(1) for k, x in enumerate(tokens)], 1)
+        tokens = (self.normal(_patched(parts.plate, 3), 0), self.packed(parts.sprites), self.normal(parts.dyes, 2))
+        return torch.cat([x.flatten(1) for x in tokens], 1)
+
+    def packed(self, sprites: Tensor) -> Tensor:
+        """Sprites (N, K, C, 4, 4) -> their normalised latents (N, K, values of a sprite)."""
+        tokens = self.normal(_patched(sprites.flatten(0, 1), 2).flatten(1), 1)
+        out: Tensor = tokens.unflatten(0, sprites.shape[:2])
+        return out
+
+    def normal(self, values: Tensor, part: int) -> Tensor:
+        """A part's values, normalised: 0 the plate, 1 the sprites, 2 the dyes."""
+        return (values - self.means[part]) / self.scales[part]
 
     def unpack(self, latents: Tensor) -> Parts:
         """The inverse of `pack`, bounded as the autoencoders' latents are."""
-        plate, sprites, dyes, motion = (
+        plate, sprites, dyes = (
             (x * self.scales[k] + self.means[k]).clamp(-1, 1).unflatten(1, self.shapes[k])
             for k, x in enumerate(self.split(latents))
         )
         cells = _unpatched(sprites.unflatten(1, (SPRITES, -1)).flatten(0, 1), 2, SPRITE_CELLS)
-        return Parts(
-            _unpatched(plate, 3, PLATE_CELLS), cells.unflatten(0, (-1, SPRITES)), dyes,
-            motion.reshape(len(motion), STEPS, -1),
-        )  # fmt: skip
+        return Parts(_unpatched(plate, 3, PLATE_CELLS), cells.unflatten(0, (-1, SPRITES)), dyes)
 
     def split(self, latents: Tensor) -> list[Tensor]:
-        """Latents (N, values) -> those of the backdrop, the sprites, the dyes and the motion."""
+        """Latents (N, values) -> those of the backdrop, the sprites and the dyes."""
         return list(latents.split([count * values for count, values in self.shapes], 1))
 
     def drafts(self, slots: Tensor) -> tuple[Tensor, Tensor]:
         """The normalised latents of the subject's and its partner's sprites, as their slots alone have them,
-        (N, 2, values of a sprite), and of their dyes, (N, 2, 4). Training teaches it apart from the flow."""
-        out = self.drafter(torch.stack([slots[:, list(which)].flatten(1) for which in (SUBJECT, PARTNER)], 1))
-        sprites, dyes = out.split((out.shape[2] - DYE, DYE), 2)
-        return sprites, dyes
+        (N, 2, values of a sprite), and of their dyes, (N, 2, 4). Training teaches them apart from the flow."""
+        out: tuple[Tensor, Tensor] = self.prototypes(slots)
+        return out
 
     def forward(self, latents: Tensor, sigma: Tensor, slots: Tensor) -> Tensor:
         """latents (N, values) at noise level sigma (N,) in 0..1; slots (N, attributes, slot width).
@@ -146,17 +150,8 @@ class FiligranaJointTransformer(ModelMixin, ConfigMixin):
         sprites = functional.pad(sprites, (0, 0, 0, SPRITES - DYED)).flatten(1)
         groups = [self.enter[k](x.unflatten(1, self.shapes[k])) for k, x in enumerate(self.split(latents))]
         groups[1] = groups[1] + self.sketch(sprites.unflatten(1, self.shapes[1]))
-        groups[3] = groups[3] + self.clock
-        x = torch.cat(groups, 1) + self.position
-        context = self.slots(slots)
-        condition = self.time(waves(sigma, x.dtype)) + context.mean(1)
-        modulation = self.modulation(condition).unflatten(1, (6, self.width))
-        for layer in self.layers:
-            x = layer(x, modulation, context, None)
-        shift, scale = (condition[:, None] + self.final_table).unsqueeze(2).unbind(1)
-        x = functional.layer_norm(x, (self.width,)) * (1 + scale) + shift
+        x = self.trunk(torch.cat(groups, 1), sigma, slots)
         outs = x.split([count for count, _ in self.shapes], 1)
         parts = [self.leave[k](out).flatten(1) for k, out in enumerate(outs)]
         parts[1], parts[2] = parts[1] + sprites, parts[2] + dyes.flatten(1)
-        clean = torch.cat(parts, 1)
-        return (latents - clean) / sigma.to(clean.dtype).clamp_min(LEAST_NOISE)[:, None]
+        return velocity(latents, torch.cat(parts, 1), sigma)

@@ -99,13 +99,13 @@ class FiligranaLayerAutoencoder(ModelMixin, ConfigMixin):
         out: Tensor = self.decoder(latents)
         return out / 2 + 0.5
 
-    def forward(self, layers: Tensor, noise: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Reconstructs; `noise` is the standard deviation of what is added to the latents in training.
+    def forward(self, layers: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Reconstructs; `noise` (N,) is the standard deviation of what is added to each layer's latents in training.
 
         Also returns the values before the tanh, which training keeps from saturating.
         """
         raw = self.raw(layers)
         latents = torch.tanh(raw)
-        if noise:
-            latents = latents + noise * torch.randn_like(latents)
+        if noise is not None:
+            latents = latents + noise[:, None, None, None] * torch.randn_like(latents)
         return self.decode(latents), raw

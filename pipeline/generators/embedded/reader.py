@@ -1,8 +1,10 @@
 """The caption encoder of the shot family: a caption -> one vector for each thing that it may say.
 
 Slots are learned tokens that read the caption's words in every layer. Training makes slot k say attribute k (which
-thing, which colour, how it moves, …), so what the model understood can be shown before anything is drawn, and the
-transformer learns from attributes instead of from grammar. The captions' words stay out of the transformer.
+thing, which colour, how it moves, …), so what the model understood can be shown before anything is drawn. What a
+caption leaves open is decided then, by chance and in the proportion in which it was left open: a plan. The flows are
+told the plan, in slots as captions that say such things have them: nothing that has two answers is left to them, of
+which they would draw the mean, and the captions' words and grammar stay out of them (docs/adr/0034).
 """
 
 from __future__ import annotations
@@ -22,6 +24,12 @@ ATTRIBUTES: dict[str, int] = {
     "camera": 5, "cover": 4,
 }  # fmt: skip
 """What a caption may say, and how many answers there are; the last answer of the partner's is that there is none."""
+PLAN: dict[str, int] = {**ATTRIBUTES, "tempo": 3}
+"""What is decided before anything is drawn. No caption says how fast."""
+OPEN = -1
+"""In a plan: not decided."""
+SURE = 0.8
+"""A likelihood from which an answer is taken as said."""
 
 
 class FiligranaReader(ModelMixin, ConfigMixin):
@@ -53,6 +61,10 @@ class FiligranaReader(ModelMixin, ConfigMixin):
         self.mlps = nn.ModuleList(FeedForward(width, 3) for _ in range(depth))
         self.final = RMSNorm(width)
         self.says = nn.ModuleList(nn.Linear(width, count) for count in answers)
+        self.typical: Tensor
+        self.unsaid: Tensor
+        self.register_buffer("typical", torch.randn(sum(PLAN.values()), width) * 0.3)
+        self.register_buffer("unsaid", torch.zeros(len(PLAN), width))
 
     def forward(self, ids: Tensor) -> Tensor:
         """The slots of each caption; an empty caption has slots, too: those that say nothing."""
@@ -64,6 +76,27 @@ class FiligranaReader(ModelMixin, ConfigMixin):
             x = x + mlp(self.norms[2 * index + 1](x))
         out: Tensor = self.final(x[:, : slots.shape[1]])
         return out
+
+    def decided(self, slots: Tensor, chance: Tensor | None = None, without: Tensor | None = None) -> Tensor:
+        """The plan (N, 17) int64 of captions with these slots, in the order of PLAN: what each says, and of what it
+        leaves open an answer by `chance`, (N, 17) in 0..1; OPEN where there is no chance. An answer of the plan
+        `without` is not among those drawn."""
+        plan = []
+        for k, logits in enumerate(self.answer(slots)):
+            likely = logits.float().softmax(1)
+            best = likely.max(1)
+            if without is not None:
+                likely = likely * (torch.arange(likely.shape[1], device=likely.device) != without[:, k : k + 1])
+            drawn = torch.full_like(best.indices, OPEN) if chance is None else _drawn(likely, chance[:, k])
+            plan.append(torch.where(best.values >= SURE, best.indices, drawn))
+        one = torch.ones(len(slots), PLAN["tempo"], device=slots.device)
+        plan.append(torch.full_like(plan[0], OPEN) if chance is None else _drawn(one, chance[:, len(plan)]))
+        return torch.stack(plan, 1)
+
+    def stated(self, plan: Tensor) -> Tensor:
+        """Plans (N, 17) -> slots (N, 17, width), as captions that say so have them."""
+        first = torch.tensor([0, *PLAN.values()][:-1], device=plan.device).cumsum(0)
+        return torch.where((plan == OPEN)[..., None], self.unsaid, self.typical[plan.clamp_min(0) + first])
 
     def understood(self, ids: Tensor) -> list[dict[str, tuple[str, float]]]:
         """What each caption was taken to say: for each attribute an answer and how likely it is, in 0..1.
@@ -85,6 +118,12 @@ class FiligranaReader(ModelMixin, ConfigMixin):
     def answer(self, slots: Tensor) -> list[Tensor]:
         """Slots -> for each attribute the logits of its answers, (N, answers)."""
         return [head(slots[:, index]) for index, head in enumerate(self.says)]
+
+
+def _drawn(weights: Tensor, chance: Tensor) -> Tensor:
+    """(N,) int64: which of the answers with these weights (N, answers) the chance, in 0..1, falls on."""
+    steps = weights.cumsum(1)
+    return (steps <= chance[:, None] * steps[:, -1:]).sum(1).clamp_max(weights.shape[1] - 1)
 
 
 def _label(labels: list[str] | None, index: int) -> str:

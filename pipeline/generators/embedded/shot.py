@@ -21,10 +21,11 @@ from .dye import dyed
 from .given import Given, given
 from .joint import DYED, SPRITES, FiligranaJointTransformer
 from .layers import FiligranaLayerAutoencoder
-from .reader import FiligranaReader
+from .motion import SHIFT, FiligranaMotionTransformer
+from .reader import OPEN, PLAN, FiligranaReader
 from .sound import FiligranaSoundTransformer
 from .spectrogram import waveform
-from .time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
+from .time import FiligranaSoundAutoencoder
 from .tracks import SECONDS, Scene, frames, scene
 from .words import LENGTH, tokenize
 
@@ -37,6 +38,10 @@ NOTHING = Given()
 STEPS = 12
 """Of the flow, where nothing else is asked for."""
 OUTPUTS = ("pil", "np", "scene", "latent")
+
+
+def _kept(step: int, timestep: Tensor, now: Tensor) -> Tensor:  # noqa: ARG001 (one of `Each`)
+    return now
 
 
 @dataclass
@@ -54,18 +59,18 @@ class FiligranaShotOutput(BaseOutput):
 class FiligranaShotPipeline(DiffusionPipeline):
     """Draws the licensed sprite world from a prompt in five languages, deterministic on a CPU.
 
-    Components: layers (autoencoder of sprites and backdrops), motion and sound (autoencoders), reader (caption
-    encoder), tokenizer, transformer (of what is seen), hearing (the transformer of what is heard), scheduler (flow
-    matching, Euler). Pictures are square, 64 to 1024 pixels; clips are two seconds of 2 to 64 frames.
+    Components: layers (autoencoder of sprites and backdrops), sound (autoencoder), reader (caption encoder), tokenizer,
+    transformer (of what is seen), motion (of where it is), hearing (of what is heard), scheduler (flow matching,
+    Euler). Pictures are square, 64 to 1024 pixels; clips are two seconds of 2 to 64 frames.
     """
 
-    model_cpu_offload_seq = "reader->transformer->hearing->layers"  # type: ignore[assignment]
+    model_cpu_offload_seq = "reader->motion->transformer->hearing->layers"  # type: ignore[assignment]
     _callback_tensor_inputs = ("latents",)
 
     def __init__(
         self,
         layers: FiligranaLayerAutoencoder,
-        motion: FiligranaMotionAutoencoder,
+        motion: FiligranaMotionTransformer,
         sound: FiligranaSoundAutoencoder,
         reader: FiligranaReader,
         tokenizer: Any,
@@ -116,11 +121,25 @@ class FiligranaShotPipeline(DiffusionPipeline):
             raise ValueError(f"callback_on_step_end_tensor_inputs offers only 'latents', not {sorted(unknown)}")
         return prompts
 
-    def encode_prompt(self, prompts: list[str], repeats: int = 1) -> Tensor:
-        """Captions -> slots (N, attributes, width), each repeated `repeats` times in a row."""
+    def encode_prompt(self, prompts: list[str]) -> Tensor:
+        """Captions -> slots (N, attributes, width)."""
         ids = tokenize(self.tokenizer, prompts, LENGTH).to(self._execution_device)
-        out: Tensor = self.reader(ids).repeat_interleave(repeats, 0)
+        out: Tensor = self.reader(ids)
         return out
+
+    def plan(self, prompts: list[str], against: list[str], noise: Tensor) -> tuple[Tensor, Tensor]:
+        """What is drawn for each prompt, and what it is guided away from: slots of plans, (N, 17, width) each.
+
+        The `noise` (N, 17), unit Gaussian, decides what a prompt leaves open; but not as `against` has it."""
+        avoided = self.reader.decided(self.encode_prompt(against))
+        # what every caption says that says nothing else ("one thing", "a picture") is no wish
+        nothing = self.reader.decided(self.encode_prompt([""]))
+        avoided = torch.where(avoided == nothing, OPEN, avoided)
+        chance = torch.special.ndtr(noise)
+        return (
+            self.reader.stated(self.reader.decided(self.encode_prompt(prompts), chance, avoided)),
+            self.reader.stated(avoided),
+        )
 
     def understood(self, prompt: str) -> dict[str, tuple[str, float]]:
         """What a prompt is taken to say: an answer and its likelihood for each attribute."""
@@ -142,7 +161,8 @@ class FiligranaShotPipeline(DiffusionPipeline):
 
         Without sound they are shorter by the sound's part, which comes last: one seed gives one start either way.
         """
-        seen, whole = int(self.transformer.values), int(self.transformer.values + self.hearing.values)
+        seen = int(self.transformer.values + self.motion.values)
+        whole = seen + int(self.hearing.values)
         length = whole if sound else seen
         if latents is not None:
             if tuple(latents.shape) != (batch_size, length):
@@ -156,10 +176,11 @@ class FiligranaShotPipeline(DiffusionPipeline):
         nothing could be drawn of them."""
         if not bool(torch.isfinite(latents).all()):
             raise ValueError("the latents are not finite")
-        parts = self.transformer.unpack(latents[:, : self.transformer.values])
+        seen, moved, _ = self.split(latents)
+        parts = self.transformer.unpack(seen)
         kind = self.layers.dtype
         sprites = _pixels(self.layers.decode(parts.sprites.flatten(0, 1).to(kind)))
-        moved = self._moved(parts.motion).cpu().numpy()
+        tracks = self.motion.unpack(moved).float().cpu().numpy()
         dyes = parts.dyes.float().cpu().numpy()
         plates = [_pixels(self.layers.decode(one.to(kind)))[0, ..., :3] if own.plate is None else own.plate
                   for one in parts.plate.split(1)]  # fmt: skip
@@ -169,22 +190,28 @@ class FiligranaShotPipeline(DiffusionPipeline):
             three[:DYED] = [dyed(sprite, dye) for sprite, dye in zip(three[:DYED], dyes[k], strict=True)]
             if own.sprite is not None:
                 three[0] = own.sprite
-            shots.append(scene(plate, three, moved[k]))
+            shots.append(scene(plate, three, tracks[k]))
         return shots
 
-    def _moved(self, motion: Tensor) -> Tensor:
-        out: Tensor = self.motion.decode(motion.to(self.motion.dtype)).float()
-        return out
+    def split(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents -> those of what is seen, of where it is, and of what is heard, if there are any."""
+        seen, moved = int(self.transformer.values), int(self.motion.values)
+        one, two, three = latents.split((seen, moved, latents.shape[1] - seen - moved), 1)
+        return one, two, three
 
     def decode_sound(self, latents: Tensor) -> list[NDArray[np.float32]]:
         """Final latents -> two seconds of sound each."""
-        heard = self.hearing.unpack(latents[:, self.transformer.values :])
+        heard = self.hearing.unpack(self.split(latents)[2])
         made = self.sound.decode(heard.to(self.sound.dtype)).float()
         return list(waveform(made, round(SECONDS * RATE)).cpu().numpy().astype(np.float32))
 
-    def _flow(self, x: Tensor, steps: int, velocity: Callable[[Tensor, Tensor], Tensor], each: Each) -> Tensor:
-        """Follows the velocity from noise to latents; `each` sees the latents after every step, and may change them."""
-        self.scheduler.set_timesteps(steps, device=x.device)
+    def _flow(
+        self, x: Tensor, steps: int, velocity: Callable[[Tensor, Tensor], Tensor], each: Each = _kept, shift: float = 1
+    ) -> Tensor:
+        """Follows the velocity from noise to latents; `each` sees the latents after every step, and may change them.
+        A `shift` of more than 1 takes more of the steps where there is much noise (Esser et al., 2024, 5.3.2)."""
+        even = np.linspace(1, 1 / steps, steps)
+        self.scheduler.set_timesteps(sigmas=list(shift * even / (1 + (shift - 1) * even)), device=x.device)
         for step, timestep in enumerate(self.scheduler.timesteps):
             if self._interrupt:
                 break
@@ -227,11 +254,12 @@ class FiligranaShotPipeline(DiffusionPipeline):
         return_dict: bool = True,
     ) -> FiligranaShotOutput | tuple[Any, ...]:
         """Draws each prompt `num_images_per_prompt` times: pictures, or with `num_frames` > 1 clips of two seconds.
+        What the prompt leaves open is decided by the noise, and never as the negative prompt has it.
 
         `image` (PIL, or uint8 (h, w, 3 or 4)): an opaque picture is what the prompt's things move before; one with
         transparency is cut out and moves as the prompt's subject would. `callback_on_step_end(pipe, step,
-        timestep, {"latents": ...})` runs after every step of what is seen, and may return other latents of that; what
-        it raises leaves this call, and the pipeline can be called again.
+        timestep, {"latents": ...})` runs after every step of what is seen, when it is known where it will be, and
+        may return other latents of both; what it raises leaves this call, and the pipeline can be called again.
         """
         wanted = ["latents"] if callback_on_step_end_tensor_inputs is None else callback_on_step_end_tensor_inputs
         prompts = self.check_inputs(
@@ -239,29 +267,34 @@ class FiligranaShotPipeline(DiffusionPipeline):
         )
         own = NOTHING if image is None else given(image)
         self._interrupt = False
-        slots = self.encode_prompt(prompts, num_images_per_prompt)
-        count = len(slots)
-        if guidance_scale > 1:
-            against = negative_prompt if negative_prompt is not None else ""
-            texts = [against] * len(prompts) if isinstance(against, str) else list(against)
-            slots = torch.cat((self.encode_prompt(texts, num_images_per_prompt), slots))
-        device = self._execution_device
-        x = self.prepare_latents(count, slots.dtype, device, generator, latents, sound)
-        seen, heard = x.split((self.transformer.values, x.shape[1] - self.transformer.values), 1)
+        against = negative_prompt if isinstance(negative_prompt, list) else [negative_prompt or ""] * len(prompts)
+        prompts, against = (
+            [text for text in texts for _ in range(num_images_per_prompt)] for texts in (prompts, against)
+        )
+        x = self.prepare_latents(len(prompts), self.reader.dtype, self._execution_device, generator, latents, sound)
+        seen, moved, heard = self.split(x)
+        told, plain = self.plan(prompts, against, moved[:, : len(PLAN)])
+        slots = torch.cat((plain, told)) if guidance_scale > 1 else told
+        # a plan leaves one motion: there is nothing to be guided to
+        moved = self._flow(moved, num_inference_steps, self._guided(self.motion, told, 1), shift=SHIFT)
         with self.progress_bar(total=num_inference_steps) as bar:
 
             def each(step: int, timestep: Tensor, now: Tensor) -> Tensor:
+                nonlocal moved
                 if callback_on_step_end is not None:
-                    values = {"latents": now} if wanted else {}
-                    now = (callback_on_step_end(self, step, timestep, values) or {}).get("latents", now)
+                    values = {"latents": torch.cat((now, moved), 1)} if wanted else {}
+                    given_back = callback_on_step_end(self, step, timestep, values) or {}
+                    if "latents" in given_back:
+                        now, moved, _ = self.split(given_back["latents"])
                 bar.update()
                 return now
 
-            x = self._flow(seen, num_inference_steps, self._guided(self.transformer, slots, guidance_scale), each)
+            velocity = self._guided(self.transformer, slots, guidance_scale)
+            seen = self._flow(seen, num_inference_steps, velocity, each)
         if sound:
-            tracks = self._moved(self.transformer.unpack(x).motion).to(x.dtype)
-            velocity = self._guided(self.hearing, slots, guidance_scale, tracks)
-            x = torch.cat((x, self._flow(heard, num_inference_steps, velocity, lambda *now: now[2])), 1)
+            velocity = self._guided(self.hearing, slots, guidance_scale, self.motion.unpack(moved))
+            heard = self._flow(heard, num_inference_steps, velocity)
+        x = torch.cat((seen, moved, heard), 1)
         shown = x if output_type == "latent" else self._shown(self.decode(x, own), width, num_frames, output_type)
         audio = self.decode_sound(x) if sound and output_type != "latent" else None
         self.maybe_free_model_hooks()  # type: ignore[no-untyped-call]

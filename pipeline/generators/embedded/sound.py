@@ -7,16 +7,13 @@ turns. Where both are drawn at once from noise, neither knows where the other wi
 
 from __future__ import annotations
 
-import math
-
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .attention import ModulatedLayer, waves
-from .joint import LEAST_NOISE
+from .attention import Trunk, leaving, velocity
 from .time import MOMENTS, STEPS, VALUES
 
 CHANGE, TURN = 8.0, 16.0
@@ -44,19 +41,11 @@ class FiligranaSoundTransformer(ModelMixin, ConfigMixin):
         scale: float = 0.5,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.width, self.mean, self.scale = width, mean, scale
+        self.mean, self.scale = mean, scale
         self.shape = (STEPS, channels)
-        self.enter = nn.Linear(channels, width)
-        self.leave = nn.Linear(width, channels)
-        for parameter in self.leave.parameters():
-            nn.init.zeros_(parameter)
+        self.enter, self.leave = nn.Linear(channels, width), leaving(width, channels)
         self.watch = nn.Linear(3 * VALUES * MOMENTS // STEPS, width)
-        self.position = nn.Parameter(torch.randn(STEPS, width) * 0.02)
-        self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
-        self.slots = nn.Linear(slot_width, width)
-        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
-        self.layers = nn.ModuleList(ModulatedLayer(width, heads, ratio) for _ in range(depth))
-        self.final_table = nn.Parameter(torch.randn(2, width) / math.sqrt(width))
+        self.trunk = Trunk(STEPS, slot_width, width, depth, heads, ratio)
 
     @property
     def values(self) -> int:
@@ -74,19 +63,12 @@ class FiligranaSoundTransformer(ModelMixin, ConfigMixin):
 
     def forward(self, latents: Tensor, sigma: Tensor, slots: Tensor, motion: Tensor) -> Tensor:
         """latents (N, values) at noise level sigma (N,) in 0..1; slots (N, attributes, slot width); motion
-        (N, 64, 39), as `time.py` decodes it.
+        (N, 64, 39).
 
         Returns the velocity, shaped like the latents.
         """
         change = functional.pad(motion.diff(dim=1), (0, 0, 1, 0)) * CHANGE
         turn = functional.pad(motion.diff(n=2, dim=1), (0, 0, 1, 1)) * TURN
         seen = torch.cat((motion, change, turn), 2).reshape(len(motion), STEPS, -1)
-        x = self.enter(latents.unflatten(1, self.shape)) + self.watch(seen.to(latents.dtype)) + self.position
-        context = self.slots(slots)
-        condition = self.time(waves(sigma, x.dtype)) + context.mean(1)
-        modulation = self.modulation(condition).unflatten(1, (6, self.width))
-        for layer in self.layers:
-            x = layer(x, modulation, context, None)
-        shift, scale = (condition[:, None] + self.final_table).unsqueeze(2).unbind(1)
-        clean: Tensor = self.leave(functional.layer_norm(x, (self.width,)) * (1 + scale) + shift).flatten(1)
-        return (latents - clean) / sigma.to(clean.dtype).clamp_min(LEAST_NOISE)[:, None]
+        x = self.enter(latents.unflatten(1, self.shape)) + self.watch(seen.to(latents.dtype))
+        return velocity(latents, self.leave(self.trunk(x, sigma, slots)).flatten(1), sigma)

@@ -1,8 +1,7 @@
-"""Trains the autoencoder of motion or of sound.
+"""Trains the autoencoder of sound.
 
-python -m training.train_time motion --seconds 300
-python -m training.train_time sound --seconds 500
-python -m training.train_time motion --decoder --seconds 600      # latents stay what they are
+python -m training.train_sound --seconds 500
+python -m training.train_sound --decoder --seconds 900      # latents stay what they are
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from filigrana.pipeline.generators.embedded.spectrogram import spectrogram
-from filigrana.pipeline.generators.embedded.time import FiligranaMotionAutoencoder, FiligranaSoundAutoencoder
+from filigrana.pipeline.generators.embedded.time import FiligranaSoundAutoencoder
 
 from .common import DEVICE, Run, autocast, prepare
 from .muon import Muon
-from .shots_data import draw, motion
 from .world.atlas import Atlas, load_atlas
 from .world.shots import sample_shot
 from .world.sound import render_sound
 
 SEED = 20269
 NOISE = 0.08
-POOLS = {"motion": 20_000, "sound": 3000}
-"""Examples kept and drawn from again, since one takes as long to make as to learn from; one in eight is new."""
+BATCH, POOL = 24, 3000
+"""Examples a step, and those kept and drawn from again, since one takes as long to make as to learn from; one in eight
+is new."""
 Draw = Callable[[np.random.Generator, int], Tensor]
 
 
@@ -50,24 +49,11 @@ def pooled(make: Draw, most: int) -> Draw:
     return some
 
 
-def motions(atlas: Atlas) -> Draw:
-    """Makes motion (count, 64, 39)."""
-    return lambda rng, count: torch.from_numpy(np.stack([motion(draw(rng, atlas)) for _ in range(count)]))
-
-
 def sounds(atlas: Atlas) -> Draw:
     """Makes spectrograms (count, 257, 256)."""
     return lambda rng, count: spectrogram(
         torch.from_numpy(np.stack([render_sound(sample_shot(rng, atlas, "av")) for _ in range(count)]))
     )
-
-
-def motion_loss(y: Tensor, x: Tensor) -> Tensor:
-    """Values, their changes, and the changes of those: a jitter of a pixel is seen, a shift of one is not; and where a
-    path turns is where something is heard."""
-    error = y - x
-    turned = error.diff(n=2, dim=1).abs().mean()
-    return error.abs().mean() + 2 * error.diff(dim=1).abs().mean() + 4 * turned + error.square().mean()
 
 
 def sound_loss(y: Tensor, x: Tensor) -> Tensor:
@@ -76,10 +62,7 @@ def sound_loss(y: Tensor, x: Tensor) -> Tensor:
     return (weight * ((y - x).abs() + (y - x).square())).mean()
 
 
-Coder = FiligranaMotionAutoencoder | FiligranaSoundAutoencoder
-
-
-def freeze(model: Coder, ema: Coder) -> None:
+def freeze(model: FiligranaSoundAutoencoder, ema: FiligranaSoundAutoencoder) -> None:
     """Holds the encoder as its average is: latents are what that says."""
     assert model.encoder is not None
     assert ema.encoder is not None
@@ -90,21 +73,18 @@ def freeze(model: Coder, ema: Coder) -> None:
 def main() -> None:
     """Runs until the budget is spent; kill and start it again at will."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("motion", "sound"))
-    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--seconds", type=float, default=500)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--decoder", action="store_true", help="leave the encoder as it is: latents stay what they are")
     options = parser.parse_args()
     prepare(SEED)
-    atlas, moves = load_atlas(), options.what == "motion"
-    model: Coder = FiligranaMotionAutoencoder() if moves else FiligranaSoundAutoencoder()
-    model.to(DEVICE)
-    make, loss_of, count = (motions(atlas), motion_loss, 128) if moves else (sounds(atlas), sound_loss, 24)
-    some = pooled(make, POOLS[options.what])
+    model = FiligranaSoundAutoencoder().to(DEVICE)
+    make = sounds(load_atlas())
+    some = pooled(make, POOL)
     ema = copy.deepcopy(model).requires_grad_(False)
-    ends = ("position", "leave", "encoder.0.", "decoder.8.")
+    ends = ("encoder.0.", "decoder.8.")
     optimiser = Muon(model.named_parameters(), options.rate, 1e-3, ends)
-    run = Run(options.what, options.seconds, options.rate)
+    run = Run("sound", options.seconds, options.rate)
     parts = {"model": model, "ema": ema, "optimiser": optimiser}
     run.resume(**parts)
     if options.decoder:
@@ -112,12 +92,12 @@ def main() -> None:
     held = make(np.random.default_rng(5), 48).to(DEVICE)
     rng = np.random.default_rng((SEED, run.step))
     while run.running:
-        x = some(rng, count).to(DEVICE)
+        x = some(rng, BATCH).to(DEVICE)
         with autocast():
             raw = model.raw(x).float()
             latents = torch.tanh(raw)
             y = model.decode(latents + NOISE * torch.randn_like(latents)).float()
-        loss = loss_of(y, x) + 0.05 * functional.relu(raw.abs() - 1).square().mean()
+        loss = sound_loss(y, x) + 0.05 * functional.relu(raw.abs() - 1).square().mean()
         run.learn(loss, model, ema, optimiser)
         if run.due:
             run.save(**parts)
@@ -128,7 +108,7 @@ def main() -> None:
 
 
 @torch.no_grad()
-def note(run: Run, ema: Coder, held: Tensor) -> None:
+def note(run: Run, ema: FiligranaSoundAutoencoder, held: Tensor) -> None:
     """Logs the mean absolute error on fixed examples."""
     run.note(error=round(float((ema.decode(ema.encode(held)) - held).abs().mean()), 5))
 
