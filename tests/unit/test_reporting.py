@@ -176,8 +176,11 @@ def test_memory_does_not_grow_with_what_entries_say() -> None:
 
 
 @pytest.mark.parametrize("entry", [{"type": "release", "bindings": 3, "profiles": 4, "label": None}, {"type": "refused", "rules": 7},
-                                   {"type": "result", "energy": {"joules": "much"}}, {"type": "decision", "decision": []}, {}])  # fmt: skip
+                                   {"type": "result", "energy": {"joules": "much"}}, {"type": "decision", "decision": []}, {},
+                                   {"type": "picked"}, {"type": "_init__"}, {"type": "release", "label": 3},
+                                   {"type": "result", "energy": {"joules": "1e999999"}}])  # fmt: skip
 def test_entries_out_of_form_are_counted_and_break_nothing(entry: dict[str, object]) -> None:
     tally = Tally()
     tally.add(0, entry)
     assert tally.figures()["entries"] == 1
+    assert len(json.dumps(tally.figures())) < 2000
