@@ -534,6 +534,7 @@ def test_the_profiles_that_ship_name_their_sources_and_every_rule_is_somebodys()
         for duty in profile.duties:
             assert duty.source.startswith("https://")
             assert duty.since is not None or duty.secondary
+            assert duty.quote or duty.secondary, f"{duty.id}: exact words, or the word that we read none"
     assert named == set(RULES)
 
 
@@ -554,6 +555,22 @@ def test_a_profile_that_is_none_is_an_error(names: list[str]) -> None:
     with pytest.raises(SettingsError) as error:
         needs_of(names)
     assert error.value.code == "settings.profiles"
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    ("quote: 'eight letters or more'", "not where it was read"),
+    ("quoted: official", "not where it was read"),
+    ("quote: 'x'\n    quoted: official", "at least 8"),
+    ("quote: 'eight letters or more'\n    quoted: memory", "official"),
+])  # fmt: skip
+def test_a_quotation_says_where_its_words_were_read(more: str, said: str) -> None:
+    text = (
+        "id: xx\ntitle: t\nversion: 2026-01-01\nrelease: {layers: 1}\nduties:\n  - id: xx.one\n    law: A law of a test\n"
+        "    says: What AI makes is labelled.\n    since: 2026-01-01\n    source: https://example.org/\n    rules: [R1]\n"
+    )
+    assert parse(text.encode())[0].duties[0].quote is None
+    with pytest.raises(SettingsError, match=said):
+        parse((text + f"    {more}\n").encode())
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,9 @@ def test_the_pdf_has_text_that_can_be_read(house: Installation, until: str, tmp_
     write_report(house, tmp_path / "r", since="2000-01-01", until=until, formats=["pdf"])
     assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["report.note", "report.pdf"]
     text = "\n".join(page.extract_text() for page in PdfReader(tmp_path / "r" / "report.pdf").pages)
+    assert "shall ensure that the outputs" in text.replace("\n", " "), "a text of the law is quoted"
+    assert "its words: filigrana comply duties" in text.replace("\n", " "), "no boxes in place of Chinese"
+    assert "■" not in text
     for words in ("Compliance report: eu, cn", "Evidence, not legal advice.", "生成", "Article 50(4)", "root"):
         assert words in text, words
 
