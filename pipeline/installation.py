@@ -274,6 +274,7 @@ class Installation:
             used.visible_label == "always",
             used.aigc_producer,
             used.prompt_writer,
+            tuple(used.profiles),
         )
 
     def layers(self) -> list[Layer]:

@@ -22,6 +22,7 @@ from ..safety.sound import judge_sound
 from ..safety.vision.frames import sample
 from ..safety.vision.ocr import CLIP_SIDE
 from .generators.base import Generated, Generator, Previews, Sampling, StepProgress, StoppedEarly
+from .glimpses import glimpse
 from .ledger import OpenIntent
 from .parts import Parts
 from .previews import Early, PreviewJudge
@@ -80,13 +81,13 @@ def judge_again(parts: Parts, run: Run, intent: UUID, *texts: str) -> Decision:
         found.append(run.stage("judge prompt", judge))
     decision = max(found, key=lambda each: each.verdict)
     parts.ledger.decided(intent, decision.record())
-    run.decisions.append(decision.record())
+    run.decided(decision.record())
     return decision
 
 
 def _decided(parts: Parts, run: Run, intent: OpenIntent, record: dict[str, Any]) -> None:
     parts.ledger.decided(intent.id, record)
-    run.decisions.append(record)
+    run.decided(record)
 
 
 def _sampled(parts: Parts, run: Run, intent: OpenIntent, sampling: Sampling, step: StepProgress) -> Generated:
@@ -100,9 +101,13 @@ def _sampled(parts: Parts, run: Run, intent: OpenIntent, sampling: Sampling, ste
     if asked is None or judge is None or not judge.useful:
         return run.stage("generate", lambda: parts.generator.generate(sampling, step))  # type: ignore[union-attr]
 
+    def look(done: int, steps: int, frame: Any) -> None:
+        if judge.look(done, steps, frame):
+            run.news("preview", glimpse(done, steps, frame).as_dict())
+
     def sample_() -> Generated | None:
         try:
-            made: Generated = generator.generate(sampling, step, Previews(tuple(asked.at), judge.look))
+            made: Generated = generator.generate(sampling, step, Previews(tuple(asked.at), look))
             return made
         except StoppedEarly:
             return None

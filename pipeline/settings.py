@@ -144,6 +144,7 @@ class Settings(BaseSettings):
     oidc_secret: SecretStr | None = Field(None, description="our client secret there; none: a public client with PKCE")
     oidc_claim: str = Field("groups", min_length=1, description="the claim that names a person's groups")
     oidc_roles: list[str] = Field([], description="who may do what: GROUP=ROLE@TENANT")
+    oidc_people: list[str] = Field([], description="which account is which person here: SUB=SUBJECT, as keys name it")
     traces: str | None = Field(None, pattern="^https?://", description="an OpenTelemetry collector (OTLP over HTTP)")
     log_format: Literal["text", "json"] = Field("text", description="how the service and its workers log")
     serve_drain: float = Field(0.0, ge=0, le=3600, description="seconds of 503 at /readyz before it stops")
@@ -221,6 +222,14 @@ class Settings(BaseSettings):
         for role in roles:
             parse_role(role)
         return roles
+
+    @field_validator("oidc_people")
+    @classmethod
+    def _people(cls, value: list[str]) -> list[str]:
+        from .web.console.oidc import parse_people
+
+        parse_people(value)
+        return value
 
     @field_validator("oidc_issuer")
     @classmethod

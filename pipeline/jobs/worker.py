@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from ...errors import FiligranaError, GenerationError, InputError, JobError, LogError, PolicyError
 from ..engine import Engine
-from ..request import Progress, Release
+from ..request import News, Progress, Release
 from ..run import StageError
 from .counting import counts_of
 from .fence import ended, intent_of, settle
@@ -87,9 +87,17 @@ class _Heart:
 
     def tell(self, stage: str, done: int, total: int) -> None:
         """The engine's progress. Raises JobError once the work must end."""
-        self.progress = {"stage": stage, "done": done, "total": total}
+        said = self.progress or {}
+        # A glimpse is of what is being drawn: once that is over, it is kept nowhere.
+        lasting = ("verdicts", "preview") if stage == "generate" else ("verdicts",)
+        kept = {name: said[name] for name in lasting if name in said}
+        self.progress = {"stage": stage, "done": done, "total": total, **kept}
         if self.why is not None:
             raise JobError("the job was taken from this worker", code=self.why, hint="")
+
+    def news(self, kind: str, what: dict[str, Any]) -> None:
+        """The engine's decisions and glimpses, beside the progress."""
+        self.progress = {**(self.progress or {}), kind: what}
 
 
 class Worker:
@@ -157,7 +165,7 @@ class Worker:
         job = lease.job
         try:
             with self._around(job), _Heart(self.queue, lease) as heart:
-                end = self._outcome(lease, heart.tell)
+                end = self._outcome(lease, heart.tell, heart.news)
             return self._said(self.queue.finish(lease, end.state, end.outcome, end.texts, end.counts))
         except JobError as error:
             if error.code == CANCELLED:
@@ -167,7 +175,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001  every error ends in the queue: tried again, or failed with its code
             return self._failed(lease, error)
 
-    def _outcome(self, lease: Lease, tell: Progress) -> _End:
+    def _outcome(self, lease: Lease, tell: Progress, news: News) -> _End:
         job, engine = lease.job, self.pipeline.engine
         ledger = engine.parts.ledger
         if job.attempts > 1:
@@ -180,7 +188,7 @@ class Worker:
         if _tries(job) > self.queue.attempts:
             return _End("failed", {"code": LOST, "message": f"its worker was lost {self.queue.attempts} times"})
         intent = intent_of(job.id, job.attempts)
-        outcome = made(engine, job, lease.texts, intent, tell, self._incoming)
+        outcome = made(engine, job, lease.texts, intent, tell, self._incoming, news)
         counts = counts_of(lease, outcome)
         if isinstance(outcome, Release):
             found = ended(ledger, intent)
