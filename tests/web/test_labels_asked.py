@@ -212,6 +212,18 @@ def test_what_is_no_profile_or_label_is_named(
     assert house.log.size() == before
 
 
+@pytest.mark.parametrize("path", [IMAGES, "/v1/videos", "/v1/seal"])
+def test_openapi_tells_what_may_be_asked(house: Installation, path: str) -> None:
+    from filigrana.pipeline.web.app import create_app
+
+    bodies = create_app(house).openapi()["paths"][path]["post"]["requestBody"]["content"]
+    for body in bodies.values():
+        fields = body["schema"]["properties"]
+        assert {"profiles", "visible_label", "unlabelled_consent"} <= set(fields)
+        assert all(fields[name]["description"] for name in ("profiles", "visible_label", "unlabelled_consent"))
+        assert fields["visible_label"]["enum"] == ["profiles", "always"]
+
+
 def test_an_installation_that_labels_always_lets_no_request_leave_it_out(tmp_path: Path) -> None:
     opened = house_of(tmp_path, profiles=["cn"], visible_label="always")
     with pytest.raises(InputError, match="labels all"):
