@@ -290,6 +290,7 @@ class Engine:
         parts, identity = self.parts, identity or new_intent_id()
         ledger = parts.ledger
         ledger.log.check_guard()  # without it nothing can be released: said before any work is done
+        parts.store.ready()
         with parts.staging.open(identity, keep=lambda: maybe_released(parts, identity)) as work:
             intent = run.stage(
                 "open intent",

@@ -39,6 +39,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FILIGRANA_", extra="forbid", frozen=True)
 
     data_dir: Path = Field(default_factory=default_data_dir, description="keys, database, released assets")
+    store: str | None = Field(
+        None, description="where released assets lie: a folder, s3://BUCKET/PREFIX, or another address for fsspec"
+    )
+    store_cache: int = Field(2048, ge=0, description="MiB of copies that are kept here of what lies at an address")
+    store_timeout: float = Field(30.0, ge=1, le=600, description="seconds in which an S3 store must answer")
     database: str | None = Field(None, description="sqlite:///FILE or postgresql://…; default: audit.db in data_dir")
     policy: str = Field("newsroom", description="a built-in policy pack's name, or a path to one")
     policy_signers: list[str] = Field([], description="verifier keys: only packs that one of them signed are in force")
@@ -228,6 +233,17 @@ class Settings(BaseSettings):
         if url is not None and not url.startswith(("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")):
             raise ValueError("the provider's address begins with https://")
         return url or None
+
+    @field_validator("store")
+    @classmethod
+    def _no_keys_in_it(cls, store: str | None) -> str | None:
+        """Addresses are shown and logged. What fsspec knows is found out when it is used."""
+        scheme, mark, rest = (store or "").partition("://")
+        if mark and scheme.lower() in ("http", "https"):
+            raise ValueError("nothing can be stored at an http address: name a bucket or a folder")
+        if mark and ("@" in rest.split("/")[0] or "?" in rest):
+            raise ValueError("no credentials and no options in the store's address: its driver finds them by itself")
+        return store or None
 
     @field_validator("serve_url")
     @classmethod
