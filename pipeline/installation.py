@@ -60,6 +60,7 @@ class Installation:
         self.settings, self.clock = settings, clock
         self._inspector: Inspector | None = None
         self._inspecting = threading.Lock()
+        self.found = False  # whether the log was seen in its database: a log does not go away again
         self.publisher: threading.Thread | None = None  # see :func:`.publishing.published_if_due`
 
     # ── folders ──────────────────────────────────────────────────────────────────────────────────────────────
