@@ -137,6 +137,15 @@ class Settings(BaseSettings):
     jobs_limit: int = Field(10_000, ge=1, description="jobs that may wait; then the service answers 429")
     jobs_tenant_limit: int = Field(1000, ge=1, description="jobs of one tenant that may wait")
     jobs_lease: float = Field(30.0, ge=1, le=3600, description="seconds after which a silent worker loses its job")
+    executor: Literal["local", "ray"] = Field(
+        "local", description="ray: workers draw and judge on a Ray cluster, and do the rest themselves"
+    )
+    ray_address: str | None = Field(None, description="the head of that cluster; none: a Ray of this machine alone")
+    ray_drawing: int = Field(1, ge=1, le=256, description="processes there that draw, for one worker")
+    ray_judging: int = Field(1, ge=0, le=256, description="processes there that judge; 0: the worker judges")
+    ray_drawing_gpus: float = Field(0.75, ge=0, le=64, description="GPUs that each of the former has; 0: none")
+    ray_judging_gpus: float = Field(0.25, ge=0, le=64, description="GPUs that each of the latter has, also a share")
+    ray_jobs: int = Field(2, ge=1, le=256, description="jobs that such a worker works on at once")
     jobs_attempts: int = Field(3, ge=1, le=100, description="how often a job is begun before it has failed")
     jobs_keep_days: float = Field(90.0, gt=0, le=36_500, description="days after which ended jobs are forgotten")
     idempotency_hours: float = Field(48.0, gt=0, le=8760, description="hours for which idempotency keys count")

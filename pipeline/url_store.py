@@ -254,6 +254,6 @@ def _unknown_condition(error: BaseException | None) -> bool:
         said = getattr(error, "response", None)
         if isinstance(said, dict):
             status = said.get("ResponseMetadata", {}).get("HTTPStatusCode")
-            return said.get("Error", {}).get("Code") == "NotImplemented" or status == 501
+            return bool(said.get("Error", {}).get("Code") == "NotImplemented" or status == 501)
         error = error.__cause__
     return False

@@ -163,6 +163,15 @@ class Worker:
         self.pipeline.engine.recover()
         self._unpublished = False
 
+    def give_back(self) -> None:
+        """What it works on goes back to the queue, as if this try had not been one."""
+        lease = self.lease
+        try:
+            if lease is not None:
+                self.queue.give_back(lease, {"code": "jobs.stopped"}, counts=False)
+        except JobError:
+            pass  # its lease runs out instead
+
     def _worked(self, lease: Lease) -> bool:
         self.lease = lease
         try:
