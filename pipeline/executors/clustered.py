@@ -24,6 +24,8 @@ LOST = 75
 """The exit code of a worker whose cluster is gone."""
 WATCHED = 5.0
 """Seconds between two looks at the cluster's head."""
+IN_VAIN = 3
+"""So many looks in a row get no answer from a head that is gone; a busy machine may miss one."""
 
 
 def plan_of(settings: Settings) -> Plan:
@@ -115,8 +117,10 @@ class Together:
         return sum(counts)
 
     def _watch(self, over: threading.Event) -> None:
+        vain = 0
         while not over.wait(WATCHED):
-            if not self._cluster.answers() and not over.is_set():
+            vain = 0 if self._cluster.answers() else vain + 1
+            if vain >= IN_VAIN and not over.is_set():
                 _log.error("the Ray cluster is gone")
                 self.give_back()
                 self._ended(LOST)
