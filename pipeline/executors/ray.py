@@ -67,7 +67,10 @@ class Cluster:
         if plan.address is not None:
             _look(plan.address)
         try:
-            options: dict[str, Any] = {"address": plan.address} if plan.address else {"include_dashboard": False}
+            # Named: without an address Ray joins whatever cluster it finds on this machine.
+            options: dict[str, Any] = {"address": plan.address or "local"}
+            if plan.address is None:
+                options["include_dashboard"] = False
             ray.init(namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR, **options)
         except Exception as error:
             raise _away(type(error).__name__) from error
