@@ -277,3 +277,26 @@ def test_a_head_that_is_not_there_is_an_error_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         Connected(Plan("127.0.0.1:9"), clustered.drawing, clustered.judging)
     assert caught.value.code == "settings.ray"
+
+
+# ── the real parts ───────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.generate
+def test_the_command_draws_and_judges_with_the_models_that_ship(tmp_path: Path) -> None:
+    opened = Installation(load_settings(data_dir=tmp_path / "real"))
+    opened.ledger.unfinished()
+    job = put(opened, "a red sailboat on a blue sea")
+    program = "import sys; from filigrana.pipeline.cli import main; sys.argv[0] = 'filigrana'; main()"
+    words = ("worker", "--executor", "ray", "--once", "--json")
+    environment = {
+        "FILIGRANA_DATA_DIR": str(tmp_path / "real"), "FILIGRANA_RAY_JOBS": "1",
+        "FILIGRANA_RAY_DRAWING_GPUS": "0", "FILIGRANA_RAY_JUDGING_GPUS": "0",
+    }  # fmt: skip
+    with process(program, *words, **environment) as one:
+        said, told = one.communicate(timeout=400)
+    assert one.returncode == 0, told
+    assert said.strip() == '{"ended": 1}'
+    assert_each_released_once(opened, opened.jobs.some(job))
+    decisions = [entry["decision"] for _, entry in opened.log.entries() if entry["type"] == "decision"]
+    ran = {run["guard"]: run for each in decisions for run in each["guards"]}
+    assert ran["nsfw"]["model"]["digest"], "proof of what judged, from the process that did"
+    opened.close()
