@@ -30,7 +30,7 @@ from ..provenance.stamping import DOWN
 from ..safety.decision import Decision, Verdict
 from ..safety.judge import check_text
 from .account import facts
-from .energy import EnergyMeter
+from .energy import EnergyMeter, together
 from .finish import Finisher, Material
 from .generators.base import Sampling
 from .labelled import WAIVED, labels_for, told_labels
@@ -160,6 +160,8 @@ class Engine:
             return self.stop(run, intent.id, stopped.decision, request.subject, stopped.early)
         digest = run.stage("digest", lambda: pixel_digest(made.frames))
         energy = meter.spent()
+        if made.energy is not None:
+            energy = together([energy, made.energy])
         named = {"name": model.name, "version": model.version, "digest": model.digest}
         replayable = {**chosen, "pixel_digest": digest, "model": named}
         known = facts(
@@ -291,6 +293,7 @@ class Engine:
         parts, identity = self.parts, identity or new_intent_id()
         ledger = parts.ledger
         ledger.log.check_guard()  # without it nothing can be released: said before any work is done
+        parts.store.ready()
         with parts.staging.open(identity, keep=lambda: maybe_released(parts, identity)) as work:
             intent = run.stage(
                 "open intent",

@@ -21,6 +21,7 @@ from ..safety.output import OutputJudge
 from ..safety.sound import judge_sound
 from ..safety.vision.frames import sample
 from ..safety.vision.ocr import CLIP_SIDE
+from .energy import Energy, together
 from .generators.base import Generated, Generator, Previews, Sampling, StepProgress, StoppedEarly
 from .glimpses import glimpse
 from .ledger import OpenIntent
@@ -133,6 +134,7 @@ def generate_best(
             hint="pip install 'filigrana[generate]'",
         )
     best: tuple[float, Generated] | None = None
+    elsewhere: list[Energy] = []
     candidates: list[dict[str, Any]] = []
     for number in range(best_of):
         each = replace(sampling, seed=(sampling.seed + number) % (1 << 63))
@@ -141,6 +143,7 @@ def generate_best(
             run.progress("generate", number * steps + done, best_of * steps)
 
         made = _sampled(parts, run, intent, each, step)
+        elsewhere += [] if made.energy is None else [made.energy]
         _check_frames(made)
         score = 0.0
         if agreement is not None and best_of > 1:
@@ -149,6 +152,8 @@ def generate_best(
         if best is None or score > best[0]:
             best = (score, made)
     assert best is not None  # noqa: S101  best_of is at least 1
+    if elsewhere:
+        best = (best[0], replace(best[1], energy=together(elsewhere)))
     return best[1], {**best[1].sampling, **({"candidates": candidates} if candidates else {})}
 
 
