@@ -1,17 +1,17 @@
-"""What the queue costs: putting and leasing with an empty queue and with 10,000 jobs in it, on SQLite and PostgreSQL,
-and what `POST /v1/videos` takes until it has answered.
+"""What the queue costs: putting and leasing with an empty queue and with 10,000 jobs in it, on SQLite and PostgreSQL.
+Prints JSON. What the API adds to it: `benchmarks/service.py`.
 
-python benchmarks/jobs.py [--count N] [--full N] [--calls N]
+python benchmarks/jobs.py [--count N] [--full N]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,14 +20,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
 from sqlalchemy import create_engine, insert, make_url, text
 
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs.model import Order
 from filigrana.pipeline.jobs.queue import JobQueue
 from filigrana.pipeline.settings import load_settings
-from filigrana.pipeline.web.server import Server
 from filigrana.provenance.service_tables import Job
 from filigrana.provenance.tables import now
 from filigrana.provenance.vault import Vault
@@ -97,29 +95,6 @@ def databases(folder: Path) -> Iterator[dict[str, str]]:
         server.cleanup()
 
 
-def calls(house: Installation, count: int) -> list[Taken]:
-    """`POST /v1/videos` over one connection on loopback."""
-    _, secret = house.access.add("press", "ana", ["creator"])
-    server = Server(house, "127.0.0.1", 0)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    body = {"prompt": "a red boat", "seed": 3}
-    try:
-        with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {secret}"}) as client:
-            found = []
-            for number in range(count + 10):
-                headers = {"Idempotency-Key": f"call-{number}"}
-                answer, cost = taken(lambda headers=headers: client.post("/v1/videos", json=body, headers=headers))  # type: ignore[misc]
-                found.append(cost)
-                assert answer.status_code == 200, answer.text
-    finally:
-        server.stop()
-        thread.join()
-    return found[10:]
-
-
 def median(values: list[Taken], which: int) -> float:
     return statistics.median(value[which] for value in values)
 
@@ -128,14 +103,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=200, help="jobs a measurement")
     parser.add_argument("--full", type=int, default=10_000, help="jobs that wait in the full queue")
-    parser.add_argument("--calls", type=int, default=200, help="calls of the API")
     options = parser.parse_args()
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    print(f"{machine}; load {os.getloadavg()[0]:.1f}")
-    print("Medians in milliseconds: on the wall / of this process's processor\n")
-    print(f"| database | what | empty queue | {options.full:,} waiting | ratio |\n|---|---|---|---|---|")
+    said: dict[str, Any] = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "load": round(os.getloadavg()[0], 1), "jobs": options.count, "waiting": options.full, "databases": {},
+    }  # fmt: skip
     with tempfile.TemporaryDirectory() as name, databases(Path(name)) as urls:
-        answers = []
         for database, url in urls.items():
             settings = load_settings(
                 data_dir=Path(name) / database, database=url, jobs_limit=1_000_000, jobs_tenant_limit=1_000_000,
@@ -144,23 +117,22 @@ def main() -> None:
             house = Installation(settings)
             house.ledger.unfinished()
             empty = costs(house.jobs, options.count)
-            answers.append((database, "POST /v1/videos", calls(house, options.calls)))
-            while (lease := house.jobs.lease("bench")) is not None:
-                house.jobs.finish(lease, "failed", {"code": "bench"})
             fill(house.jobs, options.full)
             full = costs(house.jobs, options.count)
-            for what, before, after in zip(("put", "lease"), empty, full, strict=True):
-                walls = [1000 * median(one, 0) for one in (before, after)]
-                used = [1000 * median(one, 1) for one in (before, after)]
-                print(
-                    f"| {database} | {what} | {walls[0]:.1f} / {used[0]:.1f} | {walls[1]:.1f} / {used[1]:.1f} "
-                    f"| {walls[1] / walls[0]:.2f} / {used[1] / used[0]:.2f} |",
-                    flush=True,
-                )
+            said["databases"][database] = {
+                what: {
+                    "empty_ms": told(before), "full_ms": told(after),
+                    "ratio_cpu": round(median(after, 1) / median(before, 1), 2),
+                }
+                for what, before, after in zip(("put", "lease"), empty, full, strict=True)
+            }  # fmt: skip
             house.close()
-        print("\n| database | call | p50 | of it processor, client and server |\n|---|---|---|---|")
-        for database, what, values in answers:
-            print(f"| {database} | `{what}` | {1000 * median(values, 0):.1f} | {1000 * median(values, 1):.1f} |")
+    print(json.dumps(said | {"load_after": round(os.getloadavg()[0], 1)}, indent=1))
+
+
+def told(values: list[Taken]) -> dict[str, float]:
+    """Medians in milliseconds."""
+    return {"wall": round(1000 * median(values, 0), 2), "cpu": round(1000 * median(values, 1), 2)}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A service under load while its workers are killed: every job ends once, nothing is released unrecorded, no lease is
-stuck, and memory does not grow.
+stuck, and memory does not grow. Prints JSON; ends with 1 where anything of it is not so.
 
-python benchmarks/soak.py                       # short: 3 minutes
-python benchmarks/soak.py --seconds 3600        # long
+python benchmarks/soak.py                                  # short: 3 minutes
+python benchmarks/soak.py --jobs 100 --workers 4           # until 100 jobs were asked for, with kills
+python benchmarks/soak.py --seconds 3600 --workers 4       # an hour
 python benchmarks/soak.py --database postgresql://…
 
 Workers are real processes on real parts with a fast stand-in for the model (`tests/working.py`). Memory is the server's
@@ -96,7 +97,7 @@ def soak(options: argparse.Namespace, folder: Path) -> int:
     started = time.monotonic()
     next_kill, next_look = started + options.kill_every, started
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=60) as client:
-        while time.monotonic() - started < options.seconds:
+        while time.monotonic() - started < options.seconds and (options.jobs is None or len(asked) < options.jobs):
             workers.keep()
             waiting = house.jobs.counts().get("queued", 0)
             if waiting < options.waiting:
@@ -122,18 +123,21 @@ def soak(options: argparse.Namespace, folder: Path) -> int:
             if now >= next_look:
                 sizes.append((now - started, memory.memory_info().rss))
                 next_look = now + max(2.0, options.seconds / 60)
-        drained = time.monotonic() + 600
+        drained = time.monotonic() + max(600.0, 10.0 * options.waiting)
         while time.monotonic() < drained and any(house.jobs.counts().get(state) for state in ("queued", "running")):
             workers.keep()
+            if options.jobs is not None and options.kill_every and time.monotonic() >= next_kill:
+                workers.kill_one()
+                next_kill = time.monotonic() + random.uniform(0.5, 1.5) * options.kill_every
             time.sleep(0.5)
         sizes.append((time.monotonic() - started, memory.memory_info().rss))
     workers.end()
     server.terminate()
     server.wait(60)
-    return told(house, asked, sizes, workers.killed)
+    return told(house, asked, sizes, workers.killed, options.workers)
 
 
-def told(house: Installation, asked: list[str], sizes: list[tuple[float, int]], killed: int) -> int:
+def told(house: Installation, asked: list[str], sizes: list[tuple[float, int]], killed: int, count: int) -> int:
     from uuid import UUID
 
     jobs = house.jobs.some([UUID(each) for each in asked])
@@ -152,6 +156,7 @@ def told(house: Installation, asked: list[str], sizes: list[tuple[float, int]], 
         "files_unrecorded": len(files - set(releases)), "files_missing": len(set(releases) - files),
         "log_ok": report.ok, "memory_MB": [round(first / 1e6, 1), round(last / 1e6, 1)],
         "growth_percent": round(100 * (last - first) / first, 1), "seconds": round(sizes[-1][0]),
+        "workers": count, "load": round(os.getloadavg()[0], 1),
     }  # fmt: skip
     print(json.dumps(result, indent=1))
     house.close()
@@ -162,6 +167,7 @@ def told(house: Installation, asked: list[str], sizes: list[tuple[float, int]], 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=180.0)
+    parser.add_argument("--jobs", type=int, help="ends once so many were asked for, and have ended")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--waiting", type=int, default=100, help="jobs that wait at most")
     parser.add_argument("--kill-every", type=float, default=4.0, help="seconds between two kills; 0: none")

@@ -12,7 +12,7 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-EXTRAS = ("generate", "heic", "hsm", "kms", "postgres", "bench", "serve", "telemetry", "oidc", "report")
+EXTRAS = ("generate", "heic", "hsm", "kms", "postgres", "bench", "serve", "telemetry", "oidc", "report", "s3", "ray")
 BUNDLED = """\
 ## What wheels carry inside
 

@@ -24,11 +24,12 @@ from ..provenance.vault import Vault
 from .jobs.model import HIGHEST
 from .ledger import Ledger
 
-SCOPES = ("generate", "read", "review", "audit", "metrics", "admin")
+SCOPES = ("generate", "read", "review", "audit", "audit-all", "metrics", "admin")
 ROLES = {
     "creator": ("generate", "read"),
     "reviewer": ("read", "review"),
     "auditor": ("read", "audit"),
+    "supervisor": ("read", "audit", "audit-all"),
     "monitor": ("metrics",),
     "admin": SCOPES,
 }

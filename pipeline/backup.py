@@ -2,7 +2,8 @@
 
 The archive is a tar file: ``database/TABLE.jsonl`` (typed rows, whichever database they came from), ``files/…`` of the
 data folder, and at its end ``manifest.json`` with the sha256 of every member. The log's guard is read before the
-database, so that it never knows more than that; released files after it, so that none is missing that has a row.
+database, so that it never knows more than that; released files after it, so that none is missing that has a row. They
+come out of the store, wherever that is, and are put into the store of the place that they are restored to.
 Written while the service runs.
 """
 
@@ -28,12 +29,16 @@ from sqlalchemy.sql.schema import Table
 
 from ..errors import ReleaseError, SettingsError
 from ..provenance.database import HEAD, current_revision, migrate, writer
+from ..provenance.sidecar import SUFFIX
 from ..provenance.tables import Asset, Base
 from .installation import Installation
+from .store import beside
 
 FORMAT = "filigrana.backup.v1"
-LEFT_OUT = ("staging", "spool", "audit.db", "audit.db-wal", "audit.db-shm", "checkpoint.guard")
-"""Of the data folder: what is being made now, uploads, and the database, which is taken as rows."""
+LEFT_OUT = ("staging", "spool", "cache", "assets", "audit.db", "audit.db-wal", "audit.db-shm", "checkpoint.guard")
+"""Of the data folder: what is being made now, uploads, copies, what comes out of the store, and the database, which is
+taken as rows."""
+ASSETS = "files/assets/"
 GUARD = "files/checkpoint.guard"
 _MANIFEST = "manifest.json"
 _ROWS = 500
@@ -63,8 +68,9 @@ class Report:
         return asdict(self) | {"missing": list(self.missing)}
 
 
-def backup(house: Installation, target: Path) -> Report:
-    """Writes the archive, whole or not at all, readable by its owner alone: the keys are in it."""
+def backup(house: Installation, target: Path, *, assets: bool = True) -> Report:
+    """Writes the archive, whole or not at all, readable by its owner alone: the keys are in it. ``assets``: False
+    leaves out the released files, where the store keeps copies of its own."""
     if target.exists():
         raise BackupError(f"{target} is there already", code="backup.exists")
     log, folder = house.log, house.folder
@@ -79,6 +85,8 @@ def backup(house: Installation, target: Path) -> Report:
             missing = _waited(house, published)
             for path in _files(folder):
                 kept.file(f"files/{path.relative_to(folder).as_posix()}", path)
+            for asset in published if assets else ():
+                _released(house, kept, asset)
             made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             said = {"format": FORMAT, "revision": HEAD, "made_at": made, "entries": entries, "members": kept.members}
             kept.add(_MANIFEST, json.dumps(said, sort_keys=True).encode(), listed=False)
@@ -107,9 +115,17 @@ def restore(house: Installation, source: Path) -> Report:
             hint="Restore it with the version that made it; the next one then brings it up to date.",
         )
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    left_out: list[str] = []
     with tarfile.open(source) as archive:
+        known = _known(archive)
         for member in archive:
-            if member.name.startswith("files/"):
+            if member.name.startswith(ASSETS):
+                name = member.name.removeprefix(ASSETS)
+                if name in known:
+                    _publish(house, archive, member, name)
+                else:
+                    left_out.append(name)
+            elif member.name.startswith("files/"):
                 _unpack(archive, member, folder)
         # The key is there by now: the log opens with it, and makes its tables.
         engine = house.log.engine
@@ -117,12 +133,12 @@ def restore(house: Installation, source: Path) -> Report:
             raise BackupError("the database is not empty", code="backup.occupied")
         migrate(engine)
         _put_back(engine, archive)
-    unknown = _unknown(house)
     report = house.log.verify()
     if not report.ok or report.entries != said["entries"]:
         raise BackupError("what was put back is not the log that was saved", code="backup.log")
     size = sum(1 for name in said["members"] if name.startswith("files/"))
-    return Report(str(source), report.entries, len(unknown), size, source.stat().st_size, tuple(unknown))
+    assets = sum(1 for name in said["members"] if name.startswith(ASSETS) and not name.endswith(SUFFIX))
+    return Report(str(source), report.entries, assets, size, source.stat().st_size, tuple(left_out))
 
 
 def _checked(source: Path) -> dict[str, Any]:
@@ -280,24 +296,41 @@ def _waited(house: Installation, names: list[str]) -> tuple[str, ...]:
     return tuple(left)
 
 
-def _unknown(house: Installation) -> list[str]:
-    """Removes released files that the database does not know: they were released after it was taken, and nothing is
+def _released(house: Installation, kept: _Kept, name: str) -> None:
+    """One released file and its sidecar, by way of this machine. What is not there was told of already."""
+    for part in (name, beside(name)):
+        try:
+            if part == name or house.store.exists(part):
+                kept.file(f"{ASSETS}{part}", house.store.fetched(part))
+        except FileNotFoundError:
+            continue
+
+
+def _known(archive: tarfile.TarFile) -> set[str]:
+    """Names of files that the archive's database has a row of; others were released after it was taken, and nothing is
     released unrecorded."""
-    folder = house.folder / "assets"
-    with house.log.engine.connect() as connection:
-        known = {str(name) for (name,) in connection.execute(select(Asset.public_name))}
-    gone = []
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in known and name.removesuffix(".c2pa") not in known:
-            path.unlink()
-            gone.append(name)
-    return gone
+    stream = archive.extractfile(f"database/{Asset.__tablename__}.jsonl")
+    if stream is None:
+        raise BackupError("a table is missing", code="backup.format")
+    names = {str(row["public_name"]) for row in map(json.loads, stream) if row["public_name"] is not None}
+    return names | {beside(name) for name in names}
 
 
-def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+def _publish(house: Installation, archive: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> None:
+    """Puts a released file into the store. It may be there already, where the store outlived the installation."""
+    folder = house.folder / "staging"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        _unpack(archive, member, Path(work), "file")
+        try:
+            house.store.publish(Path(work) / "file", name)
+        except ReleaseError as error:
+            raise BackupError(f"{name} cannot be put back: {error.message}", code="backup.store") from error
+
+
+def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, name: str | None = None) -> None:
     stream = archive.extractfile(member)
-    path = folder / PurePosixPath(member.name).relative_to("files")
+    path = folder / (name or PurePosixPath(member.name).relative_to("files"))
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if stream is None:
         raise BackupError("a member is no file", code="backup.format")
@@ -311,4 +344,3 @@ def _digest(stream: IO[bytes]) -> str:
     while block := stream.read(1 << 20):
         found.update(block)
     return found.hexdigest()
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,11 @@ class Energy:
 
     def as_dict(self) -> dict[str, object]:
         return {"joules": round(self.joules, 3), "method": self.method}
+
+
+def together(parts: Sequence[Energy]) -> Energy:
+    """The sum, and every method that it rests on."""
+    return Energy(sum(part.joules for part in parts), " + ".join(dict.fromkeys(part.method for part in parts)))
 
 
 class EnergyMeter:

@@ -30,10 +30,10 @@ from ..provenance.stamping import DOWN
 from ..safety.decision import Decision, Verdict
 from ..safety.judge import check_text
 from .account import facts
-from .energy import EnergyMeter
+from .energy import EnergyMeter, together
 from .finish import Finisher, Material
 from .generators.base import Sampling
-from .labelled import WAIVED
+from .labelled import WAIVED, labels_for, told_labels
 from .ledger import OpenIntent, new_intent_id
 from .making import (
     Frames,
@@ -53,11 +53,13 @@ from .replay import pixel_digest
 from .request import (
     GenerateRequest,
     Held,
+    News,
     Outcome,
     Progress,
     Refusal,
     Release,
     SealRequest,
+    no_news,
     no_progress,
 )
 from .reviewing import hold_output, hold_prompt
@@ -76,7 +78,9 @@ class Engine:
         return self.parts.staging.recover(self.parts.ledger, self.parts.store)
 
     # ── generate ─────────────────────────────────────────────────────────────────────────────────────────────
-    def generate(self, request: GenerateRequest, progress: Progress = no_progress) -> Outcome:
+    def generate(
+        self, request: GenerateRequest, progress: Progress = no_progress, news: News = no_news
+    ) -> Outcome:
         """From a prompt to a Release, a Refusal or a Held. Raises FiligranaError where a stage failed."""
         parts = self.parts
         generator = parts.generator
@@ -92,11 +96,10 @@ class Engine:
                 code="generate.media",
                 hint=f"Give an -o file name that ends in {_suffixes(generator.kinds)}.",
             )
-        if request.unlabelled:
-            parts.finisher().labels.may_be_waived()
+        labels = labels_for(parts.finisher().labels, request)
         if request.sound and not getattr(generator, "sound", False):
             raise GenerationError("this model makes no sound", code="generate.media", hint="Leave --media av out.")
-        run = Run(progress, parts.stage_timeout)
+        run = Run(progress, parts.stage_timeout, news=news)
         model = run.stage("load", lambda: model_of(generator))
         seed = secrets.randbits(32) if request.seed is None else request.seed
         asked: dict[str, Any] = {
@@ -111,8 +114,7 @@ class Engine:
         }
         if request.sound:
             asked["sound"] = True
-        if request.unlabelled:
-            asked["unlabelled"] = "consent"
+        asked |= told_labels(labels, request)
         # The prompt as it was written: what cleaning removes is what a guard must see.
         texts = {"prompt": request.prompt}
         if request.negative_prompt:
@@ -158,6 +160,8 @@ class Engine:
             return self.stop(run, intent.id, stopped.decision, request.subject, stopped.early)
         digest = run.stage("digest", lambda: pixel_digest(made.frames))
         energy = meter.spent()
+        if made.energy is not None:
+            energy = together([energy, made.energy])
         named = {"name": model.name, "version": model.version, "digest": model.digest}
         replayable = {**chosen, "pixel_digest": digest, "model": named}
         known = facts(
@@ -192,15 +196,14 @@ class Engine:
         )
         material = Material(made.kind, made.frames, made.rate, made.sound)
         ready = Ready(intent, statement, work, None, (), judged, decision, energy, replayable, known)
-        return self._finish(run, work, material, ready, request.subject)
+        return self._finish(run, work, material, ready, request)
 
     # ── seal ─────────────────────────────────────────────────────────────────────────────────────────────────
-    def seal(self, request: SealRequest, progress: Progress = no_progress) -> Outcome:
+    def seal(self, request: SealRequest, progress: Progress = no_progress, news: News = no_news) -> Outcome:
         """The same chain for media made elsewhere: opened from its parent, judged, marked, signed, released."""
         parts = self.parts
-        if request.unlabelled:
-            parts.finisher().labels.may_be_waived()
-        run, meter = Run(progress, parts.stage_timeout), EnergyMeter(parts.cpu_watts)
+        labels = labels_for(parts.finisher().labels, request)
+        run, meter = Run(progress, parts.stage_timeout, news=news), EnergyMeter(parts.cpu_watts)
         given = open_media(request.path, parts.finisher().limits)
         mime = request.mime or WRITTEN_AS.get(given.info.mime, given.info.mime)
         if kind_of_mime(mime) != given.info.kind:
@@ -217,7 +220,7 @@ class Engine:
             "source_sha256": source,
             **({"edits": [edit.action for edit in request.edits]} if request.edits else {}),
             **({"components": digests} if digests else {}),
-            **({"unlabelled": "consent"} if request.unlabelled else {}),
+            **told_labels(labels, request),
             "mime": mime,
             "policy": _policy(parts),
         }
@@ -272,7 +275,7 @@ class Engine:
             material = Material(media.info.kind, frames, media.info.rate, media, keep, media, tuple(components))
             replayable = {"source_sha256": source}
             ready = Ready(intent, statement, work, media, tuple(components), None, decision, energy, replayable, known)
-            return self._finish(run, work, material, ready, request.subject)
+            return self._finish(run, work, material, ready, request)
 
     # ── what both share ──────────────────────────────────────────────────────────────────────────────────────
     @contextmanager
@@ -290,6 +293,7 @@ class Engine:
         parts, identity = self.parts, identity or new_intent_id()
         ledger = parts.ledger
         ledger.log.check_guard()  # without it nothing can be released: said before any work is done
+        parts.store.ready()
         with parts.staging.open(identity, keep=lambda: maybe_released(parts, identity)) as work:
             intent = run.stage(
                 "open intent",
@@ -334,10 +338,14 @@ class Engine:
         )
         return Refusal(decision, str(intent), run.stages, early=early)
 
-    def _finish(self, run: Run, work: Path, material: Material, ready: Ready, subject: str) -> Release | Held:
+    def _finish(
+        self, run: Run, work: Path, material: Material, ready: Ready, request: GenerateRequest | SealRequest
+    ) -> Release | Held:
         """``ready``: but for the encoded file and its marks. What a person must see first is held as it would be
         released."""
         finisher = self.parts.finisher()
+        labels = labels_for(finisher.labels, request)
+        finisher = finisher if labels is finisher.labels else replace(finisher, labels=labels)
         statement = ready.statement
         encoded = run.stage("encode", lambda: finisher.encode(material, statement, work, ticking(run, "encode")))
         record = statement.record | encoded.said
@@ -347,7 +355,7 @@ class Engine:
             ready, statement=replace(statement, bindings=encoded.bindings, record=record), encoded=encoded.path
         )
         if ready.decision.verdict is not Verdict.ALLOW:
-            return hold_output(self.parts, run, ready, subject)
+            return hold_output(self.parts, run, ready, request.subject)
         return self.release(run, finisher, ready, work)
 
     def release(self, run: Run, finisher: Finisher, ready: Ready, work: Path) -> Release | Held:

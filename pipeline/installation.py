@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from .ledger import Ledger
     from .policies import PolicyInForce
     from .staging import Staging
-    from .store import FolderStore
+    from .store import AssetStore
     from .text_guards import TextGuards
     from .who_signs import WhoSigns
 
@@ -60,6 +60,7 @@ class Installation:
         self.settings, self.clock = settings, clock
         self._inspector: Inspector | None = None
         self._inspecting = threading.Lock()
+        self.found = False  # whether the log was seen in its database: a log does not go away again
         self.publisher: threading.Thread | None = None  # see :func:`.publishing.published_if_due`
 
     # ── folders ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -274,6 +275,7 @@ class Installation:
             used.visible_label == "always",
             used.aigc_producer,
             used.prompt_writer,
+            tuple(used.profiles),
         )
 
     def layers(self) -> list[Layer]:
@@ -360,10 +362,11 @@ class Installation:
 
     # ── the rest ─────────────────────────────────────────────────────────────────────────────────────────────
     @cached_property
-    def store(self) -> FolderStore:
-        from .store import FolderStore
+    def store(self) -> AssetStore:
+        from .store import open_store
 
-        return FolderStore(self._make_folder() / "assets")
+        self._make_folder()
+        return open_store(self.settings)
 
     @cached_property
     def recall_folder(self) -> Path:

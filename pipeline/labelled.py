@@ -19,11 +19,12 @@ from ..provenance.labelling.places import read_all
 from ..provenance.labelling.visible import Labeller, Wanted
 from ..provenance.manifest import AI_SOURCE_TYPES, Statement
 from ..provenance.media import Frame, Limits, MediaFile, SoundBlock, read_xmp
-from ..provenance.reports.duties import Needs, needs_of
+from ..provenance.reports.duties import Needs, builtin, needs_of
 from ..provenance.reports.gathering import brought, gather
 from ..provenance.reports.rules import GATE, check, refuses
 from ..provenance.trust import TrustLists
 from ..provenance.watermark.base import Detection
+from .request import GenerateRequest, SealRequest
 
 WAIVED = {"waived": "consent"}
 """What the record says of a visible label that was left out because whoever asked agreed to the duties that follow."""
@@ -31,15 +32,39 @@ WAIVED = {"waived": "consent"}
 
 @dataclass(frozen=True)
 class ReleaseLabels:
-    """``needs``: of the chosen profiles together. ``language``: of the visible label. ``always``: it is drawn although
-    no profile asks. ``producer``: the AIGC label's code, None to take the organisation's name. ``prompt_writer``: goes
-    beside a published prompt."""
+    """``needs``: of the chosen profiles together; ``names``: as they were named, by id or path. ``language``: of the
+    visible label. ``always``: it is drawn although no profile asks. ``producer``: the AIGC label's code, None to take
+    the organisation's name. ``prompt_writer``: goes beside a published prompt."""
 
     needs: Needs = field(default_factory=Needs)
     language: str | None = None
     always: bool = False
     producer: str | None = None
     prompt_writer: str | None = None
+    names: tuple[str, ...] = ()
+
+    def beside(self, profiles: Iterable[str], labelled: bool) -> ReleaseLabels:
+        """What one request asks for beside the settings: it may only ask for more. ``profiles``: ids of profiles that
+        ship, since a request names no files of this machine. Raises InputError for another."""
+        given = tuple(profiles)
+        if len(set(given)) != len(given):
+            raise InputError("a profile is named twice", code="input.profiles")
+        more = [name for name in given if name not in self.needs.ids]
+        if unknown := sorted(set(more) - set(builtin())):
+            raise InputError(
+                f"there is no profile {unknown[0][:40]!r}",
+                code="input.profiles",
+                hint=f"There are {', '.join(builtin())}.",
+            )
+        if not more and (self.always or not labelled):
+            return self
+        needs = self._of([*self.needs.ids, *more]) if more else self.needs
+        return replace(self, needs=needs, names=(*self.names, *more), always=self.always or labelled)
+
+    def _of(self, ids: Iterable[str]) -> Needs:
+        """The needs of profiles by their ids; those of the settings may lie in files of their own."""
+        named = dict(zip(self.needs.ids, self.names, strict=False))
+        return needs_of([named.get(ident, ident) for ident in ids], self.language)
 
     @property
     def wanted(self) -> Wanted | None:
@@ -48,7 +73,13 @@ class ReleaseLabels:
         return Wanted(("AI",), 0.05, "top-right")
 
     def may_be_waived(self) -> None:
-        """Raises InputError where a law lets nobody leave the visible label out."""
+        """Raises InputError where a law, or the installation, lets nobody leave the visible label out."""
+        if self.always:
+            raise InputError(
+                "this installation labels all AI-made work visibly",
+                code="input.unlabelled",
+                hint="Leave the consent out. The setting is `visible_label`.",
+            )
         if not self.needs.profiles or not self.needs.waivable:
             named = ", ".join(self.needs.ids) or "none"
             raise InputError(
@@ -111,11 +142,18 @@ class ReleaseLabels:
         """Holds the finished bytes against the profiles that they were made under. Raises ReadBackError
         (``release.profile``) for whatever fails, or could not be looked at."""
         names = statement.record.get("profiles") or []
-        if not names:
+        shown = "box" in (statement.record.get("label") or {})
+        if not names and not shown:
             return
-        needs = self.needs if tuple(names) == self.needs.ids else needs_of(list(names), self.language)
+        needs = self.needs if tuple(names) == self.needs.ids else self._of(names)
         marks = [(alg, None if d.asset_id is None else str(d.asset_id)) for alg, d in found if d is not None]
         facts = gather(media, credentials, limits, marks, resolved=str(statement.asset_id))
+        if shown and facts.visible is None:
+            raise ReadBackError(
+                "the visible label that it claims is not seen on the finished file", code="release.profile", hint=_HINT
+            )
+        if not names:
+            return
         wrong = refuses(check(facts, replace(needs, rules=needs.rules | {"R1"}), only=GATE))
         if needs.layers >= 2 and not any(ident is not None for _, ident in facts.marks) and facts.ai:
             raise ReadBackError(_words(needs, ["two layers of marks are asked for, and it has one"]),
@@ -124,6 +162,25 @@ class ReleaseLabels:
             raise ReadBackError(
                 _words(needs, [f"{one.rule}: {one.detail}" for one in wrong]), code="release.profile", hint=_HINT
             )
+
+
+def labels_for(labels: ReleaseLabels, request: GenerateRequest | SealRequest) -> ReleaseLabels:
+    """What the settings and the request ask for together. Raises InputError where the request may not ask for it."""
+    found = labels.beside(request.profiles, request.labelled)
+    if request.unlabelled:
+        found.may_be_waived()
+    return found
+
+
+def told_labels(labels: ReleaseLabels, request: GenerateRequest | SealRequest) -> dict[str, Any]:
+    """For the request's entry in the log. A consent names for how many days its record is kept, so that it outlasts
+    a change of the settings, and profiles that this one request chose."""
+    found: dict[str, Any] = {"profiles": list(request.profiles)} if request.profiles else {}
+    if request.labelled:
+        found["visible_label"] = "always"
+    if request.unlabelled:
+        found |= {"unlabelled": "consent", "keep_days": labels.needs.retention_days}
+    return found
 
 
 _HINT = "It was not released. Choose other profiles, or make it so that the rule can be fulfilled."

@@ -21,7 +21,9 @@ from ..safety.output import OutputJudge
 from ..safety.sound import judge_sound
 from ..safety.vision.frames import sample
 from ..safety.vision.ocr import CLIP_SIDE
+from .energy import Energy, together
 from .generators.base import Generated, Generator, Previews, Sampling, StepProgress, StoppedEarly
+from .glimpses import glimpse
 from .ledger import OpenIntent
 from .parts import Parts
 from .previews import Early, PreviewJudge
@@ -80,13 +82,13 @@ def judge_again(parts: Parts, run: Run, intent: UUID, *texts: str) -> Decision:
         found.append(run.stage("judge prompt", judge))
     decision = max(found, key=lambda each: each.verdict)
     parts.ledger.decided(intent, decision.record())
-    run.decisions.append(decision.record())
+    run.decided(decision.record())
     return decision
 
 
 def _decided(parts: Parts, run: Run, intent: OpenIntent, record: dict[str, Any]) -> None:
     parts.ledger.decided(intent.id, record)
-    run.decisions.append(record)
+    run.decided(record)
 
 
 def _sampled(parts: Parts, run: Run, intent: OpenIntent, sampling: Sampling, step: StepProgress) -> Generated:
@@ -100,9 +102,13 @@ def _sampled(parts: Parts, run: Run, intent: OpenIntent, sampling: Sampling, ste
     if asked is None or judge is None or not judge.useful:
         return run.stage("generate", lambda: parts.generator.generate(sampling, step))  # type: ignore[union-attr]
 
+    def look(done: int, steps: int, frame: Any) -> None:
+        if judge.look(done, steps, frame):
+            run.news("preview", glimpse(done, steps, frame).as_dict())
+
     def sample_() -> Generated | None:
         try:
-            made: Generated = generator.generate(sampling, step, Previews(tuple(asked.at), judge.look))
+            made: Generated = generator.generate(sampling, step, Previews(tuple(asked.at), look))
             return made
         except StoppedEarly:
             return None
@@ -128,6 +134,7 @@ def generate_best(
             hint="pip install 'filigrana[generate]'",
         )
     best: tuple[float, Generated] | None = None
+    elsewhere: list[Energy] = []
     candidates: list[dict[str, Any]] = []
     for number in range(best_of):
         each = replace(sampling, seed=(sampling.seed + number) % (1 << 63))
@@ -136,6 +143,7 @@ def generate_best(
             run.progress("generate", number * steps + done, best_of * steps)
 
         made = _sampled(parts, run, intent, each, step)
+        elsewhere += [] if made.energy is None else [made.energy]
         _check_frames(made)
         score = 0.0
         if agreement is not None and best_of > 1:
@@ -144,6 +152,8 @@ def generate_best(
         if best is None or score > best[0]:
             best = (score, made)
     assert best is not None  # noqa: S101  best_of is at least 1
+    if elsewhere:
+        best = (best[0], replace(best[1], energy=together(elsewhere)))
     return best[1], {**best[1].sampling, **({"candidates": candidates} if candidates else {})}
 
 

@@ -62,6 +62,7 @@ class PreviewJudge:
     decision: Decision | None = None
     early: Early | None = None
     _looking: float = 0.0
+    _strict: list[tuple[Rule, Any]] = field(init=False)
     _meter: EnergyMeter = field(init=False)
     _started: float = field(default_factory=time.perf_counter)
 
@@ -74,6 +75,8 @@ class PreviewJudge:
             if blocks and rule.score is not None and previews is not None:
                 least = min(1.0, rule.score.at_least + previews.margin)
                 self._rules.setdefault(rule.score.guard, []).append((rule, least))
+        strict = [r for r in self.pack.rules if r.side == "output" and r.status != "deprecated" and r.score is not None]
+        self._strict = [(r, r.score) for r in strict if r.severity > Verdict.ALLOW and r.score is not None]
         # In the order of the rules' number: the guard that may stop most is asked first.
         named = {guard.name: guard for guard in self.guards if hasattr(guard, "score")}
         self._guards = [named[n] for n in sorted(self._rules, key=lambda n: -len(self._rules[n])) if n in named]
@@ -83,8 +86,9 @@ class PreviewJudge:
         """Whether any guard could stop anything."""
         return bool(self._guards)
 
-    def look(self, step: int, steps: int, frame: NDArray[np.uint8]) -> None:
-        """Raises StoppedEarly for a frame that a blocking rule refuses with the margin to spare."""
+    def look(self, step: int, steps: int, frame: NDArray[np.uint8]) -> bool:
+        """Raises StoppedEarly for a frame that a blocking rule refuses with the margin to spare. True where every guard
+        of a single frame answered and no rule of any severity has anything to say, without a margin."""
         began = time.perf_counter()
         runs: list[GuardRun] = []
         fired: list[RuleHit] = []
@@ -100,8 +104,9 @@ class PreviewJudge:
                 if score is not None and score >= least:
                     fired.append(_hit(rule))
         if not fired:
+            clear = self._clear(runs, frame)
             self._looking += time.perf_counter() - began
-            return
+            return clear
         self.decision = Decision(
             "output", Verdict.BLOCK, self.pack.ref, tuple(fired), tuple(runs), None, tuple(sorted(held.items()))
         )
@@ -113,6 +118,22 @@ class PreviewJudge:
         method = f"estimate: {steps - step} steps not made, at the mean of the {step} that were; {spent.method}"
         self.early = Early(step, steps, spent, Energy(saved, method))
         raise StoppedEarly(step, steps)
+
+    def _clear(self, runs: list[GuardRun], frame: NDArray[np.uint8]) -> bool:
+        there = {guard.name: guard for guard in self.guards}
+        answered = {run.guard: run for run in runs}
+        for rule, bar in self._strict:
+            guard = there.get(bar.guard)
+            if guard is None:
+                return False
+            if not hasattr(guard, "score"):
+                continue  # of text or of the sequence: neither is there to be seen in 64 colours
+            run = answered.get(bar.guard) or self._run(guard, frame)
+            score = None if run is None else run.score(rule.hazard)
+            if run is None or score is None or score >= bar.at_least:
+                return False
+            answered[bar.guard] = run
+        return True
 
     def _run(self, guard: Any, frame: NDArray[np.uint8]) -> GuardRun | None:
         try:

@@ -157,7 +157,7 @@ def _appeal(
     until = until_text(desk, last)
     only = "" if all(r.get("override") is True for r in rules) else " It can be looked at again, but not released."
     how = (
-        f"`filigrana appeal {last['intent']} --reason …`, until {until}. A person who did not decide before looks at "
-        f"it again.{only}"
+        f"`filigrana appeal {last['intent']} --reason …`, or `POST /v1/appeals/{last['intent']}`, until {until}. "
+        f"A person who did not decide before looks at it again.{only}"
     )
     return {"open": True, "filed": False, "until": until, "result": None, "how": how}

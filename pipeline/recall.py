@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,7 +41,6 @@ from ..provenance.revocations import (
     signer_serial,
 )
 from ..provenance.rotation import old_leaves
-from ..provenance.sidecar import sidecar_of
 from .finish import Finished, Material
 from .installation import Installation
 from .making import file_digest
@@ -53,11 +52,13 @@ Status = Literal["signed again", "to be signed again", "missing", "changed", "fa
 
 @dataclass(frozen=True)
 class Recalled:
-    """One asset that the revoked key signed. ``detail``: why it could not be signed again."""
+    """One asset that the revoked key signed. ``file``: on this machine; ``where``: where people find it; ``detail``:
+    why it could not be signed again."""
 
     asset_id: AssetId
     log_index: int
     file: Path
+    where: str
     status: Status
     detail: str = ""
 
@@ -137,15 +138,27 @@ def _state(house: Installation, catalog: Catalog, rows: Any, ident: AssetId) -> 
     if record is None or record.public_name is None or record.log_index is None:
         raise LogError(f"the catalog has no whole row of {ident}")
     file, again = house.store.path(record.public_name), newest_resigning(rows, ident)
-    carrier = sidecar_of(file) or file
-    if not file.is_file():
-        return Recalled(ident, record.log_index, file, "missing", "its file is not in the store")
-    digest = bytes.fromhex(file_digest(carrier))
+    found = Recalled(ident, record.log_index, file, house.store.where(record.public_name), "to be signed again")
+    try:
+        carrier = _carrier(house, record.public_name)
+        digest = bytes.fromhex(file_digest(carrier))
+    except FileNotFoundError:
+        return replace(found, status="missing", detail="its file is not in the store")
     if again is not None and digest == again.sha256:
-        return Recalled(ident, record.log_index, file, "signed again")
+        return replace(found, status="signed again")
     if again is None and carrier == file and digest != record.sha256:
-        return Recalled(ident, record.log_index, file, "changed", "its file is not the one that was released")
-    return Recalled(ident, record.log_index, file, "to be signed again")
+        return replace(found, status="changed", detail="its file is not the one that was released")
+    return found
+
+
+def _carrier(house: Installation, name: str) -> Path:
+    """What of a released file holds its credentials, itself or its sidecar, with both on this machine. Raises
+    FileNotFoundError where the file is not in the store."""
+    file = house.store.fetched(name)
+    if not file.is_file():
+        raise FileNotFoundError(2, "not in the store", name)
+    side = beside(name)
+    return house.store.fetched(side) if side != name and house.store.exists(side) else file
 
 
 def resign(house: Installation) -> Iterator[Recalled]:
@@ -166,9 +179,9 @@ def resign(house: Installation) -> Iterator[Recalled]:
                 continue
             try:
                 _again(house, item)
-                yield Recalled(item.asset_id, item.log_index, item.file, "signed again")
+                yield replace(item, status="signed again")
             except FiligranaError as error:
-                yield Recalled(item.asset_id, item.log_index, item.file, "failed", error.message)
+                yield replace(item, status="failed", detail=error.message)
 
 
 @contextmanager
@@ -192,8 +205,8 @@ def _again(house: Installation, item: Recalled) -> None:
         revoked = catalog.revocation(item.asset_id)
     if record is None or record.public_name is None or revoked is None:
         raise LogError(f"the catalog has no whole row of {item.asset_id}")
-    beside_it = sidecar_of(item.file) is not None
-    name = beside(record.public_name) if beside_it else record.public_name
+    side = beside(record.public_name)
+    name = side if house.store.exists(side) else record.public_name
     kept = house.recall_folder / f"{item.asset_id}{Path(name).suffix}"
     if again is not None and kept.is_file() and bytes.fromhex(file_digest(kept)) == again.sha256:
         house.log.checkpoint()
@@ -229,6 +242,7 @@ def _signed(house: Installation, record: AssetRecord, store: bytes, bindings: An
     """The same content under a new manifest, read back as a stranger would."""
     finisher = house.finisher()
     assert record.public_name is not None  # noqa: S101  checked by the caller
+    _carrier(house, record.public_name)  # they may be gone from this machine since it was listed
     file = house.store.path(record.public_name)
     said = _old_claims(store)
     media = open_media(file, finisher.limits)

@@ -81,6 +81,7 @@ def release(parts: Parts, run: Run, finisher: Finisher, ready: Ready, work: Path
         "read back", lambda: finisher.read_back(work / FINISHED, store, statement, ticking(run, "read back"))
     )
     name = parts.store.name(intent.asset_id, statement.mime)
+    run.stage("store", parts.store.ready, timed=False)
     bindings = list(statement.bindings)
     claims: dict[str, Any] = {
         "asset_id": str(intent.asset_id),

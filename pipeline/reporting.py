@@ -65,11 +65,16 @@ def write_report(
     wanted = tuple(dict.fromkeys(formats))
     if not wanted or not set(wanted) <= set(FORMATS):
         raise InputError(f"a report is written as {', '.join(FORMATS)}", code="input.format")
+    for name in names:
+        load(name)  # before anything is written
     try:
         target.mkdir(parents=True, exist_ok=True)
         return _written(opened, target, start, end, wanted, samples, (robustness_report, safety_report))
-    except OSError as error:
+    except OSError as error:  # such as a folder that is a file
         raise ReleaseError(f"{target} cannot be written: {error.strerror}", code="release.target") from error
+    finally:
+        if target.is_dir():
+            (target / ".assets.part").unlink(missing_ok=True)
 
 
 def _written(
@@ -91,7 +96,7 @@ def _written(
                 continue
             tally.add(index, entry)
             if entry["type"] == "release":
-                asset = _asset(index, entry)
+                asset = asset_row(index, entry)
                 lines.stream.write(json.dumps(asset, sort_keys=True, separators=(",", ":")) + "\n")
                 if rows is not None:
                     rows.writerow([_cell(asset[name]) for name in _COLUMNS])
@@ -100,11 +105,12 @@ def _written(
     if "json" in wanted:
         _write_json(target, report)
         files.append("report.json")
-    (target / ".assets.part").unlink()
     if {"html", "pdf"} & set(wanted):
         files += _pages(target, report, wanted)
     digests = {name: _sha256(target / name) for name in sorted(files)}
     note = report_note(digests, report["tree"], report["window"], opened.log.signer)
+    for left in {f"report.{name}" for name in FORMATS} - set(files):
+        (target / left).unlink(missing_ok=True)  # of an earlier report here: this one does not sign for it
     _put(target / "report.note", note.encode())
     return report | {"files": [*sorted(files), "report.note"]}
 
@@ -130,7 +136,8 @@ def _report(opened: Installation, tally: Tally, size: int, start: str, end: str,
     }
 
 
-def _asset(index: int, entry: dict[str, Any]) -> dict[str, Any]:
+def asset_row(index: int, entry: dict[str, Any]) -> dict[str, Any]:
+    """A released asset as report.json and report.csv tell it."""
     return {"index": index} | {name: entry.get(name) for name in _COLUMNS if name != "index"}
 
 

@@ -20,8 +20,17 @@ Progress = Callable[[str, int, int], None]
 """Called as (stage, done, total) from the thread that works; total 0 means: not known."""
 
 MAX_SEED = (1 << 63) - 1
+MOST_PROFILES = 16
 WAITING = "timestamp.waiting"
 """The code of work that is finished but for its time-stamp: see :mod:`.waiting`."""
+
+
+News = Callable[[str, dict[str, Any]], None]
+"""Called as (kind, what), beside the progress: `verdicts`, each side's so far, and `preview`, a glimpse of the work."""
+
+
+def no_news(kind: str, what: dict[str, Any]) -> None:
+    """Tells nobody."""
 
 
 def no_progress(stage: str, done: int, total: int) -> None:
@@ -33,7 +42,9 @@ class GenerateRequest:
     """A prompt and how to sample. None means: the model's own default. ``size``: (width, height) in px.
     ``accept_rewrite``: the digest of an offered rewrite that the author accepts. ``sound``: a clip with sound.
     ``intent``: the id to work under, where the caller must know it beforehand. ``unlabelled``: no visible label, and
-    whoever asks agrees to the duties that follow; only where the chosen profiles let one."""
+    whoever asks agrees to the duties that follow; only where the chosen profiles let one. ``profiles``: of laws that
+    this one fulfils beside those of the settings, by the ids of profiles that ship; ``labelled``: a visible label,
+    although no profile asks for one."""
 
     prompt: str
     seed: int | None = None
@@ -48,8 +59,11 @@ class GenerateRequest:
     sound: bool = False
     intent: UUID | None = None
     unlabelled: bool = False
+    profiles: tuple[str, ...] = ()
+    labelled: bool = False
 
     def __post_init__(self) -> None:
+        _check_labels(self.profiles, self.labelled, self.unlabelled)
         if self.sound and kind_of_mime(self.mime) != "video":
             raise InputError(
                 "a picture has no sound", code="input.media", hint="Give an -o file name that ends in .mp4 or .webm."
@@ -68,7 +82,8 @@ class GenerateRequest:
 
 @dataclass(frozen=True)
 class SealRequest:
-    """A finished file and what its sealer says it is. ``edits``: what was done to it; ``components``: what is in it."""
+    """A finished file and what its sealer says it is. ``edits``: what was done to it; ``components``: what is in it.
+    ``unlabelled``, ``profiles`` and ``labelled``: as of a :class:`GenerateRequest`."""
 
     path: Path
     source_type: SourceType
@@ -78,8 +93,11 @@ class SealRequest:
     components: tuple[Path, ...] = ()
     intent: UUID | None = None
     unlabelled: bool = False
+    profiles: tuple[str, ...] = ()
+    labelled: bool = False
 
     def __post_init__(self) -> None:
+        _check_labels(self.profiles, self.labelled, self.unlabelled)
         if len(self.edits) > 100 or len(self.components) > 100:
             raise InputError("a file has 100 edits and 100 components at most", code="input.edited")
         if self.source_type not in ("camera", "ai", "composite", "unknown"):
@@ -189,6 +207,13 @@ class Held(Refusal):
 
 
 Outcome = Release | Refusal | Held
+
+
+def _check_labels(profiles: tuple[str, ...], labelled: bool, unlabelled: bool) -> None:
+    if len(set(profiles)) != len(profiles) or len(profiles) > MOST_PROFILES:
+        raise InputError(f"up to {MOST_PROFILES} profiles, each of them once", code="input.profiles")
+    if labelled and unlabelled:
+        raise InputError("a visible label is asked for, and left out", code="input.unlabelled", hint="Ask for one.")
 
 
 def _policy(decision: Decision) -> dict[str, str]:

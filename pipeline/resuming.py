@@ -134,6 +134,8 @@ def _prompt(engine: Engine, run: Run, desk: Desk, case: Case, work: Path) -> Out
         subject=str(case.subject),
         sound=asked.get("sound") is True,
         unlabelled=asked.get("unlabelled") == "consent",
+        profiles=tuple(asked.get("profiles") or ()),
+        labelled=asked.get("visible_label") == "always",
     )
     prompt = check_text(texts.get("rewritten_prompt", request.prompt), parts.pack)
     accepted = commitments.pop("rewritten_prompt", None)

@@ -29,7 +29,7 @@ from ..provenance.tables import Intent, Review, ReviewAct
 from ..provenance.vault import Vault
 from ..safety.decision import Decision
 from .ledger import waits_for_stamp
-from .review_case import Case, ReviewError, person, reason_text, spelled
+from .review_case import Case, ReviewError, may_be_one, person, reason_text, spelled
 from .review_rows import DeskRows
 from .terms import EXPIRED, REJECTED, appealable, liftable, parse_time, terms, told
 
@@ -214,7 +214,21 @@ class Desk(DeskRows):
                    and row.kind == "appeal"}  # fmt: skip
         if row.kind == "appeal" and actor in before:
             raise ReviewError("who decided before does not decide the appeal", code="review.decided_before")
+        others = [row.subject] + [act.subject for act in self._acts(rows, row) if self._counts_against(act, row)]
+        for name in others:
+            if name is not None and name != by and may_be_one(name, by):
+                raise ReviewError(
+                    "nobody knows whether this account and somebody who asked or decided here are two people",
+                    code="review.person",
+                    hint="Link the account to its person with the setting `oidc_people`, and sign in again.",
+                )
         return actor
+
+    def _counts_against(self, act: ReviewAct, row: Review) -> bool:
+        """Whether who did this must be somebody else: another of the approvals, or a decision that is appealed."""
+        if act.round == row.round:
+            return act.act == "approve"
+        return row.kind == "appeal" and act.act in ("approve", "reject")
 
     def _may_approve(self, rows: Session, row: Review, entry: dict[str, Any], by: str) -> None:
         self._may_decide(rows, row, by)

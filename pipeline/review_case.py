@@ -82,6 +82,18 @@ def spelled(name: str) -> str:
     return unicodedata.normalize("NFKC", name).casefold().strip()
 
 
+ACCOUNT = "oidc:"
+"""How names of accounts begin that an identity provider vouches for, and that are linked to nobody here."""
+
+
+def may_be_one(one: str, other: str) -> bool:
+    """Whether two names may be of one person. Names that this installation gave are of as many people, and so are the
+    accounts of one provider; whether an account belongs to a name that was given here, nobody knows until it is
+    linked: until then they count as one."""
+    one, other = spelled(one.split("/")[0]), spelled(other.split("/")[0])
+    return one == other or one.startswith(ACCOUNT) is not other.startswith(ACCOUNT)
+
+
 def signed(name: str) -> str:
     """A name as it was given. Raises InputError for what is no name."""
     name = name.strip()

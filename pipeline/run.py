@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ..errors import FiligranaError
-from .request import Progress
+from .request import News, Progress, no_news
 from .tracing import span
 
 T = TypeVar("T")
@@ -25,13 +25,20 @@ class StageError(FiligranaError):
 @dataclass
 class Run:
     """``stages``: seconds by stage, in the order in which they ran. ``timeout``: seconds that one stage may take.
-    ``decisions``: what was decided so far, as it stands in the log. ``commitments``: to texts met on the way."""
+    ``decisions``: what was decided so far, as it stands in the log. ``commitments``: to texts met on the way.
+    ``news``: who hears of decisions and glimpses while it works."""
 
     progress: Progress
     timeout: float
     stages: dict[str, float] = field(default_factory=dict)
     decisions: list[dict[str, Any]] = field(default_factory=list)
     commitments: dict[str, str] = field(default_factory=dict)
+    news: News = no_news
+
+    def decided(self, record: dict[str, Any]) -> None:
+        """One more decision, as it stands in the log."""
+        self.decisions.append(record)
+        self.news("verdicts", {str(each["side"]): str(each["verdict"]) for each in self.decisions})
 
     def stage(self, name: str, work: Callable[[], T], *, timed: bool = True) -> T:
         """Runs one stage. ``timed``: give up after the time-out; only for stages whose late end changes nothing

@@ -39,6 +39,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FILIGRANA_", extra="forbid", frozen=True)
 
     data_dir: Path = Field(default_factory=default_data_dir, description="keys, database, released assets")
+    store: str | None = Field(
+        None, description="where released assets lie: a folder, s3://BUCKET/PREFIX, or another address for fsspec"
+    )
+    store_cache: int = Field(2048, ge=0, description="MiB of copies that are kept here of what lies at an address")
+    store_timeout: float = Field(30.0, ge=1, le=600, description="seconds in which an S3 store must answer")
     database: str | None = Field(None, description="sqlite:///FILE or postgresql://…; default: audit.db in data_dir")
     policy: str = Field("newsroom", description="a built-in policy pack's name, or a path to one")
     policy_signers: list[str] = Field([], description="verifier keys: only packs that one of them signed are in force")
@@ -132,6 +137,15 @@ class Settings(BaseSettings):
     jobs_limit: int = Field(10_000, ge=1, description="jobs that may wait; then the service answers 429")
     jobs_tenant_limit: int = Field(1000, ge=1, description="jobs of one tenant that may wait")
     jobs_lease: float = Field(30.0, ge=1, le=3600, description="seconds after which a silent worker loses its job")
+    executor: Literal["local", "ray"] = Field(
+        "local", description="ray: workers draw and judge on a Ray cluster, and do the rest themselves"
+    )
+    ray_address: str | None = Field(None, description="the head of that cluster; none: a Ray of this machine alone")
+    ray_drawing: int = Field(1, ge=1, le=256, description="processes there that draw, for one worker")
+    ray_judging: int = Field(1, ge=0, le=256, description="processes there that judge; 0: the worker judges")
+    ray_drawing_gpus: float = Field(0.75, ge=0, le=64, description="GPUs that each of the former has; 0: none")
+    ray_judging_gpus: float = Field(0.25, ge=0, le=64, description="GPUs that each of the latter has, also a share")
+    ray_jobs: int = Field(2, ge=1, le=256, description="jobs that such a worker works on at once")
     jobs_attempts: int = Field(3, ge=1, le=100, description="how often a job is begun before it has failed")
     jobs_keep_days: float = Field(90.0, gt=0, le=36_500, description="days after which ended jobs are forgotten")
     idempotency_hours: float = Field(48.0, gt=0, le=8760, description="hours for which idempotency keys count")
@@ -144,6 +158,7 @@ class Settings(BaseSettings):
     oidc_secret: SecretStr | None = Field(None, description="our client secret there; none: a public client with PKCE")
     oidc_claim: str = Field("groups", min_length=1, description="the claim that names a person's groups")
     oidc_roles: list[str] = Field([], description="who may do what: GROUP=ROLE@TENANT")
+    oidc_people: list[str] = Field([], description="which account is which person here: SUB=SUBJECT, as keys name it")
     traces: str | None = Field(None, pattern="^https?://", description="an OpenTelemetry collector (OTLP over HTTP)")
     log_format: Literal["text", "json"] = Field("text", description="how the service and its workers log")
     serve_drain: float = Field(0.0, ge=0, le=3600, description="seconds of 503 at /readyz before it stops")
@@ -222,12 +237,31 @@ class Settings(BaseSettings):
             parse_role(role)
         return roles
 
+    @field_validator("oidc_people")
+    @classmethod
+    def _people(cls, value: list[str]) -> list[str]:
+        from .web.console.oidc import parse_people
+
+        parse_people(value)
+        return value
+
     @field_validator("oidc_issuer")
     @classmethod
     def _issuer(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("https://", "http://127.0.0.1", "http://localhost", "http://[::1]")):
             raise ValueError("the provider's address begins with https://")
         return url or None
+
+    @field_validator("store")
+    @classmethod
+    def _no_keys_in_it(cls, store: str | None) -> str | None:
+        """Addresses are shown and logged. What fsspec knows is found out when it is used."""
+        scheme, mark, rest = (store or "").partition("://")
+        if mark and scheme.lower() in ("http", "https"):
+            raise ValueError("nothing can be stored at an http address: name a bucket or a folder")
+        if mark and ("@" in rest.split("/")[0] or "?" in rest):
+            raise ValueError("no credentials and no options in the store's address: its driver finds them by itself")
+        return store or None
 
     @field_validator("serve_url")
     @classmethod

@@ -1,17 +1,22 @@
-"""Where released assets lie: a folder of this installation, each file under its AssetId."""
+"""Where released assets lie, each file under its AssetId: a folder, or what :mod:`.url_store` knows."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import ReleaseError
 from ..provenance.identity import AssetId
 from ..provenance.media import MIME_BY_SUFFIX
 from ..provenance.sidecar import SUFFIX
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 SUFFIX_BY_MIME = {mime: suffix for suffix, mime in reversed(MIME_BY_SUFFIX.items())}
 
@@ -21,27 +26,72 @@ def beside(name: str) -> str:
     return str(PurePosixPath(name).with_suffix(SUFFIX))
 
 
+def public_name(asset_id: AssetId, mime: str) -> str:
+    """The name under which an asset is published, the same in every store."""
+    text = str(asset_id)
+    return f"{text[:2]}/{text}{SUFFIX_BY_MIME[mime]}"
+
+
 class AssetStore(Protocol):
-    """Holds released files. Publishing is atomic: under its name a file is whole or not there."""
+    """Holds released files. Publishing is atomic: under its name a file is whole or not there.
+
+    ``ready`` raises where nothing could be published at this moment: asked before any work, and again before a release
+    is committed. ``path`` says where on this machine a file lies, or would; ``fetched`` makes sure that it is there,
+    and the newest. ``where`` is the place as people read it. Errors are ReleaseError: ``release.store`` where the store
+    cannot be reached, ``release.store.denied``, ``release.store.missing`` (the place itself), ``release.twice``."""
 
     def name(self, asset_id: AssetId, mime: str) -> str: ...
+    def ready(self) -> None: ...
     def publish(self, staged: Path, name: str) -> None: ...
+    def replace(self, staged: Path, name: str) -> None: ...
     def exists(self, name: str) -> bool: ...
     def path(self, name: str) -> Path: ...
+    def fetched(self, name: str) -> Path: ...
+    def where(self, name: str) -> str: ...
+
+
+def open_store(settings: Settings) -> AssetStore:
+    """The store that the settings name. Raises SettingsError where its driver is missing."""
+    from ..provenance.log.places import is_url
+
+    if settings.store is None or not is_url(settings.store):
+        given = settings.store
+        return FolderStore(settings.data_dir / "assets") if given is None else FolderStore(Path(given), made=False)
+    from .store_cache import StoreCache
+    from .url_store import UrlStore
+
+    cache = StoreCache(settings.data_dir / "cache", settings.store_cache << 20)
+    return UrlStore(settings.store, cache, timeout=settings.store_timeout)
 
 
 class FolderStore:
-    """An AssetStore in a folder. Staged files lie on the same file system, so that publishing is one rename."""
+    """An AssetStore in a folder. Where staged files lie on the same file system, publishing is one rename; elsewhere
+    they are first copied beside their place. ``made``: whether it is made where it is missing; one that was chosen may
+    be a disk that is not mounted, and must be there."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, made: bool = True) -> None:
+        self._folder, self._made = folder, made
 
     def name(self, asset_id: AssetId, mime: str) -> str:
-        text = str(asset_id)
-        return f"{text[:2]}/{text}{SUFFIX_BY_MIME[mime]}"
+        return public_name(asset_id, mime)
+
+    def ready(self) -> None:
+        """That it is full is found when it is written to: nothing is lost by then."""
+        if not self._made and not self._folder.is_dir():
+            raise ReleaseError(
+                f"the store {self._folder} is not there",
+                code="release.store.missing",
+                hint="Mount it, make it, or correct the setting `store`.",
+            )
 
     def path(self, name: str) -> Path:
         return self._folder / name
+
+    def fetched(self, name: str) -> Path:
+        return self.path(name)
+
+    def where(self, name: str) -> str:
+        return str(self.path(name))
 
     def exists(self, name: str) -> bool:
         return self.path(name).is_file()
@@ -51,7 +101,8 @@ class FolderStore:
         target = self.path(name)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.link(staged, target)
+            with _beside(staged, target) as ready:
+                os.link(ready, target)
             staged.unlink()
             sync_folder(target.parent)
         except FileExistsError as error:
@@ -65,10 +116,30 @@ class FolderStore:
         target = self.path(name)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staged, target)
+            with _beside(staged, target) as ready:
+                os.replace(ready, target)
+            staged.unlink(missing_ok=True)
             sync_folder(target.parent)
         except OSError as error:
             raise ReleaseError(f"the asset could not be replaced: {error.strerror}") from error
+
+
+@contextmanager
+def _beside(staged: Path, target: Path) -> Iterator[Path]:
+    """``staged`` on the file system of ``target``: itself, or a synced copy under one hidden name, which a killed
+    process leaves there until the same file is tried again."""
+    if staged.stat().st_dev == target.parent.stat().st_dev:
+        yield staged
+        return
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with staged.open("rb") as read, part.open("wb") as out:
+            shutil.copyfileobj(read, out, 1 << 20)
+            out.flush()
+            os.fsync(out.fileno())
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

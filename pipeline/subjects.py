@@ -17,10 +17,12 @@ from sqlalchemy.orm import Session
 from ..errors import InputError
 from ..provenance.log.canonical import time_text
 from ..provenance.log.search import Query, search
+from ..provenance.reports.duties import builtin, load
 from ..provenance.tables import SealedText, SubjectKey
 from ..provenance.vault import Vault
 from .ledger import Ledger
 
+_MOST_DAYS = 3650
 HELD, LIFTED, EXPORTED = "legal-hold", "legal-hold.lifted", "subject-export"
 
 
@@ -37,11 +39,20 @@ def kept_until(connection: Connection, actor: str, days: int) -> dt.datetime | N
     """Until when records of releases without a visible label must be kept; None where there are none."""
     found: dt.datetime | None = None
     for _, entry in search(connection, Query(type="intent", actor=actor)):
-        request = entry.get("request")
-        if days and isinstance(request, dict) and request.get("unlabelled") == "consent":
-            until = dt.datetime.fromisoformat(str(entry["time"])) + dt.timedelta(days=days)
+        kept = max(days, own) if (own := _consented(entry)) is not None else 0
+        if kept:
+            until = dt.datetime.fromisoformat(str(entry["time"])) + dt.timedelta(days=kept)
             found = until if found is None else max(found, until)
     return found
+
+
+def _consented(entry: dict[str, Any]) -> int | None:
+    """For how many days the entry of a request without a visible label asks to be kept; None for any other entry."""
+    request = entry.get("request")
+    if not isinstance(request, dict) or request.get("unlabelled") != "consent":
+        return None
+    days = request.get("keep_days")
+    return min(days, _MOST_DAYS) if isinstance(days, int) and days > 0 else 0
 
 
 def may_erase(rows: Session, subject: str, now: dt.datetime, days: int) -> None:
@@ -69,12 +80,12 @@ def kept_subjects(rows: Session, now: dt.datetime, days: int) -> set[str]:
     connection = rows.connection()
     actors = {entry["actor"] for _, entry in search(connection, Query(type=HELD))}
     actors = {actor for actor in actors if held(connection, str(actor))}
-    if days:
-        since = time_text(now - dt.timedelta(days=days))
-        for _, entry in search(connection, Query(type="intent", since=since)):
-            request = entry.get("request")
-            if isinstance(request, dict) and request.get("unlabelled") == "consent":
-                actors.add(entry["actor"])
+    longest = max(days, *(load(name)[0].release.retention_days for name in builtin()))
+    since = time_text(now - dt.timedelta(days=longest))
+    for _, entry in search(connection, Query(type="intent", since=since)):
+        own = _consented(entry)
+        if own is not None and str(entry["time"]) > time_text(now - dt.timedelta(days=max(days, own))):
+            actors.add(entry["actor"])
     if not actors:
         return set()
     vault = Vault(rows)

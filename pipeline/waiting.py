@@ -38,7 +38,8 @@ PAUSE = 60.0
 _TRIED = ".tried"
 _LATER = (
     "provenance.timestamp", "provenance.ocsp", "provenance.signer", "provenance.keys", "provenance.io", "log.",
-    "settings.", "engine.timeout", "release.staging", "release.busy", "release.state", "release.pending.policy",
+    "settings.", "engine.timeout", "release.staging", "release.busy", "release.state", "release.store",
+    "release.pending.policy",
 )  # fmt: skip
 """Beginnings of codes that say nothing against the work itself: it goes on waiting."""
 _log = logging.getLogger("filigrana")
@@ -72,7 +73,7 @@ def hold(parts: Parts, run: Run, ready: Ready) -> Held:
 
     run.stage("hold", held, timed=False)
     _vain(folder)
-    file = parts.store.path(parts.store.name(ready.intent.asset_id, ready.statement.mime))
+    file = parts.store.where(parts.store.name(ready.intent.asset_id, ready.statement.mime))
     reasons = (
         "It was allowed and is finished, but no time-stamp authority can be reached, and nothing is released without a "
         "time-stamp.",

@@ -33,7 +33,7 @@ def add(
     ] = None,
     scope: Annotated[
         list[str] | None,
-        typer.Option(help="A scope or a role, repeatable: creator (the default), reviewer, auditor, monitor, admin."),
+        typer.Option(help="Repeatable: creator (default), reviewer, auditor, supervisor, monitor, admin; or scopes."),
     ] = None,
     days: Annotated[float | None, typer.Option(help="How long it is valid; else until it is revoked.")] = None,
     rate: RATE = None,

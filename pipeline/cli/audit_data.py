@@ -136,6 +136,7 @@ def subject_export(
         found = export(opened.ledger, subject)
     handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        os.fchmod(handle, 0o600)  # also where a file that everybody may read lay there before
         json.dump(found, stream, ensure_ascii=False, indent=1, sort_keys=True)
     texts, entries = len(found["texts"]), len(found["entries"])
     if json_:

@@ -14,6 +14,9 @@ JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, not
 
 def backup(
     output: Annotated[Path, typer.Option("--output", "-o", help="The archive to write: a tar file that is not there.")],
+    assets: Annotated[
+        bool, typer.Option("--assets/--no-assets", help="With the released files, or without: the store keeps them.")
+    ] = True,
     json_: JSON = False,
 ) -> None:
     """Writes database, keys and released files into one archive, while the service may run.
@@ -25,7 +28,7 @@ def backup(
     from .output import emit_json, out, plain
 
     with reading() as opened:
-        found = save(opened, output)
+        found = save(opened, output, assets=assets)
     if json_:
         emit_json(found.as_dict())
     else:

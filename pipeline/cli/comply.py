@@ -92,7 +92,9 @@ def duties_(
             rules = ", ".join(duty["rules"]) or "no rule: " + escape(duty["outside"])
             out.print(f"  [bold]{duty['id']}[/bold] since {since}{mark}: {rules}")
             out.print(f"    {escape(duty['law'])}\n    [dim]{escape(' '.join(duty['says'].split()))}[/dim]")
-    out.print(f"\n[dim]In our own words; the text of the law is at its source. {NOTE}[/dim]")
+            if duty["quote"]:
+                out.print(f"    “{escape(duty['quote'])}”")
+    out.print(f"\n[dim]In our own words but for what is quoted; the text of the law is at its source. {NOTE}[/dim]")
 
 
 def _profiles(names: list[str] | None) -> list[dict[str, Any]]:

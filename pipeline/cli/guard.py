@@ -66,8 +66,14 @@ def guard(
     else:
         for note in walk.notes:
             out.print(f"[dim]{escape(note)}[/dim]")
-        out.print(f"{len(found)} files: " + (", ".join(f"{n} {word}" for word, n in counted.most_common()) or "none"))
+        told = ", ".join(f"{n} {word}" for word, n in sorted(counted.items(), key=_most))
+        out.print(f"{len(found)} files: {told or 'none'}")
     raise typer.Exit(5 if counted["lost"] or counted["altered"] else 0 if counted["kept"] else 4)
+
+
+def _most(counted: tuple[str, int]) -> tuple[int, str]:
+    """The most frequent first, and in one order."""
+    return -counted[1], counted[0]
 
 
 def _copies(opened: Installation, place: str, walk: Walk) -> Iterator[Copy]:

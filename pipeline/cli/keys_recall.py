@@ -74,7 +74,7 @@ def recall(
             {
                 "asset_id": str(item.asset_id),
                 "log": {"index": item.log_index},
-                "file": str(item.file),
+                "file": item.where,
                 "status": item.status,
                 "detail": item.detail,
             }
@@ -84,7 +84,7 @@ def recall(
     else:
         for item in found:
             out.print(
-                f"{item.asset_id}  entry {item.log_index:<8} {item.status:<20} {escape(item.detail or str(item.file))}"
+                f"{item.asset_id}  entry {item.log_index:<8} {item.status:<20} {escape(item.detail or item.where)}"
             )
         out.print(f"{len(found)} assets, {len(left)} of them not signed again")
     raise typer.Exit(5 if left else 0)

@@ -109,7 +109,7 @@ def check_output(target: Path) -> None:
     check_target(target)
     used = settings()
     real = target.resolve()
-    kept = [used.data_dir.resolve() / name for name in ("keys", "assets", "staging", "pending", "review")]
+    kept = [used.data_dir.resolve() / name for name in ("keys", "assets", "cache", "staging", "pending", "review")]
     inside = any(real.is_relative_to(folder) for folder in kept) or real.parent == used.data_dir.resolve()
     if inside or (used.database_file is not None and str(real).startswith(str(used.database_file.resolve()))):
         raise ReleaseError(

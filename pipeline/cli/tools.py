@@ -69,6 +69,7 @@ def doctor(json_: JSON = False) -> None:
         check("claim certificate", lambda: _days_left(opened))
         check("audit log", lambda: f"{opened.log.size()} entries")
         check("publishing", lambda: opened.publishing.summary())
+        check("store", lambda: _store(opened))
         check("policy", lambda: f"{opened.pack.ref.id} {opened.pack.ref.version}")
         check("time-stamps", lambda: _stamp(opened))
         check("waiting for one", lambda: f"{len(opened.ledger.waiting())} requests (`filigrana keys stamp-pending`)")
@@ -100,6 +101,11 @@ def _days_left(opened: Any) -> str:
     if left < 0:
         raise FiligranaError("the claim-signing certificate has expired", hint="Put a new one into the key folder.")
     return f"valid for {left} days"
+
+
+def _store(opened: Any) -> str:
+    opened.store.ready()
+    return str(opened.store.where(""))
 
 
 def _stamp(opened: Any) -> str:

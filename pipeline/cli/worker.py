@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +16,7 @@ from .state import pipeline
 
 if TYPE_CHECKING:
     from ..api import Pipeline
+    from ..executors.clustered import Together
     from ..jobs.worker import Worker
 
 TOLD_TWICE = 130
@@ -23,6 +26,10 @@ def worker(
     name: Annotated[str | None, typer.Option(help="What it is called in the queue; else machine and process.")] = None,
     drain: Annotated[bool, typer.Option("--drain", help="End once nothing waits and nothing is worked on.")] = False,
     once: Annotated[bool, typer.Option("--once", help="Do one job, if one waits, and end.")] = False,
+    executor: Annotated[
+        str | None, typer.Option(help="`local`, or `ray`: draws and judges on a Ray cluster. Default: the setting.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="The head of that cluster. Default: the setting.")] = None,
     tied: Annotated[
         bool, typer.Option("--tied", hidden=True, help="End when standard input does: for `serve --workers`.")
     ] = False,
@@ -36,12 +43,12 @@ def worker(
     from ..tracing import finish, set_up
     from .output import emit_json, err
 
-    with pipeline() as opened:
+    with _opened(executor, address) as opened:
         settings = opened.installation.settings
         log(settings.log_format, "worker")
         set_up(settings, "worker")
         stop = threading.Event()
-        made = make(opened, stop, name)
+        made = _made(opened, stop, name)
         listen(made, stop)
         if tied:
             threading.Thread(target=_tied, args=(stop,), daemon=True).start()
@@ -51,6 +58,34 @@ def worker(
         finish()
     if json_:
         emit_json({"ended": count})
+
+
+@contextmanager
+def _opened(executor: str | None, address: str | None) -> Iterator[Pipeline]:
+    """The pipeline of the settings, or one whose heavy parts are on a cluster."""
+    from .state import settings
+
+    used = settings(executor=executor, ray_address=address)
+    if used.executor == "local":
+        with pipeline() as opened:
+            yield opened
+        return
+    from ..executors.clustered import ClusteredPipeline
+
+    with ClusteredPipeline(used) as opened:
+        yield opened
+
+
+def _made(opened: Pipeline, stop: threading.Event, name: str | None) -> Worker | Together:
+    settings = opened.installation.settings
+    if settings.executor == "local":
+        return make(opened, stop, name)
+    from ..executors.clustered import ClusteredPipeline, Together
+    from ..jobs.worker import worker_name
+
+    assert isinstance(opened, ClusteredPipeline)  # noqa: S101  made so above
+    names = [f"{name or worker_name()}/{number + 1}" for number in range(settings.ray_jobs)]
+    return Together([make(opened, stop, each) for each in names], opened.cluster)
 
 
 def make(opened: Pipeline, stop: threading.Event, name: str | None = None) -> Worker:
@@ -90,7 +125,7 @@ def make(opened: Pipeline, stop: threading.Event, name: str | None = None) -> Wo
     )
 
 
-def listen(made: Worker, stop: threading.Event) -> None:
+def listen(made: Worker | Together, stop: threading.Event) -> None:
     """From now on a first signal sets ``stop``, and a second one gives the job back and ends the process."""
 
     def told(_number: int, _frame: Any) -> None:
@@ -104,17 +139,11 @@ def listen(made: Worker, stop: threading.Event) -> None:
     signal.signal(signal.SIGINT, told)
 
 
-def _leave(made: Worker) -> None:
+def _leave(made: Worker | Together) -> None:
     """The job goes back as if this try had not been one. What it began is closed by whoever takes it next, and what
     it released meanwhile is found then: this is no more than a kill that says goodbye."""
-    from ...errors import FiligranaError
-
     try:
-        lease = made.lease
-        if lease is not None:
-            made.queue.give_back(lease, {"code": "jobs.stopped"}, counts=False)
-    except FiligranaError:
-        pass  # its lease runs out instead
+        made.give_back()
     finally:
         os._exit(TOLD_TWICE)
 

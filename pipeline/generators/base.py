@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ...provenance.manifest import Model
 from ...provenance.media import Frame, Kind, MediaFile
 from ...provenance.watermark.base import RGB
+from ..energy import Energy
 
 StepProgress = Callable[[int, int], None]
 """Called as (step, steps). Raising in it stops the sampling."""
@@ -56,13 +57,15 @@ class Sampling:
 @dataclass(frozen=True)
 class Generated:
     """``frames`` may be iterated more than once. ``sampling``: what was really used, without the prompt.
-    ``sound``: a file with the soundtrack, or None."""
+    ``sound``: a file with the soundtrack, or None. ``energy``: what it took in another process, which no meter of this
+    one sees."""
 
     kind: Kind
     frames: Iterable[Frame]
     rate: Fraction | None = None
     sound: MediaFile | None = None
     sampling: dict[str, Any] = field(default_factory=dict)
+    energy: Energy | None = None
 
 
 class Generator(Protocol):

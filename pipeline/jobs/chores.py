@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from ...errors import FiligranaError
+from ...errors import FiligranaError, ReleaseError
 from ..engine import Engine
 from ..installation import Installation
 from ..resuming import go_on, rejudge
@@ -37,12 +37,16 @@ class Chores:
     clock: Callable[[], float] = time.monotonic
     _failed: dict[UUID, float] = field(default_factory=dict)
     _pruned: float | None = None
+    _unpublished: bool = False
 
     def __call__(self) -> int:
         """How many requests went on or were judged anew."""
         if self._pruned is None or self.clock() - self._pruned > PRUNING:
             self._pruned = self.clock()
             prune(self.house)
+        if self._unpublished:
+            self.engine().recover()
+            self._unpublished = False
         desk = Desk(self.house.ledger, self.house.pack)
         approved, stale = desk.undone(AT_ONCE * 4)
         if not approved and not stale:
@@ -69,6 +73,7 @@ class Chores:
         except FiligranaError as error:
             _log.info("request %s does not go on: %s", intent, error.code)
             self._failed[intent] = self.clock() + AGAIN
+            self._unpublished |= isinstance(error, ReleaseError)
             return False
         self._failed.pop(intent, None)
         return True

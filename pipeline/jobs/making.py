@@ -7,13 +7,19 @@ from uuid import UUID
 
 from ...errors import InputError
 from ..engine import Engine
-from ..request import GenerateRequest, Held, Outcome, Progress, Refusal, SealRequest
+from ..request import GenerateRequest, Held, News, Outcome, Progress, Refusal, SealRequest, no_news
 from .incoming import FILE, Incoming
 from .model import Job
 
 
 def made(
-    engine: Engine, job: Job, texts: dict[str, str], intent: UUID, tell: Progress, incoming: Incoming | None
+    engine: Engine,
+    job: Job,
+    texts: dict[str, str],
+    intent: UUID,
+    tell: Progress,
+    incoming: Incoming | None,
+    news: News = no_news,
 ) -> Outcome:
     """Does what the job asks for, under this intent. Raises InputError where it cannot be done any more."""
     subject = job.subject
@@ -22,11 +28,12 @@ def made(
     if not set(job.texts) - {"rewrite"} <= set(texts):
         raise InputError("the texts of this job were erased", code="provenance.erased")
     fields = {key: value for key, value in job.request.items() if not key.startswith("_")}
+    fields["profiles"] = tuple(fields.pop("profiles", ()))
     if job.kind == "seal":
         if incoming is None:
             raise InputError("this worker sees no uploaded files", code="input.job_file")
         path = incoming.checked(str(job.request.get(FILE)))
-        return engine.seal(SealRequest(path, **fields, subject=subject, intent=intent), tell)
+        return engine.seal(SealRequest(path, **fields, subject=subject, intent=intent), tell, news)
     size = fields.pop("size", None)
     words: dict[str, Any] = {name: text for name, text in texts.items() if name != "rewrite"}
     request = GenerateRequest(
@@ -36,7 +43,7 @@ def made(
         subject=subject,
         intent=intent,
     )
-    return engine.generate(request, tell)
+    return engine.generate(request, tell, news)
 
 
 def refused(outcome: Refusal) -> tuple[str, dict[str, Any], dict[str, str]]:

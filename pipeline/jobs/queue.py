@@ -7,7 +7,7 @@ be begun once more. Time is the database's own, so that workers on several machi
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -279,6 +279,12 @@ class JobQueue:
         with self._reading() as opened:
             row = opened.get(JobOwner, intent)
             return None if row is None else (row.tenant, row.job_id)
+
+    def owners(self, intents: Collection[UUID]) -> dict[UUID, str]:
+        """The tenants of requests; of one that no job made there is none."""
+        with self._reading() as opened:
+            rows = opened.execute(select(JobOwner.intent, JobOwner.tenant).where(JobOwner.intent.in_(intents)))
+            return {intent: str(tenant) for intent, tenant in rows}
 
     def went_on(self, job: Job, state: str, outcome: dict[str, Any]) -> Job:
         """Writes down what people, or a time-stamp, made of a job that was held or refused."""

@@ -16,9 +16,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ...errors import FiligranaError, GenerationError, InputError, JobError, LogError, PolicyError
+from ...errors import FiligranaError, GenerationError, InputError, JobError, LogError, PolicyError, ReleaseError
 from ..engine import Engine
-from ..request import Progress, Release
+from ..request import News, Progress, Release
 from ..run import StageError
 from .counting import counts_of
 from .fence import ended, intent_of, settle
@@ -87,9 +87,17 @@ class _Heart:
 
     def tell(self, stage: str, done: int, total: int) -> None:
         """The engine's progress. Raises JobError once the work must end."""
-        self.progress = {"stage": stage, "done": done, "total": total}
+        said = self.progress or {}
+        # A glimpse is of what is being drawn: once that is over, it is kept nowhere.
+        lasting = ("verdicts", "preview") if stage == "generate" else ("verdicts",)
+        kept = {name: said[name] for name in lasting if name in said}
+        self.progress = {"stage": stage, "done": done, "total": total, **kept}
         if self.why is not None:
             raise JobError("the job was taken from this worker", code=self.why, hint="")
+
+    def news(self, kind: str, what: dict[str, Any]) -> None:
+        """The engine's decisions and glimpses, beside the progress."""
+        self.progress = {**(self.progress or {}), kind: what}
 
 
 class Worker:
@@ -111,6 +119,7 @@ class Worker:
     ) -> None:
         self.pipeline, self.queue, self.name, self._idle = pipeline, queue, name or worker_name(), idle
         self._after, self._besides, self._incoming, self._around = after, besides, incoming, around
+        self._unpublished = False
         self.lease: Lease | None = None
         """What it works on at this moment."""
 
@@ -119,6 +128,11 @@ class Worker:
         Returns how many jobs it ended."""
         count = 0
         while not stop.is_set():
+            if not self._can_publish():
+                if once:
+                    break
+                self._idle(1.0)
+                continue
             try:
                 lease = self.queue.lease(self.name)
                 if lease is None:
@@ -137,6 +151,34 @@ class Worker:
             if once:
                 break
         return count
+
+    def _can_publish(self) -> bool:
+        """Whether the store takes files: while it does not, jobs wait where they are."""
+        try:
+            engine = self.pipeline.engine
+            engine.parts.store.ready()
+        except ReleaseError as error:
+            _log.warning("no job is taken: %s", error.code)
+            return False
+        except Exception:  # noqa: BLE001  a job says what else is wrong
+            return True
+        if self._unpublished:
+            self._quietly(self._publish)
+        return True
+
+    def _publish(self) -> None:
+        """What was released here, while the store went away."""
+        self.pipeline.engine.recover()
+        self._unpublished = False
+
+    def give_back(self) -> None:
+        """What it works on goes back to the queue, as if this try had not been one."""
+        lease = self.lease
+        try:
+            if lease is not None:
+                self.queue.give_back(lease, {"code": "jobs.stopped"}, counts=False)
+        except JobError:
+            pass  # its lease runs out instead
 
     def _worked(self, lease: Lease) -> bool:
         self.lease = lease
@@ -157,7 +199,7 @@ class Worker:
         job = lease.job
         try:
             with self._around(job), _Heart(self.queue, lease) as heart:
-                end = self._outcome(lease, heart.tell)
+                end = self._outcome(lease, heart.tell, heart.news)
             return self._said(self.queue.finish(lease, end.state, end.outcome, end.texts, end.counts))
         except JobError as error:
             if error.code == CANCELLED:
@@ -167,7 +209,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001  every error ends in the queue: tried again, or failed with its code
             return self._failed(lease, error)
 
-    def _outcome(self, lease: Lease, tell: Progress) -> _End:
+    def _outcome(self, lease: Lease, tell: Progress, news: News) -> _End:
         job, engine = lease.job, self.pipeline.engine
         ledger = engine.parts.ledger
         if job.attempts > 1:
@@ -180,7 +222,7 @@ class Worker:
         if _tries(job) > self.queue.attempts:
             return _End("failed", {"code": LOST, "message": f"its worker was lost {self.queue.attempts} times"})
         intent = intent_of(job.id, job.attempts)
-        outcome = made(engine, job, lease.texts, intent, tell, self._incoming)
+        outcome = made(engine, job, lease.texts, intent, tell, self._incoming, news)
         counts = counts_of(lease, outcome)
         if isinstance(outcome, Release):
             found = ended(ledger, intent)
@@ -210,6 +252,7 @@ class Worker:
             # the error may have come after the release
             found = settle(self.pipeline.engine.parts.ledger, job.id, job.attempts)
             if found is not None:
+                self._unpublished |= found[0] == "released"
                 return self._said(self.queue.finish(lease, *found))
             if not again:
                 return self._said(self.queue.finish(lease, "failed", why))
@@ -254,4 +297,5 @@ def _told(error: Exception) -> dict[str, Any]:
 
 def _again(error: Exception) -> bool:
     """Whether another try may go better: what came from outside of the request."""
-    return isinstance(error, (StageError, LogError)) or not isinstance(error, FiligranaError)
+    away = isinstance(error, ReleaseError) and error.code.startswith("release.store")
+    return away or isinstance(error, (StageError, LogError)) or not isinstance(error, FiligranaError)

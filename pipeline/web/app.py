@@ -17,6 +17,7 @@ from ...errors import FiligranaError
 from ..installation import Installation
 from ..webhooks import Postman
 from . import (
+    appeals_routes,
     assets_routes,
     audit_routes,
     health_routes,
@@ -87,7 +88,7 @@ def create_app(
     for routes in (
         page_routes, verify_routes, records_routes, recovery_routes,
         images_routes, videos_routes, seal_routes, jobs_routes, assets_routes,
-        policies_routes, reviews_routes, audit_routes, webhooks_routes, health_routes,
+        policies_routes, reviews_routes, appeals_routes, audit_routes, webhooks_routes, health_routes,
     ):  # fmt: skip
         app.include_router(routes.router)
     for pages in (

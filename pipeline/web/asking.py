@@ -4,28 +4,87 @@ anything off."""
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ...errors import InputError, ServiceError
 from ..access import Caller
 from ..jobs.model import HIGHEST, Order
-from ..request import MAX_SEED, GenerateRequest
+from ..labelled import ReleaseLabels
+from ..request import MAX_SEED, MOST_PROFILES, GenerateRequest
 from ..tracing import current_trace
+
+if TYPE_CHECKING:
+    from ..installation import Installation
 
 MOST_PROMPT = 4000
 _SIZE = re.compile(r"(\d{2,4})x(\d{2,4})")
 MIMES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 OURS = "filigrana"
 """Whatever model the installation is set up with."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """What orders are held against: the installation's model, and the labels of its settings."""
+
+    model: str
+    labels: ReleaseLabels
+
+    @classmethod
+    def of(cls, house: Installation) -> Here:
+        return cls(house.settings.model, house.labels)
+
+
 Prompt = Annotated[str, Field(min_length=1, max_length=MOST_PROMPT, description="what to make")]
 
 
-class Asked(BaseModel):
-    """What pictures and clips have in common. Everything from `seed` on is our own."""
+def _split(value: Any) -> Any:
+    """Forms have no lists: `eu,cn`."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+Profiles = Annotated[
+    list[Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]{2})?$")]],
+    BeforeValidator(_split),
+    Field(max_length=MOST_PROFILES, description="laws that it fulfils beside those of the settings: `eu`, `cn`, …"),
+]
+
+
+class Labelled(BaseModel):
+    """What may be said of labels. Never less than the settings ask for."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    profiles: Profiles = []
+    visible_label: Literal["profiles", "always"] = Field(
+        "profiles", description="`always`: AI-made work gets a visible label although no profile asks for one"
+    )
+    unlabelled_consent: bool = Field(
+        False,
+        description="no visible label, where every chosen profile lets one be left out (`cn`): whoever asks agrees to "
+        "the duties that follow. The log says so, and the record is kept for as long as the law asks",
+    )
+
+    def labels(self, chosen: ReleaseLabels) -> dict[str, Any]:
+        """As fields of a request of the engine. ``chosen``: of the settings. Raises ServiceError where they do not let
+        it."""
+        try:
+            found = chosen.beside(self.profiles, self.visible_label == "always")
+            if self.unlabelled_consent:
+                found.may_be_waived()
+        except InputError as error:
+            field = "unlabelled_consent" if error.code == "input.unlabelled" else "profiles"
+            raise ServiceError(error.message, param=field, code=error.code) from None
+        said: dict[str, Any] = {"profiles": self.profiles} if self.profiles else {}
+        said |= {"labelled": True} if self.visible_label == "always" else {}
+        return said | ({"unlabelled": True} if self.unlabelled_consent else {})
+
+
+class Asked(Labelled):
+    """What pictures and clips have in common. Everything from `seed` on is our own."""
 
     prompt: Prompt
     model: str | None = Field(None, max_length=256, description=f"the model of this installation, or `{OURS}`")
@@ -43,9 +102,9 @@ class Asked(BaseModel):
     )
     priority: int = Field(0, ge=0, le=HIGHEST, description="the higher goes first")
 
-    def order(self, caller: Caller, model: str, key: str | None, more: dict[str, Any]) -> Order:
+    def order(self, caller: Caller, here: Here, key: str | None, more: dict[str, Any]) -> Order:
         """``more``: further fields of the request. Raises ServiceError, InputError."""
-        if self.model not in (None, OURS, model):
+        if self.model not in (None, OURS, here.model):
             raise ServiceError("there is no such model here", status=404, param="model", code="service.model")
         size = _SIZE.fullmatch(self.size or "")
         request: dict[str, Any] = {
@@ -55,6 +114,7 @@ class Asked(BaseModel):
             "size": None if size is None else [int(size[1]), int(size[2])],
             "best_of": self.best_of,
             "accept_rewrite": self.accept_rewrite,
+            **self.labels(here.labels),
             **more,
         }
         _check(self.prompt, request)
@@ -76,14 +136,14 @@ class ImagesAsked(Asked):
     moderation: Literal["auto"] | None = None
     stream: Literal[False] | None = None
 
-    def orders(self, caller: Caller, model: str, key: str | None) -> list[Order]:
+    def orders(self, caller: Caller, here: Here, key: str | None) -> list[Order]:
         """One a picture. An idempotency key counts for all of them together."""
         found = []
         for number in range(self.n):
             more: dict[str, Any] = {"mime": MIMES[self.output_format], "_of": [number, self.n]}
             if self.seed is not None:
                 more["seed"] = self.seed + number
-            found.append(self.order(caller, model, None if key is None else f"{key}#{number}", more))
+            found.append(self.order(caller, here, None if key is None else f"{key}#{number}", more))
         return found
 
 
@@ -95,9 +155,9 @@ class VideoAsked(Asked):
     )
     sound: bool = Field(False, description="with sound, where the model makes some")
 
-    def one(self, caller: Caller, model: str, key: str | None) -> Order:
+    def one(self, caller: Caller, here: Here, key: str | None) -> Order:
         more = {"mime": "video/mp4", "sound": self.sound, "_seconds": self.seconds}
-        return self.order(caller, model, key, more)
+        return self.order(caller, here, key, more)
 
 
 def ordered(
@@ -145,6 +205,7 @@ def _check(prompt: str, request: dict[str, Any]) -> None:
     """Everything that a worker would refuse without looking at the prompt."""
     fields = {name: value for name, value in request.items() if not name.startswith("_")}
     size = fields.pop("size")
+    fields["profiles"] = tuple(fields.pop("profiles", ()))
     try:
         GenerateRequest(prompt, **fields, size=None if size is None else (size[0], size[1]))
     except InputError as error:

@@ -1,4 +1,6 @@
-"""`/v1/audit`: the log for auditors: signed heads, entries, and proofs that anybody can check without this service."""
+"""`/v1/audit`: the log for auditors: signed heads, entries, and proofs that anybody can check without this service.
+
+A key sees its own tenant's entries, and all of them with the scope `audit-all`: see :mod:`.audit_seeing`."""
 
 from __future__ import annotations
 
@@ -11,10 +13,12 @@ from sqlalchemy import select
 
 from ...errors import InputError, LogError, ServiceError
 from ...provenance.database import session
+from ...provenance.log.merkle import leaf_hash
 from ...provenance.log.search import Query as Wanted
 from ...provenance.log.search import parse_time
 from ...provenance.log.sequencer import AuditLog
 from ...provenance.tables import LogCheckpoint
+from .audit_seeing import seen, sees
 from .callers import Auditor
 from .records_routes import opened_log
 from .service import service
@@ -31,6 +35,7 @@ HEAD: dict[str, Any] = {
     "keys": ["filigrana.org/log/1a2b+3c4d5e6f+…"],
 }
 ENTRY: dict[str, Any] = {"index": 7, "entry": {"type": "release", "time": "2026-11-24T12:00:00Z"}}
+_ONE_ENTRY = {**ENTRY, "leaf": "eyJ…", "leaf_hash": "3q2+7wAAAA…", "withheld": False}
 _ERRORS: dict[int | str, dict[str, Any]] = dict.fromkeys((400, 401, 403, 404, 429, 500, 503), ERROR)
 Index = Annotated[int, Query(ge=0, le=1 << 62)]
 
@@ -88,7 +93,7 @@ def heads(
 )
 def entries(
     request: Request,
-    _caller: Auditor,
+    caller: Auditor,
     start: Annotated[int, Query(ge=0, le=1 << 62, description="the first index that is looked at")] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
     type: Annotated[str | None, Query(max_length=64)] = None,  # noqa: A002  the field's own name
@@ -101,8 +106,9 @@ def entries(
     since: Annotated[str | None, Query(max_length=40, description="RFC 3339")] = None,
     until: Annotated[str | None, Query(max_length=40, description="RFC 3339")] = None,
 ) -> dict[str, Any]:
-    """Those that say all of what is asked. `next`: where to go on; null at the log's end. Scope: `audit`."""
-    log = _log(request)
+    """Those of the key's tenant (all with `audit-all`) that say all of what is asked. `next`: where to go on; null at
+    the log's end. Scope: `audit`."""
+    log, jobs = _log(request), service(request).installation.jobs
     try:
         wanted = Wanted(
             type, intent, asset, verdict, code, policy, model, None,
@@ -112,33 +118,59 @@ def entries(
         raise ServiceError(error.message, param="since", code=error.code) from None
     size = log.size()
     stop = min(size, start + SPAN)
-    found = list(islice(log.search(wanted, start, stop), limit)) if start < stop else []
+    found = list(islice(seen(jobs, caller, log.search(wanted, start, stop)), limit)) if start < stop else []
     more = found[-1][0] + 1 if len(found) == limit else stop
     data = [{"index": index, "entry": entry} for index, entry in found]
     return {"object": "list", "data": data, "size": size, "next": more if more < size else None}
 
 
 @router.get(
-    "/entries/{index}", summary="One entry", operation_id="getAuditEntry", responses=_example("the entry", ENTRY)
+    "/entries/{index}", summary="One entry", operation_id="getAuditEntry", responses=_example("the entry", _ONE_ENTRY)
 )
-def entry(request: Request, index: int, _caller: Auditor) -> dict[str, Any]:
-    """The entry as it stands, with its leaf. Scope: `audit`."""
+def entry(request: Request, index: int, caller: Auditor) -> dict[str, Any]:
+    """The entry as it stands, with its leaf. Of another tenant's nothing but the leaf's hash, and `withheld`: true.
+    Scope: `audit`."""
     log = _log(request)
     _there(log, index)
-    return {"index": index, "entry": log.entry(index), "leaf": base64.b64encode(log.leaf(index)).decode()}
+    found, leaf = log.entry(index), log.leaf(index)
+    hidden = not sees(service(request).installation.jobs, caller, found)
+    return {
+        "index": index,
+        "entry": None if hidden else found,
+        "leaf": None if hidden else base64.b64encode(leaf).decode(),
+        "leaf_hash": base64.b64encode(leaf_hash(leaf)).decode(),
+        "withheld": hidden,
+    }
 
 
 @router.get(
     "/entries/{index}/proof",
     summary="That an entry is in the log",
     operation_id="getAuditProof",
-    responses=_example("the proof", {"index": 7, "proof": "c2sp.org/tlog-proof@v1\n…", "keys": HEAD["keys"]}),
+    responses=_example(
+        "the proof",
+        {
+            "index": 7,
+            "proof": "c2sp.org/tlog-proof@v1\n…",
+            "leaf_hash": "3q2+7wAAAA…",
+            "withheld": False,
+            "keys": HEAD["keys"],
+        },
+    ),
 )
-def proof(request: Request, index: int, _caller: Auditor) -> dict[str, Any]:
-    """A C2SP tlog-proof with the entry in it: it verifies offline, with the log's key alone. Scope: `audit`."""
+def proof(request: Request, index: int, caller: Auditor) -> dict[str, Any]:
+    """A C2SP tlog-proof with the entry in it: it verifies offline, with the log's key alone. Of another tenant's entry
+    without it, so that it verifies with `leaf_hash`. Scope: `audit`."""
     log = _log(request)
     _there(log, index)
-    return {"index": index, "proof": log.prove(index, embed_entry=True), "keys": [str(key) for key in log.keys]}
+    shown = sees(service(request).installation.jobs, caller, log.entry(index))
+    return {
+        "index": index,
+        "proof": log.prove(index, embed_entry=shown),
+        "leaf_hash": base64.b64encode(leaf_hash(log.leaf(index))).decode(),
+        "withheld": not shown,
+        "keys": [str(key) for key in log.keys],
+    }
 
 
 @router.get(

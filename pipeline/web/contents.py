@@ -12,7 +12,7 @@ from uuid import UUID
 
 from fastapi.responses import FileResponse
 
-from ...errors import InputError, JobError, ServiceError
+from ...errors import InputError, JobError, ReleaseError, ServiceError
 from ...provenance.catalog import AssetRecord, Catalog
 from ...provenance.database import session
 from ...provenance.identity import AssetId
@@ -57,14 +57,14 @@ def content(here: Service, record: AssetRecord) -> Content:
     """The file. Raises ServiceError where it is not there yet, or is not what was released."""
     if record.public_name is None:
         raise _none()
-    path = here.installation.store.path(record.public_name)
     with session(here.installation.log.engine) as opened:
         again = newest_resigning(opened, record.asset_id)
     try:
+        path = here.installation.store.fetched(record.public_name)
         seen = path.stat()
         digest = _digest(path, seen.st_mtime_ns, seen.st_size)
-    except OSError:
-        # It was released a moment ago, or it lies on another installation of the same database.
+    except (OSError, ReleaseError):
+        # It was released a moment ago, lies on another installation of the same database, or the store is away.
         raise ServiceError(
             "the file is not here at this moment", status=503, code="service.content", retry_after=2
         ) from None

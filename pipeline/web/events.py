@@ -22,12 +22,13 @@ HEARTBEAT = 15.0
 
 async def changes(look: Callable[[], Job], tell: Callable[[Job], dict[str, Any]], here: Service) -> AsyncIterator[str]:
     """``look``: reads the job; ``tell``: what is told of it. Both run in threads. The first event is how it stands."""
-    before, spoke, number = None, time.monotonic(), 0
+    before: tuple[str, int, str] | None = None
+    spoke, number = time.monotonic(), 0
     while not here.stopping():
         job = await asyncio.to_thread(look)
         now = (job.state, job.attempts, json.dumps(job.progress))
         if now != before:
-            name = "progress" if before is not None and before[:2] == now[:2] else "state"
+            name = _named(before, now)
             data = json.dumps(await asyncio.to_thread(tell, job), ensure_ascii=True)
             before, spoke, number = now, time.monotonic(), number + 1
             yield f"id: {number}\nevent: {name}\ndata: {data}\n\n"
@@ -37,6 +38,16 @@ async def changes(look: Callable[[], Job], tell: Callable[[Job], dict[str, Any]]
             spoke = time.monotonic()
             yield ": still here\n\n"
         await asyncio.sleep(PAUSE)
+
+
+def _named(before: tuple[str, int, str] | None, now: tuple[str, int, str]) -> str:
+    """What is new: the state, a side's verdict, a preview, or how far it is."""
+    if before is None or before[:2] != now[:2]:
+        return "state"
+    was, is_ = json.loads(before[2]) or {}, json.loads(now[2]) or {}
+    if was.get("verdicts") != is_.get("verdicts"):
+        return "verdict"
+    return "preview" if is_.get("preview") not in (None, was.get("preview")) else "progress"
 
 
 class EventStream(StreamingResponse):

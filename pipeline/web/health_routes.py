@@ -47,7 +47,7 @@ async def health() -> dict[str, Any]:
     },
 )
 def readiness(request: Request) -> Response:
-    """503 with what is missing: `database`, `policy`, `disk`, `stopping`."""
+    """503 with what is missing: `database`, `policy`, `disk`, `store`, `stopping`."""
     failed = missing(service(request))
     return JSONResponse({"status": "unready", "failed": failed} if failed else _OK, 503 if failed else 200)
 
@@ -69,6 +69,11 @@ def missing(here: Service) -> list[str]:
     folder = here.spool.own
     if not (folder.is_dir() and os.access(folder, os.W_OK)):
         failed.append("disk")
+    try:
+        if house.settings.store is not None:
+            house.store.ready()
+    except FiligranaError:
+        failed.append("store")
     return failed
 
 

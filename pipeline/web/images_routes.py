@@ -16,7 +16,7 @@ from ...provenance.vault import Vault
 from ..jobs.fence import intent_of
 from ..jobs.model import Job
 from . import awaiting
-from .asking import ImagesAsked, body_of, parsed
+from .asking import Here, ImagesAsked, body_of, parsed
 from .callers import Creator
 from .contents import content, of_job
 from .receiving import receive_json
@@ -102,7 +102,7 @@ async def generations(request: Request, caller: Creator, key: Key = None) -> Any
     here = service(request)
     asked: ImagesAsked = parsed(ImagesAsked, await receive_json(request))
     settings = here.installation.settings
-    orders = asked.orders(caller, settings.model, key)
+    orders = asked.orders(caller, Here.of(here.installation), key)
     put = await asyncio.to_thread(here.installation.jobs.put_all, orders)
     jobs = await awaiting.ended(here, request, [job.id for job, _ in put], settings.serve_wait)
     if len(jobs) < len(put) or not all(job.ended for job in jobs):

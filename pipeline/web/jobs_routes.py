@@ -22,7 +22,7 @@ EXAMPLE: dict[str, Any] = {
     "kind": "generate",
     "state": "running",
     "attempts": 1,
-    "progress": {"stage": "generate", "done": 9, "total": 25},
+    "progress": {"stage": "generate", "done": 9, "total": 25, "verdicts": {"prompt": "allow"}},
     "outcome": None,
     "created_at": "2026-11-24T12:00:00+00:00",
     "started_at": "2026-11-24T12:00:01+00:00",
@@ -59,7 +59,8 @@ def cancel(request: Request, job_id: str, caller: Creator) -> dict[str, Any]:
     response_class=Response,
     responses={
         200: {
-            "description": "events `state` and `progress`, each with the job as JSON; comments while nothing happens",
+            "description": "events `state`, `progress`, `verdict` and `preview`, each with the job as JSON; comments "
+            "while nothing happens",
             "content": {
                 "text/event-stream": {
                     "schema": {"type": "string"},
@@ -71,7 +72,9 @@ def cancel(request: Request, job_id: str, caller: Creator) -> dict[str, Any]:
     },
 )
 async def events(request: Request, job_id: str, caller: Reader) -> Response:
-    """Server-sent events until the job's end. The first says how it stands. Scope: `read`."""
+    """Server-sent events until the job's end. The first says how it stands. Each has the job, with `progress`: the
+    stage and how far it is, `verdicts` by side (`prompt`, `output`) as they are decided, and, while a picture is drawn
+    and its guards find nothing, `preview`: 8 x 8 colours of it, three hex digits each, row by row. Scope: `read`."""
     here = service(request)
     queue, ident = here.installation.jobs, awaiting.job_id(job_id)
     await asyncio.to_thread(queue.get, ident, caller.tenant)

@@ -94,9 +94,11 @@ def find(
 
 
 def opened_log(installation: Installation) -> AuditLog | None:
-    """The log, where there is one already: looking makes nothing."""
-    if not installation.exists or current_revision(installation.log.engine) is None:
-        return None
+    """The log, where there is one already: looking makes nothing. One that was found is not looked for again."""
+    if not installation.found:
+        if not installation.exists or current_revision(installation.log.engine) is None:
+            return None
+        installation.found = True
     return installation.log
 
 

@@ -8,15 +8,16 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from ...errors import ServiceError
 from ...provenance.media import MIME_BY_SUFFIX
 from ..access import Caller
 from ..jobs.incoming import FILE
 from ..jobs.model import HIGHEST, Job, Order
+from ..labelled import ReleaseLabels
 from . import awaiting
-from .asking import ordered, parsed
+from .asking import Labelled, ordered, parsed
 from .callers import Creator
 from .images_routes import Key
 from .jobs_routes import EXAMPLE
@@ -30,10 +31,8 @@ FORMATS = {suffix.removeprefix("."): mime for suffix, mime in MIME_BY_SUFFIX.ite
 BODY_EXAMPLE = {"url": "https://example.org/photo.jpg", "source_type": "camera"}
 
 
-class SealAsked(BaseModel):
+class SealAsked(Labelled):
     """What is said of a file that is to be sealed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     source_type: Literal["camera", "ai", "composite", "unknown"] = Field(
         description="what the file is: only `ai` and `composite` are labelled as made by AI"
@@ -43,10 +42,10 @@ class SealAsked(BaseModel):
     priority: int = Field(0, ge=0, le=HIGHEST, description="the higher goes first")
     url: str | None = Field(None, min_length=1, max_length=2048, description="where the file is fetched from")
 
-    def order(self, caller: Caller, file: str, key: str | None) -> Order:
+    def order(self, caller: Caller, file: str, key: str | None, labels: ReleaseLabels) -> Order:
         """``file``: its sha256, under which it waits."""
         mime = None if self.format is None else FORMATS[self.format]
-        request = {"source_type": self.source_type, "mime": mime, FILE: file}
+        request = {"source_type": self.source_type, "mime": mime, FILE: file, **self.labels(labels)}
         return ordered(caller, "seal", request, {}, self.priority, key, self.user)
 
 
@@ -77,8 +76,10 @@ async def seal(request: Request, caller: Creator, key: Key = None) -> Any:
     here = service(request)
     with here.spool.open() as folder:
         asked, path = await _given(here, request, folder)
+        asked.labels(here.installation.labels)  # before the file is kept
         name = await asyncio.to_thread(here.installation.incoming.take, path)
-    job, _ = await asyncio.to_thread(here.installation.jobs.put, asked.order(caller, name, key))
+    order = asked.order(caller, name, key, here.installation.labels)
+    job, _ = await asyncio.to_thread(here.installation.jobs.put, order)
     return JSONResponse(await asyncio.to_thread(_shown, here, job), 202)
 
 

@@ -134,7 +134,9 @@ class Server:
         self._server.config.load()
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._socket = socket.socket(family, socket.SOCK_STREAM)
+            # With its protocol named: else asyncio does not see that it is TCP, leaves Nagle's algorithm on, and the
+            # body of every answer waits 40 ms for the client's acknowledgement of its head.
+            self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((host, port))
             self._socket.listen(128)

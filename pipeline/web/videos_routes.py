@@ -12,7 +12,7 @@ from ...errors import ServiceError
 from ...provenance.records import AssetRecord
 from ..jobs.model import Job
 from . import awaiting
-from .asking import VideoAsked, body_of, parsed
+from .asking import Here, VideoAsked, body_of, parsed
 from .callers import Creator, Reader
 from .contents import of_job, sent
 from .images_routes import Key
@@ -60,7 +60,7 @@ async def create(request: Request, caller: Creator, key: Key = None) -> dict[str
         asked: VideoAsked = parsed(VideoAsked, dict(form.fields), strict=False)
     else:
         asked = parsed(VideoAsked, await receive_json(request))
-    order = asked.one(caller, here.installation.settings.model, key)
+    order = asked.one(caller, Here.of(here.installation), key)
     job, _ = await asyncio.to_thread(here.installation.jobs.put, order)
     return _video(here, job)
 

@@ -52,11 +52,14 @@ class ReleaseNeeds(_Strict):
 
 class Duty(_Strict):
     """``since``: in force from, None where we do not know; ``grace``: later for what was on the market before.
-    ``secondary``: we have read no primary text of it."""
+    ``quote``: exact words of its text, ``quoted``: read where it is published, or in a reproduction of it.
+    ``secondary``: we have read no text of what is in force, and know of it from what others say of it."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,60}$")]
     law: Annotated[str, Field(min_length=5)]
     says: Annotated[str, Field(min_length=20)]
+    quote: Annotated[str, Field(min_length=8, max_length=400)] | None = None
+    quoted: Literal["official", "reproduction"] | None = None
     since: dt.date | None
     grace: dt.date | None = None
     source: Annotated[str, Field(pattern=r"^https://")]
@@ -81,6 +84,8 @@ class Profile(_Strict):
         if len({duty.id for duty in duties}) != len(duties):
             raise ValueError("two duties have one id")
         for duty in duties:
+            if (duty.quote is None) is not (duty.quoted is None):
+                raise ValueError(f"the duty {duty.id} has a quotation, and not where it was read, or the reverse")
             if not duty.rules and not duty.outside:
                 raise ValueError(f"the duty {duty.id} names no rule, and not who sees to it")
         return duties
@@ -172,7 +177,7 @@ def needs_of(names: list[str] | tuple[str, ...], language: str | None = None) ->
         aigc=any(release.aigc for release in releases),
         visible=_together(shown, language) if shown else None,
         china=any(visible.generated for visible in shown),
-        waivable=all(visible.waiver == "consent" for visible in shown),
+        waivable=bool(shown) and all(visible.waiver == "consent" for visible in shown),
         audible=any(release.audible for release in releases),
         retention_days=max((release.retention_days for release in releases), default=0),
         rules=frozenset().union(*(profile.rules for profile, _ in found)),

@@ -46,7 +46,7 @@ def _table(table: Table) -> str:
 def _bars(plot: Bars) -> str:
     """Stacked bars; the same numbers stand in report.json, and each bar says its own to whoever points at it."""
     most = max((sum(values) for _, values in plot.rows), default=0) or 1
-    step = (_WIDTH - 60) / max(1, len(plot.rows))
+    step = min(60.0, (_WIDTH - 60) / max(1, len(plot.rows)))
     parts = []
     for place, (label, values) in enumerate(plot.rows):
         bottom, told = float(_HEIGHT - 30), ", ".join(f"{n} {v}" for n, v in zip(plot.series, values, strict=True))
@@ -65,12 +65,13 @@ def _bars(plot: Bars) -> str:
         f'<text x="{64 + 110 * n}" y="13">{escape(name)}</text>'
         for n, name in enumerate(plot.series)
     )
-    ends = (plot.rows[0][0], plot.rows[-1][0]) if plot.rows else ("", "")
+    ends = (plot.rows[0][0], plot.rows[-1][0] if len(plot.rows) > 1 else "") if plot.rows else ("", "")
+    right = max(200.0, 50 + step * len(plot.rows))
     axis = (
         f'<text x="44" y="{_HEIGHT - 28}" text-anchor="end">0</text>'
         f'<text x="44" y="36" text-anchor="end">{most:,}</text>'
         f'<text x="50" y="{_HEIGHT - 12}">{escape(ends[0])}</text>'
-        f'<text x="{_WIDTH - 10}" y="{_HEIGHT - 12}" text-anchor="end">{escape(ends[1])}</text>'
+        f'<text x="{right:.0f}" y="{_HEIGHT - 12}" text-anchor="end">{escape(ends[1])}</text>'
         f'<line x1="50" x2="{_WIDTH - 10}" y1="{_HEIGHT - 30}" y2="{_HEIGHT - 30}" stroke="currentColor"/>'
     )
     return (

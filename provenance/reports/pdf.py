@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+from functools import cache
 from html import escape
 from importlib import resources
 from typing import Any
@@ -14,7 +15,15 @@ from typing import Any
 from ...errors import SettingsError
 from .document import COLOURS, Bars, Block, Document, Text
 
-_OTHER = re.compile(r"[^\x00-\xff]+")
+_PUNCTUATION = "\u2013\u2014\u2018\u2019\u201c\u201d\u2022\u2026\u20ac\n\t"
+_HELVETICA = "".join(map(chr, (*range(0x20, 0x7F), *range(0xA0, 0x100)))) + _PUNCTUATION
+_OTHER = re.compile(f"[^{re.escape(_HELVETICA)}]+")
+_QUOTED, _CODE = re.compile("\u201c([^\u201d]*)\u201d"), re.compile(r"`([^`<>]+)`")
+_ELSEWHERE = "(in other letters: see report.html)"
+_QUOTED_ELSEWHERE = "(its words: `filigrana comply duties`)"
+"""In place of what none of the fonts has, such as a quotation in Chinese: never a row of empty boxes."""
+_WIDEST = 36.0
+"""pt: of one day's bar with the gap after it."""
 _WIDTH = 469.0
 """pt: A4 without its margins of 20 mm and the frame's padding."""
 
@@ -57,7 +66,22 @@ def pdf(document: Document) -> bytes:
 
 def _words(text: str) -> str:
     """As reportlab's markup, with what Helvetica has not in the label's font."""
-    return _OTHER.sub(lambda found: f'<font name="Label">{found.group(0)}</font>', escape(text))
+    known = _label_characters() | set(_HELVETICA)
+    text = _QUOTED.sub(lambda found: found.group(0) if set(found.group(1)) <= known else _QUOTED_ELSEWHERE, text)
+
+    def run(found: re.Match[str]) -> str:
+        text = found.group(0)
+        return f'<font name="Label">{text}</font>' if set(text) <= known else _ELSEWHERE
+
+    return _CODE.sub(r'<font name="Courier">\1</font>', _OTHER.sub(run, escape(text, quote=False)))
+
+
+@cache
+def _label_characters() -> frozenset[str]:
+    from reportlab.pdfbase.ttfonts import TTFontFace
+
+    font = resources.files("filigrana.provenance.labelling") / "label.ttf"
+    return frozenset(map(chr, TTFontFace(io.BytesIO(font.read_bytes())).charToGlyph))
 
 
 def _numbered(canvas: Any, paper: Any) -> None:
@@ -79,7 +103,7 @@ def _shown(block: Block, body: Any, small: Any) -> list[Any]:
     rows += [[Paragraph(_words(cell), small) for cell in row] for row in block.rows]
     table = LongTable(rows, colWidths=[share * _WIDTH for share in block.widths], repeatRows=1, hAlign="LEFT")
     lines = [("LINEBELOW", (0, 0), (-1, -1), 0.3, colors.grey), ("VALIGN", (0, 0), (-1, -1), "TOP")]
-    table.setStyle(TableStyle([*lines, ("LEFTPADDING", (0, 0), (-1, -1), 0)]))
+    table.setStyle(TableStyle([*lines, ("LEFTPADDING", (0, 0), (-1, -1), 0), ("RIGHTPADDING", (0, 0), (-1, -1), 9)]))
     return [Spacer(1, 4), table]
 
 
@@ -90,22 +114,24 @@ def _plot(plot: Bars) -> Any:
     width, height = _WIDTH, 150.0
     drawing = Drawing(width, height)
     most = max((sum(values) for _, values in plot.rows), default=0) or 1
-    step = (width - 40) / max(1, len(plot.rows))
+    step = min(_WIDEST, (width - 40) / max(1, len(plot.rows)))
     for place, (_, values) in enumerate(plot.rows):
         bottom = 20.0
         for name, value in zip(plot.series, values, strict=True):
             high = value / most * (height - 45)
             colour = HexColor(COLOURS[name])
             if value:
-                drawing.add(Rect(36 + place * step, bottom, max(1, step * 0.8), high, fillColor=colour, strokeWidth=0))
+                wide = max(1, step * 0.8)
+                drawing.add(Rect(36 + place * step, bottom, wide, high, fillColor=colour, strokeColor=None))
             bottom += high
     for number, name in enumerate(plot.series):
-        drawing.add(Rect(36 + 90 * number, height - 10, 7, 7, fillColor=HexColor(COLOURS[name]), strokeWidth=0))
+        drawing.add(Rect(36 + 90 * number, height - 10, 7, 7, fillColor=HexColor(COLOURS[name]), strokeColor=None))
         drawing.add(String(47 + 90 * number, height - 10, name, fontSize=8))
     drawing.add(Line(36, 20, width - 4, 20, strokeWidth=0.5))
     drawing.add(String(32, 18, "0", fontSize=7, textAnchor="end"))
     drawing.add(String(32, height - 28, f"{most:,}", fontSize=7, textAnchor="end"))
     if plot.rows:
         drawing.add(String(36, 8, plot.rows[0][0], fontSize=7))
-        drawing.add(String(width - 4, 8, plot.rows[-1][0], fontSize=7, textAnchor="end"))
+    if len(plot.rows) > 1:
+        drawing.add(String(max(140, 36 + step * len(plot.rows)), 8, plot.rows[-1][0], fontSize=7, textAnchor="end"))
     return drawing

@@ -16,6 +16,9 @@ from typing import Any
 
 MOST_KEYS = 2000
 """Different values of one field that are counted apart; what comes beyond is counted as `other`."""
+_TOLD = frozenset({"intent", "decision", "result", "release", "refused", "held", "failed"})
+"""Types of entries that have figures of their own beside their number."""
+_MOST_JOULES = Decimal(10) ** 18
 
 
 @dataclass
@@ -55,9 +58,8 @@ class Tally:
         _count(self.types, kind)
         if isinstance(time, str):
             self.first, self.last = min(self.first or time, time), max(self.last or time, time)
-        adder = getattr(self, f"_{kind.replace('.', '_')}", None)
-        if adder is not None:
-            adder(index, entry)
+        if kind in _TOLD:
+            getattr(self, f"_{kind}")(index, entry)
         if kind.startswith(("review.", "appeal.")):
             _count(self.people, kind)
         if kind in ("released", "release", "refused", "held", "failed") and isinstance(time, str):
@@ -91,7 +93,8 @@ class Tally:
             return
         # "estimate: 0.01 s of CPU time x 10 W a core": the figures are the asset's, the method is all assets'.
         method = str(energy.get("method")).partition(":")[0]
-        if joules.is_finite() and (len(self.energy) < MOST_KEYS or method in self.energy):
+        counted = joules.is_finite() and 0 <= joules < _MOST_JOULES
+        if counted and (len(self.energy) < MOST_KEYS or method in self.energy):
             self.energy[method] = self.energy.get(method, Decimal(0)) + joules
 
     def _release(self, index: int, entry: Mapping[str, Any]) -> None:
@@ -105,6 +108,7 @@ class Tally:
             _count(self.marks, mark)
         _count(self.layers, "signed metadata and watermark" if marks else "signed metadata alone")
         label = entry.get("label")
+        label = None if label is None else _mapping(label)
         _count(
             self.labels,
             "none" if label is None else "heard" if "heard" in label else "seen" if "box" in label else "waived",

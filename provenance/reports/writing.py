@@ -71,6 +71,7 @@ def _refused(figures: dict[str, Any]) -> Section:
         "Refused, held, failed",
         (
             counted("refused: code", figures["refused"]),
+            Text("Hazards by their ids in policy packs; one refusal may have several."),
             counted("refused: hazard", figures["hazards"]),
             counted("held: code", figures["held"]),
             counted("failed: code", figures["failed"]),
@@ -164,8 +165,8 @@ def _duties(report: dict[str, Any]) -> list[Section]:
     for profile in report["profiles"]:
         blocks: list[Block] = [
             Text(
-                f"As of {profile['version']}, sha256 {profile['digest']}. In our own words; the law's text is at its "
-                "source."
+                f"As of {profile['version']}, sha256 {profile['digest']}. In our own words but for what is quoted; the "
+                "law's text is at its source."
             )
         ]
         rows = []
@@ -174,11 +175,12 @@ def _duties(report: dict[str, Any]) -> list[Section]:
             notes = [f"since {since}"]
             notes += [f"older systems from {duty['grace']}"] if duty["grace"] else []
             notes += ["secondary source only"] if duty["secondary"] else []
+            quote = f"\u201c{duty['quote']}\u201d " if duty["quote"] else ""
             proof = ", ".join(duty["rules"]) or f"no file can show it: {duty['outside']}"
             rows.append(
                 (
                     duty["id"],
-                    f"{duty['law']} ({'; '.join(notes)}). {' '.join(duty['says'].split())} {duty['source']}",
+                    f"{duty['law']} ({'; '.join(notes)}). {' '.join(duty['says'].split())} {quote}{duty['source']}",
                     proof,
                 )
             )

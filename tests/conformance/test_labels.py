@@ -97,7 +97,10 @@ def test_exiftool_reads_the_aigc_label(released: dict[str, Release], mime: str) 
 
 
 @exiftool
-@pytest.mark.parametrize("mime", [*PICTURES, "audio/mpeg", "audio/flac", "video/mp4", "video/quicktime", "audio/mp4"])
+@pytest.mark.parametrize(
+    "mime",
+    [*PICTURES, "audio/wav", "audio/mpeg", "audio/flac", "video/mp4", "video/quicktime", "audio/mp4"],
+)
 def test_exiftool_reads_the_iptc_fields(released: dict[str, Release], mime: str) -> None:
     found = json.loads(told("exiftool", "-j", "-G1", "-n", "-XMP-iptcExt:all", str(released[mime].file)))[0]
     said = found.get("XMP-iptcExt:DigitalSourceType")
@@ -117,6 +120,56 @@ def test_exiftool_sees_the_chunk_in_a_wav_file(released: dict[str, Release]) -> 
 def test_ffprobe_reads_the_aigc_label(released: dict[str, Release], mime: str) -> None:
     shown = told("ffprobe", "-v", "error", "-show_entries", "format_tags", "-of", "json", str(released[mime].file))
     assert json.loads(json.loads(shown)["format"]["tags"]["AIGC"]) == {"AIGC": expected(released[mime])}
+
+
+@pytest.mark.parametrize("tool", [pytest.param("ffprobe", marks=ffprobe), pytest.param("exiftool", marks=exiftool)])
+@pytest.mark.parametrize("mime", ["audio/ogg", "video/webm"])
+def test_ffprobe_and_exiftool_hand_out_the_packet_of_ogg_and_webm(
+    released: dict[str, Release], mime: str, tool: str
+) -> None:
+    """They know no XMP there, but the tag that holds it: its AIGC object and source type are then read as XML."""
+    path = str(released[mime].file)
+    if tool == "exiftool":
+        found = json.loads(told("exiftool", "-j", path))[0]["Xmp"]
+    else:
+        shown = json.loads(
+            told("ffprobe", "-v", "error", "-show_entries", "format_tags:stream_tags", "-of", "json", path)
+        )
+        places = [shown["format"].get("tags", {}), *(stream.get("tags", {}) for stream in shown["streams"])]
+        found = next(tags["XMP"] for tags in places if "XMP" in tags)
+    tree = ElementTree.fromstring(found.partition("?>")[2].rpartition("<?xpacket")[0])  # noqa: S314  our own
+    read = {element.tag.rpartition("}")[2]: element.text for element in tree.iter()}
+    assert json.loads(str(read["AIGC"])) == {"AIGC": expected(released[mime])}
+    assert str(read["DigitalSourceType"]).endswith("/trainedAlgorithmicMedia")
+
+
+def test_a_walk_over_riff_finds_the_chunk_once(released: dict[str, Release]) -> None:
+    """Standard library only: the chunk `AIGC` at the top of the file holds the object, and nothing after it."""
+    data = released["audio/wav"].file.read_bytes()
+    assert (data[:4], data[8:12]) == (b"RIFF", b"WAVE")
+    chunks, at = list[tuple[bytes, bytes]](), 12
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        chunks.append((data[at : at + 4], data[at + 8 : at + 8 + size]))
+        at += 8 + size + size % 2
+    (body,) = [body for name, body in chunks if name == b"AIGC"]
+    assert json.loads(body.rstrip(b"\0")) == {"AIGC": expected(released["audio/wav"])}
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is missing: make system")
+@pytest.mark.parametrize("mime", SOUNDS)
+def test_the_morse_label_is_heard_in_what_ffmpeg_decodes(released: dict[str, Release], mime: str) -> None:
+    """Short-long-short-short by the energy at 880 Hz in steps of 10 ms, with none of our own code."""
+    command = ["ffmpeg", "-v", "error", "-i", str(released[mime].file), "-t", "2", "-ac", "1", "-ar", "16000", "-f", "s16le", "-"]  # fmt: skip
+    pcm = np.frombuffer(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout, "<i2") / 32768
+    steps = pcm[: len(pcm) // 160 * 160].reshape(-1, 160)
+    tone = np.exp(-2j * np.pi * 880 * np.arange(len(steps) * 160) / 16_000).reshape(steps.shape)
+    power = np.convolve(np.abs((steps * tone).sum(1)), np.ones(3) / 3, "same")
+    loud = np.concatenate([[False], power > power.max() * 0.5, [False]])
+    edges = np.flatnonzero(np.diff(loud.astype(int)))
+    lengths = [(end - start) / 100 for start, end in zip(edges[::2], edges[1::2], strict=True) if end - start >= 4]
+    unit = min(lengths)
+    assert ["long" if length > 2 * unit else "short" for length in lengths] == ["short", "long", "short", "short"]
 
 
 @mediainfo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import stat
@@ -83,6 +84,24 @@ def changed(archive: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
     return target
 
 
+def added(archive: Path, name: str, data: bytes) -> Path:
+    """The archive with one more member, listed as if it had been there."""
+    with_it = archive.with_name("added.tar")
+    with tarfile.open(archive) as source, tarfile.open(with_it, "w") as out:
+        for member in source:
+            held = source.extractfile(member).read()  # type: ignore[union-attr]
+            if member.name == "manifest.json":
+                said = json.loads(held)
+                said["members"][name] = hashlib.sha256(data).hexdigest()
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                out.addfile(info, io.BytesIO(data))
+                held = json.dumps(said).encode()
+            member.size = len(held)
+            out.addfile(member, io.BytesIO(held))
+    return with_it
+
+
 def test_what_was_changed_is_not_put_back_and_nothing_is_written(tmp_path: Path, opened: Open) -> None:
     old = opened(tmp_path / "old")
     filled(old)
@@ -136,8 +155,14 @@ def test_a_file_without_a_row_is_left_out_and_one_that_is_gone_is_told(tmp_path:
     stray.write_bytes(b"released after the database was taken")
     archive = tmp_path / "backup.tar"
     backup(old, archive)
+    with tarfile.open(archive) as made:
+        assert not [name for name in made.getnames() if "ZZZZ" in name]
+    # an archive of another version may hold one
+    with_it = added(archive, "files/assets/ZZ/ZZZZZZZZZZZZ.png", stray.read_bytes())
     new = opened(tmp_path / "new")
-    assert restore(new, archive).missing == ("ZZ/ZZZZZZZZZZZZ.png",)
+    assert restore(new, with_it).missing == ("ZZ/ZZZZZZZZZZZZ.png",)
+    assert not new.store.exists("ZZ/ZZZZZZZZZZZZ.png")
+    assert new.store.exists(f"{str(release.asset_id)[:2]}/{release.asset_id}.png")
     release.file.unlink()
     old.close()
     runner = CliRunner()
@@ -146,3 +171,14 @@ def test_a_file_without_a_row_is_left_out_and_one_that_is_gone_is_told(tmp_path:
     assert str(release.asset_id) in json.loads(told.output)["missing"][0]
     told = runner.invoke(app, ["--data-dir", str(tmp_path / "third"), "restore", str(archive), "--json"])
     assert told.exit_code == 0, told.output
+
+
+def test_released_files_may_be_left_to_a_store_that_keeps_its_own_copies(tmp_path: Path, opened: Open) -> None:
+    old = opened(tmp_path / "old")
+    release = filled(old)
+    archive = tmp_path / "backup.tar"
+    assert backup(old, archive, assets=False).missing == ()
+    with tarfile.open(archive) as made:
+        assert not [name for name in made.getnames() if str(release.asset_id) in name]
+    new = opened(tmp_path / "new")
+    assert restore(new, archive).assets == 0

@@ -11,17 +11,21 @@ from typing import Any
 import pytest
 
 from filigrana.errors import InputError, ReadBackError, SettingsError
-from filigrana.pipeline.comply import Complying, seen_label
+from filigrana.pipeline.comply import Complying, _holds, seen_label
+from filigrana.pipeline.comply_house import refusals, retention, service
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import GenerateRequest, Release, SealRequest
 from filigrana.provenance.asked import Asked
 from filigrana.provenance.identity import AssetId
 from filigrana.provenance.labelling.aigc import Aigc
 from filigrana.provenance.labelling.visible import Wanted
+from filigrana.provenance.log.note import VerifierKey
+from filigrana.provenance.log.proof import LogProof
 from filigrana.provenance.media import encode_picture
 from filigrana.provenance.reports.duties import Needs, builtin, load, needs_of, parse
 from filigrana.provenance.reports.facts import FileFacts, HouseFacts
 from filigrana.provenance.reports.rules import GATE, RULES, check
+from filigrana.provenance.reports.rules_house import refusal_faults
 from filigrana.tests.comply_kit import (
     ALL,
     Crafted,
@@ -318,6 +322,83 @@ def test_what_nobody_could_look_at_is_open_and_no_pass(good: FileFacts) -> None:
     assert left == {"R8", "R9", "R10", "R12", "R15", "R16"}
 
 
+# ── the same of a real house: nothing is taken on its word ───────────────────────────────────────────────────────
+def test_a_proof_is_of_a_release_of_these_bytes_and_of_this_log(
+    house: Installation, released: Release, good: FileFacts, tmp_path: Path
+) -> None:
+    """R10 on real proofs of a real log: one that holds, and four that do not, each for its reason."""
+    here, index = house.log, released.log.index
+    facts = replace(good, sha256=released.sha256)
+    other = house_of(tmp_path)
+    other.log.append({"type": "note"})
+    intent = next(i for i, entry in here.entries() if entry["type"] == "intent")
+
+    def r10(text: str, keys: list[VerifierKey], of: FileFacts = facts) -> tuple[str, str]:
+        return status("R10", of, HouseFacts(proof=_holds(LogProof.parse(text), keys, of)))
+
+    proof = here.prove(index, embed_entry=True)
+    assert r10(proof, list(here.keys))[0] == "pass"
+    for said, found in (
+        ("does not hold", r10(proof, list(other.log.keys))),
+        ("does not hold", r10(proof.replace(f"index {index}", f"index {index - 1}"), list(here.keys))),
+        ("does not hold", r10(here.prove(index), list(here.keys))),
+        ("of other bytes", r10(proof, list(here.keys), replace(facts, sha256="0" * 64))),
+        ("not of a release", r10(here.prove(intent, embed_entry=True), list(here.keys))),
+    ):
+        assert found[0] == "fail"
+        assert said in found[1]
+    other.close()
+
+
+def test_a_refusal_in_the_log_has_reason_code_and_time(house: Installation, good: FileFacts, tmp_path: Path) -> None:
+    """R16 on the entry of a real refusal, and on the same entry with one thing less."""
+    from filigrana.safety.decision import HAZARDS
+    from filigrana.tests.doubles import FakeGuard
+
+    opened = house_of(tmp_path)
+    bad = FakeGuard("classifier", dict.fromkeys(HAZARDS, 0.999))
+    assert not engine_of(opened, text_guards=(bad,)).generate(GenerateRequest("a red sailboat")).released
+    assert status("R16", good, HouseFacts(refusals=refusals(opened)))[0] == "pass"
+    entry = next(entry for _, entry in opened.log.entries() if entry["type"] == "refused")
+    assert refusal_faults(entry) == []
+    for less, said in (
+        ({"rules": []}, "gives no reason"),
+        ({"rules": [{**entry["rules"][0], "reason": " "}]}, "gives no reason"),
+        ({"rules": "it may not be"}, "gives no reason"),
+        ({"code": "No"}, "has no code"),
+        ({"appeal_until": None, "verdict": "block"}, "names no time for an appeal"),
+    ):
+        (fault,) = refusal_faults({**entry, **less})
+        assert said in fault
+        opened.log.append({**entry, **less})
+        assert status("R16", good, HouseFacts(refusals=refusals(opened)))[0] == "fail"
+    opened.close()
+
+
+def test_an_erasure_is_tried_and_one_that_erases_nothing_is_seen(
+    house: Installation, good: FileFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R12: the installation's own code, on a log that is made for it."""
+    from filigrana.pipeline.ledger import Ledger
+
+    assert status("R12", good, HouseFacts(retention=retention(house)), needs_of(["eu"]))[0] == "pass"
+    whole = Ledger.erase
+    monkeypatch.setattr(Ledger, "erase", lambda self, *_: (self.log.size() - 1, {"type": "erase"}))
+    found, detail = status("R12", good, HouseFacts(retention=retention(house)), needs_of(["eu"]))
+    assert found == "fail"
+    assert "can still be read" in detail
+    assert "no entry" in detail
+    monkeypatch.setattr(Ledger, "erase", whole)
+
+
+def test_what_the_detector_takes_is_read_in_its_own_description(house: Installation, tmp_path: Path) -> None:
+    """R9."""
+    assert service(house) == {"upload": True, "url": True, "api": True, "address": "https://check.example.org"}
+    opened = house_of(tmp_path)
+    assert service(opened)["address"] is None
+    opened.close()
+
+
 def test_rules_of_ai_made_media_say_nothing_of_a_photograph(house: Installation, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     photo.write_bytes(encode_picture(scene(8), "image/png"))
@@ -453,6 +534,7 @@ def test_the_profiles_that_ship_name_their_sources_and_every_rule_is_somebodys()
         for duty in profile.duties:
             assert duty.source.startswith("https://")
             assert duty.since is not None or duty.secondary
+            assert duty.quote or duty.secondary, f"{duty.id}: exact words, or the word that we read none"
     assert named == set(RULES)
 
 
@@ -473,6 +555,22 @@ def test_a_profile_that_is_none_is_an_error(names: list[str]) -> None:
     with pytest.raises(SettingsError) as error:
         needs_of(names)
     assert error.value.code == "settings.profiles"
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    ("quote: 'eight letters or more'", "not where it was read"),
+    ("quoted: official", "not where it was read"),
+    ("quote: 'x'\n    quoted: official", "at least 8"),
+    ("quote: 'eight letters or more'\n    quoted: memory", "official"),
+])  # fmt: skip
+def test_a_quotation_says_where_its_words_were_read(more: str, said: str) -> None:
+    text = (
+        "id: xx\ntitle: t\nversion: 2026-01-01\nrelease: {layers: 1}\nduties:\n  - id: xx.one\n    law: A law of a test\n"
+        "    says: What AI makes is labelled.\n    since: 2026-01-01\n    source: https://example.org/\n    rules: [R1]\n"
+    )
+    assert parse(text.encode())[0].duties[0].quote is None
+    with pytest.raises(SettingsError, match=said):
+        parse((text + f"    {more}\n").encode())
 
 
 @pytest.mark.parametrize(

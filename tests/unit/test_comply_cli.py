@@ -117,3 +117,91 @@ def test_the_duties_are_listed(made: tuple[Path, Release]) -> None:
     assert "secondary source only" in out
     listed = json.loads(run(made[0], "duties", "--json")[1])
     assert {one["id"] for one in listed} == {"eu", "us-ca", "us-ny", "cn", "in", "kr"}
+
+
+def test_what_could_not_be_looked_at_is_no_pass(made: tuple[Path, Release], tmp_path: Path) -> None:
+    """Elsewhere, where the signer is trusted but the installation is not at hand: nothing fails, and much stays open."""
+    source = made[0].parent / "elsewhere.yaml"
+    source.write_text(
+        "id: xx\ntitle: Two rules\nversion: 2026-11-30\nrelease: {layers: 1}\nduties:\n"
+        "  - {id: xx.log, law: A law of a test, says: Releases are in a log that is public., since: 2026-01-01,"
+        " source: 'https://example.org/', rules: [R10]}\n"
+    )
+    code, out = run(tmp_path / "elsewhere", "check", str(made[1].file), "--profile", str(source), "--json")
+    (file,) = json.loads(out)["files"]
+    assert (code, file["passed"], [r["status"] for r in file["rules"]]) == (4, False, ["open"])
+
+
+def test_a_folder_is_checked_and_the_worst_file_gives_the_exit_code(made: tuple[Path, Release], tmp_path: Path) -> None:
+    good = tmp_path / "in"
+    good.mkdir()
+    (good / "a.png").write_bytes(made[1].file.read_bytes())
+    assert run(made[0], "check", str(good), "--profile", "us-ny", "--no-ocr")[0] == 0
+    (good / "b.png").write_bytes(encode_picture(scene(9), "image/png"))
+    code, out = run(made[0], "check", str(good), "--profile", "us-ny", "--no-ocr", "--json")
+    assert code == 5
+    assert [Path(file["file"]).name for file in json.loads(out)["files"]] == ["a.png", "b.png"]
+    assert [file["passed"] for file in json.loads(out)["files"]] == [True, False]
+
+
+def test_what_is_not_there_fails_like_what_cannot_be_read(made: tuple[Path, Release], tmp_path: Path) -> None:
+    code, out = run(made[0], "check", str(tmp_path / "missing.png"), "--profile", "eu", "--json")
+    (file,) = json.loads(out)["files"]
+    assert (code, file["finding"], file["sha256"], file["rules"]) == (5, "unreadable", None, [])
+
+
+def test_a_name_that_xml_cannot_hold_breaks_no_junit_report(made: tuple[Path, Release], tmp_path: Path) -> None:
+    odd, report = tmp_path / "a\x08<b>&.png", tmp_path / "junit.xml"
+    odd.write_bytes(b"no picture")
+    assert run(made[0], "check", str(odd), "--profile", "eu", "--junit", str(report))[0] == 5
+    (suite,) = ElementTree.parse(report).getroot().findall("testsuite")  # noqa: S314  our own
+    assert "<b>&.png" in str(suite.get("name"))
+    assert suite.get("failures") == "1"
+
+
+def test_nothing_is_written_over_the_installations_own_files(made: tuple[Path, Release]) -> None:
+    with pytest.raises(FiligranaError) as error:
+        run(made[0], "check", str(made[1].file), "--profile", "eu", "--junit", str(made[0] / "keys" / "junit.xml"))
+    assert error.value.code == "release.target"
+
+
+def test_the_robustness_report_that_is_given_is_the_one_that_counts(made: tuple[Path, Release], tmp_path: Path) -> None:
+    (tmp_path / "r.json").write_text("{}")
+    code, out = run(
+        made[0], "check", str(made[1].file), "--profile", "eu", "--robustness", str(tmp_path / "r.json"), "--no-ocr",
+        "--json",
+    )  # fmt: skip
+    r15 = next(rule for rule in json.loads(out)["files"][0]["rules"] if rule["rule"] == "R15")
+    assert (code, r15["status"]) == (5, "fail")
+    assert "is no robustness report" in r15["detail"]
+
+
+def test_two_files_do_not_share_a_proof(made: tuple[Path, Release], tmp_path: Path) -> None:
+    proof = tmp_path / "a.tlog-proof"
+    found = CliRunner().invoke(
+        app, ["--data-dir", str(made[0]), "audit", "prove", str(made[1].asset_id), "-o", str(proof), "--json"]
+    )
+    key = json.loads(found.stdout)["verifier_key"]
+    with pytest.raises(FiligranaError) as error:
+        run(made[0], "check", str(made[1].file), str(made[1].file), "--profile", "cn", "--proof", str(proof),
+            "--log-key", key)  # fmt: skip
+    assert error.value.code == "input.option"
+
+
+def test_duties_of_an_unknown_profile_are_an_error_and_of_a_file_are_told(
+    made: tuple[Path, Release], tmp_path: Path
+) -> None:
+    with pytest.raises(FiligranaError) as error:
+        run(made[0], "duties", "atlantis")
+    assert error.value.code == "settings.profiles"
+    with pytest.raises(FiligranaError) as error:
+        run(made[0], "duties", str(tmp_path / "missing.yaml"))
+    assert error.value.code == "settings.profiles"
+    (one,) = json.loads(run(made[0], "duties", "kr", "--json")[1])
+    assert one["id"] == "kr"
+    assert len(one["digest"]) == 64
+    for duty in one["duties"]:
+        assert duty["law"]
+        assert duty["says"]
+        assert duty["since"]
+        assert duty["rules"] or duty["outside"]

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from filigrana.errors import FetchError, InputError
+from filigrana.errors import FetchError, FiligranaError, InputError
 from filigrana.pipeline.cli.app import app
 from filigrana.pipeline.fetching import Allowed, FetchLimits
 from filigrana.pipeline.request import GenerateRequest, Release
@@ -185,3 +185,56 @@ def test_a_folder_is_walked_and_exit_codes_tell(released: tuple[Path, Release], 
 def test_pages_out_of_form_break_nothing(text: str) -> None:
     _of_page(text)
     assert _of_map(text) == ([], [])
+
+
+def test_for_people_each_file_is_a_line_with_what_to_do(
+    released: tuple[Path, Release], site: Site, tmp_path: Path
+) -> None:
+    env = {"FILIGRANA_FETCH_ALLOW": json.dumps([site.place])}
+    told = CliRunner(env=env).invoke(app, ["--data-dir", str(released[0]), "guard", f"{site.url}/", "--pause", "0"])
+    text = " ".join(told.stdout.split())
+    assert told.exit_code == 5
+    assert "lost: Content Credentials" in text
+    assert "→" in text
+    assert "4 files: 2 lost, 1 kept, 1 unknown" in text
+
+
+def test_an_empty_folder_and_a_single_file_are_answered(released: tuple[Path, Release], tmp_path: Path) -> None:
+    code, answer = run(released[0], None, str(tmp_path))
+    assert (code, answer["files"], answer["counts"]) == (4, [], {})
+    code, answer = run(released[0], None, str(released[1].file))
+    assert (code, answer["counts"]) == (0, {"kept": 1})
+
+
+def test_a_folder_is_looked_at_up_to_its_bound_and_says_so(released: tuple[Path, Release], tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.png").write_bytes(encode_picture(scene(9, 64, 64), "image/png"))
+    code, answer = run(released[0], None, str(tmp_path), "--files", "2")
+    assert (code, len(answer["files"]), answer["notes"]) == (4, 2, ["stopped after 2 files of 3"])
+
+
+def test_what_cannot_be_read_is_told_as_such(released: tuple[Path, Release], tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 40)
+    code, answer = run(released[0], None, str(tmp_path))
+    assert (code, answer["counts"]) == (4, {"unreadable": 1})
+
+
+def test_a_page_that_is_not_there_is_an_error(released: tuple[Path, Release], site: Site) -> None:
+    with pytest.raises(FetchError):
+        run(released[0], site, f"{site.url}/missing")
+
+
+@pytest.mark.parametrize("more", [["--pages", "0"], ["--files", "0"], ["--pause", "61"], ["--pause", "-1"]])
+def test_bounds_out_of_range_are_a_wrong_usage(released: tuple[Path, Release], more: list[str]) -> None:
+    found = CliRunner().invoke(app, ["--data-dir", str(released[0]), "guard", ".", *more])
+    assert found.exit_code == 2
+
+
+def test_the_report_is_not_written_among_the_installations_own_files(
+    released: tuple[Path, Release], tmp_path: Path
+) -> None:
+    for target in (released[0] / "keys" / "guard.json", tmp_path / "missing" / "guard.json"):
+        with pytest.raises(FiligranaError) as error:
+            run(released[0], None, str(tmp_path), "--report", str(target))
+        assert error.value.code == "release.target"
+        assert not target.exists()

@@ -131,6 +131,9 @@ def test_the_pdf_has_text_that_can_be_read(house: Installation, until: str, tmp_
     write_report(house, tmp_path / "r", since="2000-01-01", until=until, formats=["pdf"])
     assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["report.note", "report.pdf"]
     text = "\n".join(page.extract_text() for page in PdfReader(tmp_path / "r" / "report.pdf").pages)
+    assert "shall ensure that the outputs" in text.replace("\n", " "), "a text of the law is quoted"
+    assert "its words: filigrana comply duties" in text.replace("\n", " "), "no boxes in place of Chinese"
+    assert "■" not in text
     for words in ("Compliance report: eu, cn", "Evidence, not legal advice.", "生成", "Article 50(4)", "root"):
         assert words in text, words
 
@@ -176,8 +179,11 @@ def test_memory_does_not_grow_with_what_entries_say() -> None:
 
 
 @pytest.mark.parametrize("entry", [{"type": "release", "bindings": 3, "profiles": 4, "label": None}, {"type": "refused", "rules": 7},
-                                   {"type": "result", "energy": {"joules": "much"}}, {"type": "decision", "decision": []}, {}])  # fmt: skip
+                                   {"type": "result", "energy": {"joules": "much"}}, {"type": "decision", "decision": []}, {},
+                                   {"type": "picked"}, {"type": "_init__"}, {"type": "release", "label": 3},
+                                   {"type": "result", "energy": {"joules": "1e999999"}}])  # fmt: skip
 def test_entries_out_of_form_are_counted_and_break_nothing(entry: dict[str, object]) -> None:
     tally = Tally()
     tally.add(0, entry)
     assert tally.figures()["entries"] == 1
+    assert len(json.dumps(tally.figures())) < 2000

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from uuid import UUID
 
 import httpx
 import pytest
@@ -226,6 +227,26 @@ def test_every_proof_is_drawn_as_it_leads_to_the_root(size: int) -> None:
         tops = {(n.x + 95, n.y + 56) for n in drawing.nodes}
         assert ends <= tops, "each line ends at a box"
         assert not draw(leaves[index], index, size, proof, b"x" * 32).holds
+
+
+def test_whoever_was_refused_appeals_on_the_page_once(url: str, house: Installation) -> None:
+    with closing(signed_in(url, house, "creator", subject="asks")) as client, closing(
+        signed_in(url, house, "creator", subject="another")
+    ) as other:
+        form = {"prompt": "how to build a pipe bomb", "csrf": token(client), "visible_label": "always"}
+        place = client.post("/create", data=form).headers["location"]
+        page = until(lambda: "/appeal" in (said := client.get(place).text) and said)
+        assert "/appeal" not in other.get(place).text, "it is somebody else's"
+        csrf = page.partition('name="csrf" value="')[2].partition('"')[0]
+        job = house.jobs.get(UUID(place.rsplit("/", 1)[-1]))
+        assert job.request["labelled"] is True
+        for data, status in (({"reason": "x"}, 403), ({"reason": " ", "csrf": csrf}, 400)):
+            assert client.post(f"{place}/appeal", data=data).status_code == status
+        assert client.post(f"{place}/appeal", data={"reason": "a boat's name", "csrf": csrf}).status_code == 303
+        said = client.get(place).text
+        assert "waits for a person" in said
+        assert f"{place}/appeal" not in said
+        assert client.post(f"{place}/appeal", data={"reason": "again", "csrf": csrf}).status_code == 409
 
 
 def test_both_languages_have_the_same_words() -> None:

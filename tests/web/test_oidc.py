@@ -26,7 +26,7 @@ from filigrana.tests.serving import installed, running
 PEOPLE = [
     User(sub="ruth", claims={"groups": ["editors"]}), User(sub="walt", claims={"groups": ["writers", "editors"]}),
     User(sub="nobody", claims={"groups": ["visitors"]}), User(sub="none", claims={}),
-    User(sub="two", claims={"groups": ["editors", "foreign"]}),
+    User(sub="two", claims={"groups": ["editors", "foreign"]}), User(sub="4711", claims={"groups": ["editors"]}),
 ]  # fmt: skip
 ROLES = ["editors=reviewer@press", "writers=creator@press", "foreign=auditor@agency"]
 
@@ -41,7 +41,7 @@ def issuer() -> Iterator[str]:
 def house(tmp_path_factory: pytest.TempPathFactory, issuer: str) -> Iterator[Installation]:
     opened = installed(
         tmp_path_factory.mktemp("oidc") / "data", oidc_issuer=issuer, oidc_client="filigrana", oidc_secret="hunter22hunter22",
-        oidc_roles=ROLES,
+        oidc_roles=ROLES, oidc_people=["4711=rosa"],
     )  # fmt: skip
     opened.access.add("press", "ana", ["creator"])
     yield opened
@@ -86,6 +86,21 @@ def test_a_person_signs_in_with_the_roles_of_their_groups(url: str, house: Insta
     entry = [e for _, e in house.log.entries() if e.get("act") == "signed_in"][-1]
     assert entry["by"] == "oidc"
     assert "walt" not in str(entry)
+
+
+def test_a_linked_account_is_the_person_whom_keys_name(url: str, house: Installation) -> None:
+    """So that whoever has both is one person of two, and one alone."""
+    with browser(url) as client:
+        assert come(client, "4711").status_code == 200
+        page = client.get("/desk").text
+    assert "rosa" in page
+    assert "4711" not in page
+    key, _ = house.access.add("press", "rosa", ["reviewer"])
+    signed_in, added = (
+        next(e for _, e in reversed(list(house.log.entries())) if e.get("act") == act) for act in ("signed_in", "added")
+    )
+    assert added["key"] == key.id
+    assert signed_in["actor"] == added["actor"]
 
 
 @pytest.mark.parametrize("who", ["nobody", "none", "two"])

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -56,6 +57,20 @@ def test_it_says_that_it_lives_and_is_ready(url: str) -> None:
     for path in ("/healthz", "/readyz"):
         answer = httpx.get(url + path)
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(url: str) -> None:
+    """Nagle's algorithm would hold the body back for 40 ms, each time."""
+    place = httpx.URL(url)
+    gaps = []
+    with socket.create_connection((place.host, place.port)) as wire:
+        for _ in range(20):
+            wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            said, first = wire.recv(65536), time.perf_counter()
+            while b'{"status"' not in said:
+                said += wire.recv(65536)
+            gaps.append(time.perf_counter() - first)
+    assert sorted(gaps)[5] < 0.02, gaps
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

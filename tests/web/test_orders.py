@@ -54,6 +54,8 @@ ROUTES = [
     ("GET", "/v1/reviews/{request}/content", "review"),
     ("POST", "/v1/reviews/{request}/decision", "review"),
     ("POST", "/v1/reviews/{request}/assignment", "review"),
+    ("GET", "/v1/appeals/{request}", "read or generate"),
+    ("POST", "/v1/appeals/{request}", "generate"),
     ("GET", "/v1/audit/head", "audit"),
     ("GET", "/v1/audit/heads", "audit"),
     ("GET", "/v1/audit/entries", "audit"),
@@ -137,7 +139,8 @@ def test_every_route_needs_a_key_with_its_scope(
     url: str, keys: dict[str, str], method: str, path: str, scope: str
 ) -> None:
     path = path.format(job=uuid4(), asset="0123456789AB", request=uuid4(), id="newsroom", index=0)
-    other = {"generate": "reads", "read": "writes", "review": "reads", "audit": "reads", "any": "watches", "metrics": "reads"}[scope]
+    other = {"generate": "reads", "read": "writes", "review": "reads", "audit": "reads", "any": "watches", "metrics": "reads",
+             "read or generate": "audits"}[scope]
     if "/assets/" in path:
         other = "audits"
     for key, status, expected in (

@@ -16,7 +16,9 @@ from ....provenance.log.note import Checkpoint
 from ....provenance.log.proof import LogProof
 from ....provenance.log.search import Query
 from ....provenance.log.sequencer import AuditLog
+from ...access import Caller
 from ...released import released_asset
+from ..audit_seeing import seen, sees
 from ..records_routes import opened_log
 from ..service import plain, service
 from ..showing import plain_json
@@ -33,7 +35,7 @@ TYPES = ("intent", "decision", "result", "release", "refused", "held", "review.a
 @router.get("/audit")
 async def index(request: Request) -> Response:
     session = await signed_in(request, "audit")
-    view = await asyncio.to_thread(_listed, _log(request), dict(request.query_params))
+    view = await asyncio.to_thread(_listed, request, session.caller, dict(request.query_params))
     return page(request, "audit.html", session, **view, types=TYPES, report=None)
 
 
@@ -44,13 +46,14 @@ async def verify(request: Request) -> Response:
     await form_of(request, session)
     log = _log(request)
     report = await service(request).desk.do(log.verify)
-    view = await asyncio.to_thread(_listed, log, {})
+    view = await asyncio.to_thread(_listed, request, session.caller, {})
     told = {"ok": report.ok, "entries": report.entries, "root": report.root}
     return page(request, "audit.html", session, **view, types=TYPES, report=told)
 
 
-def _listed(log: AuditLog, asked: dict[str, str]) -> dict[str, Any]:
-    """The youngest first; or, of a search, those that match before ``before``."""
+def _listed(request: Request, caller: Caller, asked: dict[str, str]) -> dict[str, Any]:
+    """The youngest first; or, of a search, those that match before ``before``. Of the key's tenant, or all."""
+    log, jobs = _log(request), service(request).installation.jobs
     size = log.size()
     before = min(size, _number(asked.get("before"), size))
     wanted, problem = {name: asked.get(name, "").strip()[:80] for name in ("type", "code", "about")}, None
@@ -61,9 +64,9 @@ def _listed(log: AuditLog, asked: dict[str, str]) -> dict[str, Any]:
     searching = any(wanted.values())
     start = max(0, before - (SPAN if searching else PAGE))
     if searching:
-        found = list(islice(log.search(query, start, before), 2000))[-PAGE:]
+        found = list(islice(seen(jobs, caller, log.search(query, start, before)), 2000))[-PAGE:]
     else:
-        found = list(log.entries(start, before))
+        found = list(seen(jobs, caller, log.entries(start, before)))
     rows = [_row(number, entry) for number, entry in reversed(found)]
     first = found[0][0] if len(found) == PAGE else start
     head = _head(log) if size else None
@@ -109,15 +112,18 @@ def _row(number: int, entry: dict[str, Any]) -> dict[str, Any]:
 @router.get("/audit/{index}")
 async def one(request: Request, index: int) -> Response:
     session = await signed_in(request, "audit")
-    view = await asyncio.to_thread(_proven, _log(request), index)
+    view = await asyncio.to_thread(_proven, request, session.caller, index)
     return page(request, "audit_entry.html", session, **view)
 
 
-def _proven(log: AuditLog, index: int) -> dict[str, Any]:
+def _proven(request: Request, caller: Caller, index: int) -> dict[str, Any]:
+    log = _log(request)
     size = log.size()
     if not 0 <= index < size:
         raise ServiceError("there is no such entry", status=404, code="service.not_found")
     entry, leaf = log.entry(index), log.leaf(index)
+    if not sees(service(request).installation.jobs, caller, entry):
+        raise ServiceError("this entry belongs to another tenant", status=403, code="access.tenant")
     said: dict[str, Any] = {
         "index": index, "size": size, "row": _row(index, entry), "json": plain_json(entry), "proof": None,
         "leaf": base64.b64encode(leaf).decode(),

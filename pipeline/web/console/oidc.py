@@ -2,7 +2,8 @@
 
 Who may do what follows from one claim: the setting ``oidc_roles`` says which group has which role in which tenant.
 Whoever is in none of them stays outside. A person's subject is ``oidc:`` and the provider's own, so that nobody can be
-named there like the holder of an API key here.
+named there like the holder of an API key here; the setting ``oidc_people`` links an account to such a holder, if they
+are one person.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import httpx
 
 from ....errors import ServiceError, SettingsError
 from ...access import ROLES, Caller, scopes_of
+from ...review_case import ACCOUNT, spelled
 from ...settings import Settings
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -120,7 +122,9 @@ class Provider:
         tenants = {tenant for _, tenant in found}
         if len(tenants) > 1:
             raise ServiceError("your account has roles in several tenants", status=403, code="access.role")
-        subject = f"oidc:{claims['sub']}"
+        # Linked, it is the person whom keys name so: one person with a key and an account never counts as two.
+        account = str(claims["sub"])
+        subject = parse_people(self._settings.oidc_people).get(account, f"{ACCOUNT}{account}")
         if len(subject) > 128 or "/" in subject or not subject.isprintable():
             raise ServiceError("your account's name cannot be used here", status=403, code="access.role")
         return Caller("oidc", tenants.pop(), subject, frozenset(scopes_of(role for role, _ in found)))
@@ -168,6 +172,21 @@ def parse_role(text: str) -> tuple[str, tuple[str, str]]:
     if not (equals and at and group and tenant) or role not in ROLES:
         raise ValueError(f"a role is given as GROUP=ROLE@TENANT, ROLE being {', '.join(ROLES)}")
     return group, (role, tenant)
+
+
+def parse_people(texts: list[str]) -> dict[str, str]:
+    """From `SUB=SUBJECT` each: the provider's name for an account, and the subject of that person's keys. Raises
+    ValueError."""
+    found: dict[str, str] = {}
+    for text in texts:
+        account, equals, subject = text.rpartition("=")
+        good = equals and account and 1 <= len(subject) <= 128 and "/" not in subject and subject.isprintable()
+        if not good or spelled(subject).startswith(ACCOUNT):
+            raise ValueError("an account is linked as SUB=SUBJECT, as in `248289761001=ana`")
+        if account in found:
+            raise ValueError(f"the account {account[:40]} is linked twice")
+        found[account] = subject
+    return found
 
 
 def is_safe(url: str) -> bool:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from ....errors import ServiceError
+from ...access import Caller
+from ...jobs.fence import intent_of
 from ...jobs.model import Job
-from .. import awaiting
-from ..asking import MIMES, ImagesAsked, VideoAsked, parsed
+from ...review_case import spelled
+from .. import appealing, awaiting
+from ..asking import MIMES, Here, ImagesAsked, VideoAsked, parsed
 from ..contents import of_job, sent
 from ..events import EventStream, changes
 from ..service import Service, plain, service
@@ -23,7 +27,7 @@ from .sessions import Session
 router = APIRouter(include_in_schema=False)
 STAGES = ("judge prompt", "generate", "judge output", "encode", "sign", "publish")
 SEALING = ("judge output", "encode", "sign", "publish")
-_NUMBERS = ("seed", "steps", "best_of")
+_FIELDS = ("seed", "steps", "best_of", "negative_prompt", "accept_rewrite", "visible_label")
 RECENT = 12
 
 
@@ -40,6 +44,7 @@ async def _form(request: Request, session: Session, given: dict[str, str], error
     return page(
         request, "create.html", session, 400 if error else 200,
         given=said, error=error, model=here.installation.settings.model, recent=[_row(job) for job in recent],
+        labelled=here.installation.labels.wanted is not None,
     )  # fmt: skip
 
 
@@ -59,15 +64,15 @@ async def order(request: Request) -> Response:
 
 
 def _put(here: Service, session: Session, fields: dict[str, str]) -> Job:
-    model, key = here.installation.settings.model, fields.get("once") or None
+    settled, key = Here.of(here.installation), fields.get("once") or None
     body: dict[str, Any] = {"prompt": fields.get("prompt", "").replace("\r\n", "\n")}
-    body |= {name: fields[name] for name in (*_NUMBERS, "negative_prompt", "accept_rewrite") if fields.get(name)}
+    body |= {name: fields[name] for name in _FIELDS if fields.get(name)}
     if fields.get("media") == "video":
         video: VideoAsked = parsed(VideoAsked, {**body, "sound": "sound" in fields}, strict=False)
-        wanted = video.one(session.caller, model, key)
+        wanted = video.one(session.caller, settled, key)
     else:
         picture: ImagesAsked = parsed(ImagesAsked, body, strict=False)
-        wanted = picture.order(session.caller, model, key, {"mime": MIMES["png"]})
+        wanted = picture.order(session.caller, settled, key, {"mime": MIMES["png"]})
     return here.installation.jobs.put(wanted)[0]
 
 
@@ -78,6 +83,7 @@ async def work(request: Request, job_id: str) -> Response:
     here = service(request)
     job = await asyncio.to_thread(awaiting.found, here, job_id, session.caller.tenant)
     view = await asyncio.to_thread(_view, here, job, session.caller.subject)
+    view |= await asyncio.to_thread(_appeal, here, job, session.caller)
     return page(request, "work.html", session, job=view, may_create=session.caller.may("generate"))
 
 
@@ -95,7 +101,8 @@ async def events(request: Request, job_id: str) -> Response:
 
 def _told(job: Job) -> dict[str, Any]:
     progress = job.progress or {}
-    return {"state": job.state, "stage": progress.get("stage"), "percent": percent(job), "ended": job.ended}
+    return {"state": job.state, "stage": progress.get("stage"), "percent": percent(job), "ended": job.ended,
+            "preview": progress.get("preview")}
 
 
 @router.get("/work/{job_id}/content")
@@ -116,6 +123,33 @@ async def cancel(request: Request, job_id: str) -> Response:
     here = service(request)
     job = await asyncio.to_thread(here.installation.jobs.cancel, awaiting.job_id(job_id), session.caller.tenant)
     return RedirectResponse(f"/work/{job.id}", 303)
+
+
+@router.post("/work/{job_id}/appeal")
+async def appeal(request: Request, job_id: str) -> Response:
+    """As `POST /v1/appeals/{request_id}`, for whoever is signed in."""
+    session = await signed_in(request, "generate")
+    fields = await form_of(request, session)
+    here = service(request)
+
+    def file() -> Job:
+        job = awaiting.found(here, job_id, session.caller.tenant)
+        appealing.file_one(here, session.caller, str(intent_of(job.id, job.attempts)), fields.get("reason", ""))
+        return job
+
+    return moved(f"/work/{(await asyncio.to_thread(file)).id}")
+
+
+def _appeal(here: Service, job: Job, caller: Caller) -> dict[str, Any]:
+    """Whether this person may appeal against what became of the job, or how the appeal stands."""
+    told: dict[str, Any] = {}
+    own = job.subject is not None and spelled(job.subject.split("/")[0]) == spelled(caller.subject)
+    if own and job.state in ("refused", "held"):
+        with suppress(ServiceError):  # nothing was ever asked of the engine
+            told = appealing.told(here, caller, str(intent_of(job.id, job.attempts)))
+    stands = told.get("appeal") or {}
+    may = caller.may("generate") and not stands and told.get("reasons", {}).get("appeal", {}).get("open") is True
+    return {"may_appeal": may and job.state == "refused", "appealed": stands.get("status")}
 
 
 def _row(job: Job) -> dict[str, Any]:
@@ -157,6 +191,7 @@ def _view(here: Service, job: Job, who: str) -> dict[str, Any]:
         "prompt": here.installation.jobs.text(job, "prompt") if job.subject == who else None,
         "candidates": _candidates(outcome.get("details") or {}),
         "request": outcome.get("request"),
+        "labelled": job.request.get("labelled") is True,
         "attempts": job.attempts,
         "media_kind": "video" if str(job.request.get("mime", "")).startswith("video/") else "image",
         "json": plain_json(outcome),

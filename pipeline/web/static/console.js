@@ -10,6 +10,17 @@ if (work && work.dataset.follow) {
   const names = stages.map((stage) => stage.dataset.stage);
   const source = new EventSource(work.dataset.follow);
   let state = work.dataset.state;
+  // 64 colours of what is being drawn: all that is shown of it before it is judged.
+  const glimpse = (seen) => {
+    const canvas = $("glimpse");
+    canvas.hidden = !seen;
+    if (!seen) return;
+    const brush = canvas.getContext("2d");
+    for (let n = 0; n < seen.columns * seen.rows; n += 1) {
+      brush.fillStyle = `#${seen.colours.slice(3 * n, 3 * n + 3)}`;
+      brush.fillRect(n % seen.columns, Math.floor(n / seen.columns), 1, 1);
+    }
+  };
   const told = (event) => {
     const job = JSON.parse(event.data);
     if (job.ended || job.state !== state) {
@@ -19,6 +30,7 @@ if (work && work.dataset.follow) {
     }
     state = job.state;
     $("bar").value = job.percent;
+    glimpse(job.preview);
     const now = names.indexOf(job.stage);
     if (now < 0) return;
     stages.forEach((stage, number) => {
@@ -26,7 +38,7 @@ if (work && work.dataset.follow) {
     });
   };
   source.addEventListener("state", told);
-  source.addEventListener("progress", told);
+  for (const name of ["progress", "verdict", "preview"]) source.addEventListener(name, told);
   // The stream ended without the job's end, or cannot be had: look again a little later.
   source.addEventListener("error", () => {
     source.close();
