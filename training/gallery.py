@@ -52,7 +52,8 @@ def sheet(pipeline: Any, steps: int) -> None:
     out = Image.new("RGB", (4 * SIDE, -(-len(pictures) // 4) * SIDE))
     for n, picture in enumerate(pictures):
         out.paste(picture, (n % 4 * SIDE, n // 4 * SIDE))
-    out.convert("P", palette=Image.Palette.ADAPTIVE, colors=255).save(SHEET, optimize=True)
+    # no palette: one for sixteen pictures gives a small thing the colour of a large one
+    out.save(SHEET, optimize=True)
 
 
 def write_gif(path: Path, film: list[NDArray[np.uint8]]) -> None:
