@@ -129,9 +129,15 @@ class Wire:
     def _back(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
             while data := server.recv(65536):
-                if self.deaf and not data.startswith(b"HTTP/1.1 100"):
-                    self.cut += 1
-                    break
+                if self.deaf:
+                    # "100 Continue" is no answer yet; what came with it is
+                    waits = data.startswith(b"HTTP/1.1 100")
+                    go_on, end, answer = data.partition(b"\r\n\r\n") if waits else (b"", b"", data)
+                    client.sendall(go_on + end)
+                    if answer:
+                        self.cut += 1
+                        break
+                    continue
                 client.sendall(data)
         with suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)

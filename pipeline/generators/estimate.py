@@ -36,7 +36,8 @@ class Estimator:
             sigma = _sigma(scheduler, timestep)
             result = step(model_output, timestep, sample, *args, **kwargs)
             self._clean = _estimate(scheduler, model_output, timestep, sample, sigma, result)
-            self._flows[sample.shape[1]] = self._clean
+            if sample.ndim == 2:
+                self._flows[sample.shape[1]] = self._clean
             return result
 
         scheduler.step = _Heard(heard, scheduler)

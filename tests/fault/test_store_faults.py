@@ -102,7 +102,8 @@ def test_the_service_sends_what_lies_there_and_says_so_while_the_store_is_away(
             assert (part.status_code, part.content) == (206, answer.content[:10])
             assert client.get("/readyz").status_code == 200
             wire.deaf = True
-            assert client.get("/readyz").json()["failed"] == ["store"]
+            said = client.get("/readyz").json()
+            assert said.get("failed") == ["store"], said
             away = client.get(f"/v1/assets/{asset}/content")
             assert (away.status_code, away.json()["error"]["code"]) == (503, "service.content")
             assert away.headers["Retry-After"]

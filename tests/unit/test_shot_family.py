@@ -360,7 +360,8 @@ def test_it_is_saved_and_loaded_as_safetensors(pipe: FiligranaShotPipeline, tmp_
     one, two = (
         p("un perro rojo", num_inference_steps=2, generator=noise(), output_type="latent").images for p in (pipe, again)
     )
-    assert torch.equal(one, two)
+    # memory laid out otherwise may be summed in another order
+    assert torch.allclose(one, two, atol=1e-5)
 
 
 # Words

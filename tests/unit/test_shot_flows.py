@@ -307,6 +307,7 @@ def test_a_program_learns_saves_and_goes_on(flow: Flow, tmp_path: Path, monkeypa
     source = SimpleNamespace(nothing=lambda: torch.zeros(len(PLAN), 8))
     monkeypatch.setattr(flows, "Run", lambda name, seconds, rate, tail: common.Run(name, seconds, rate, tail, tmp_path))
     monkeypatch.setattr(flows, "Source", lambda *_: source)
+    monkeypatch.setattr(flows, "load_atlas", lambda: None)
     monkeypatch.setattr(flows, "known_reader", lambda: torch.nn.Identity())
     settled: list[float] = []
     tiny = replace(

@@ -64,10 +64,17 @@ def test_the_ends_of_chance_are_answers_too() -> None:
     assert (low, high) == (0, ATTRIBUTES["colour"] - 1)
 
 
-def test_without_chance_it_stays_open() -> None:
-    said = reader_that_says(style={1: 0.5}).decided(SLOTS)
-    assert said[0, STYLE] == said[0, TEMPO] == OPEN
-    assert said[0, COLOUR] == 0
+def test_a_word_says_what_it_makes_likelier_and_no_more() -> None:
+    reader = reader_that_says(colour={16: 3.0})
+    says = reader.says[COLOUR]
+    with torch.no_grad():
+        # one of the slots' values speaks for the colour 7, which stays less likely than none
+        says.weight[7, 0] = 1.0
+    blue = SLOTS.clone()
+    blue[0, COLOUR, 0] = 2.5
+    assert int(reader.answer(blue)[COLOUR].argmax()) == 16
+    assert reader.said(blue, SLOTS)[0].tolist() == [7 if name == "colour" else OPEN for name in PLAN]
+    assert (reader.said(SLOTS, SLOTS) == OPEN).all()
 
 
 def test_an_answer_that_is_not_wanted_is_not_drawn_but_what_is_said_is() -> None:

@@ -30,6 +30,8 @@ OPEN = -1
 """In a plan: not decided."""
 SURE = 0.8
 """A likelihood from which an answer is taken as said."""
+RISEN = 0.1
+"""How much likelier an answer becomes by a word that is about it."""
 
 
 class FiligranaReader(ModelMixin, ConfigMixin):
@@ -77,21 +79,29 @@ class FiligranaReader(ModelMixin, ConfigMixin):
         out: Tensor = self.final(x[:, : slots.shape[1]])
         return out
 
-    def decided(self, slots: Tensor, chance: Tensor | None = None, without: Tensor | None = None) -> Tensor:
+    def decided(self, slots: Tensor, chance: Tensor, without: Tensor | None = None) -> Tensor:
         """The plan (N, 17) int64 of captions with these slots, in the order of PLAN: what each says, and of what it
-        leaves open an answer by `chance`, (N, 17) in 0..1; OPEN where there is no chance. An answer of the plan
-        `without` is not among those drawn."""
+        leaves open an answer by `chance`, (N, 17) in 0..1. An answer of the plan `without` is not among those drawn."""
         plan = []
         for k, logits in enumerate(self.answer(slots)):
             likely = logits.float().softmax(1)
             best = likely.max(1)
             if without is not None:
                 likely = likely * (torch.arange(likely.shape[1], device=likely.device) != without[:, k : k + 1])
-            drawn = torch.full_like(best.indices, OPEN) if chance is None else _drawn(likely, chance[:, k])
-            plan.append(torch.where(best.values >= SURE, best.indices, drawn))
+            plan.append(torch.where(best.values >= SURE, best.indices, _drawn(likely, chance[:, k])))
         one = torch.ones(len(slots), PLAN["tempo"], device=slots.device)
-        plan.append(torch.full_like(plan[0], OPEN) if chance is None else _drawn(one, chance[:, len(plan)]))
+        plan.append(_drawn(one, chance[:, len(plan)]))
         return torch.stack(plan, 1)
+
+    def said(self, slots: Tensor, nothing: Tensor) -> Tensor:
+        """The plan of what captions with these slots say that one which says `nothing` (1, attributes, width) does not:
+        answers that become likelier by RISEN; OPEN elsewhere. That is less than to be SURE: a word alone is no caption.
+        """
+        plan = []
+        for logits, before in zip(self.answer(slots), self.answer(nothing), strict=True):
+            most = (logits.float().softmax(1) - before.float().softmax(1)).max(1)
+            plan.append(torch.where(most.values >= RISEN, most.indices, torch.full_like(most.indices, OPEN)))
+        return torch.stack([*plan, torch.full_like(plan[0], OPEN)], 1)
 
     def stated(self, plan: Tensor) -> Tensor:
         """Plans (N, 17) -> slots (N, 17, width), as captions that say so have them."""

@@ -22,7 +22,7 @@ from .given import Given, given
 from .joint import DYED, SPRITES, FiligranaJointTransformer
 from .layers import FiligranaLayerAutoencoder
 from .motion import SHIFT, FiligranaMotionTransformer
-from .reader import OPEN, PLAN, FiligranaReader
+from .reader import PLAN, FiligranaReader
 from .sound import FiligranaSoundTransformer
 from .spectrogram import waveform
 from .time import FiligranaSoundAutoencoder
@@ -131,10 +131,7 @@ class FiligranaShotPipeline(DiffusionPipeline):
         """What is drawn for each prompt, and what it is guided away from: slots of plans, (N, 17, width) each.
 
         The `noise` (N, 17), unit Gaussian, decides what a prompt leaves open; but not as `against` has it."""
-        avoided = self.reader.decided(self.encode_prompt(against))
-        # what every caption says that says nothing else ("one thing", "a picture") is no wish
-        nothing = self.reader.decided(self.encode_prompt([""]))
-        avoided = torch.where(avoided == nothing, OPEN, avoided)
+        avoided = self.reader.said(self.encode_prompt(against), self.encode_prompt([""]))
         chance = torch.special.ndtr(noise)
         return (
             self.reader.stated(self.reader.decided(self.encode_prompt(prompts), chance, avoided)),
