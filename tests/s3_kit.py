@@ -147,6 +147,16 @@ class Wire:
 
 
 @contextmanager
+def serving() -> Iterator[S3]:
+    """A server with a bucket, whose address and credentials are in the environment."""
+    server = S3()
+    server.bucket()
+    with aws(server.url):
+        yield server
+    server.down()
+
+
+@contextmanager
 def wired(server: S3) -> Iterator[Wire]:
     wire = Wire(server.port)
     try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
@@ -35,6 +37,22 @@ def running(installation: Installation, inspector: Any = None) -> Iterator[str]:
         server.stop()
         thread.join(timeout=30)
         assert not thread.is_alive(), "the service does not end"
+
+
+@contextmanager
+def clients(house: Installation, url: str, keys: dict[str, tuple[str, list[str]]]) -> Iterator[dict[str, httpx.Client]]:
+    """One client a name, each with a key of its own: tenant and roles by name."""
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(
+                httpx.Client(
+                    base_url=url,
+                    timeout=90,
+                    headers={"Authorization": f"Bearer {house.access.add(tenant, name, roles)[1]}"},
+                )
+            )
+            for name, (tenant, roles) in keys.items()
+        }
 
 
 def installed(folder: Path, **settings: Any) -> Installation:

@@ -20,7 +20,7 @@ from filigrana.pipeline.request import Release
 from filigrana.pipeline.settings import load_settings
 from filigrana.pipeline.url_store import UrlStore
 from filigrana.tests import working
-from filigrana.tests.s3_kit import BUCKET, S3, aws, wired
+from filigrana.tests.s3_kit import BUCKET, S3, aws, serving, wired
 from filigrana.tests.serving import engine, released, running
 
 Open = Callable[..., Installation]
@@ -29,11 +29,8 @@ URL = f"s3://{BUCKET}/assets"
 
 @pytest.fixture
 def s3() -> Iterator[S3]:
-    server = S3()
-    server.bucket()
-    with aws(server.url):
+    with serving() as server:
         yield server
-    server.down()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from filigrana.pipeline.settings import load_settings
 from filigrana.pipeline.store import AssetStore, FolderStore, open_store
 from filigrana.pipeline.store_cache import StoreCache
 from filigrana.pipeline.url_store import UrlStore
-from filigrana.tests.s3_kit import BUCKET, S3, aws, free_port, wired
+from filigrana.tests.s3_kit import BUCKET, S3, aws, free_port, serving, wired
 
 NAME = "4G/4G7K2M9PQX0T.png"
 URL = f"s3://{BUCKET}/assets"
@@ -27,11 +27,8 @@ URL = f"s3://{BUCKET}/assets"
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[S3]:
-    server = S3()
-    server.bucket()
-    with aws(server.url):
+    with serving() as server:
         yield server
-    server.down()
 
 
 @pytest.fixture(autouse=True)

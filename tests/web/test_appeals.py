@@ -23,7 +23,7 @@ from filigrana.provenance.log.merkle import verify_inclusion
 from filigrana.provenance.log.note import Checkpoint, VerifierKey
 from filigrana.provenance.log.proof import LogProof
 from filigrana.tests.doubles import calm
-from filigrana.tests.serving import installed, running
+from filigrana.tests.serving import clients, installed, running
 from filigrana.tests.working import until, working
 
 People = dict[str, httpx.Client]
@@ -44,17 +44,12 @@ def people(house: Installation) -> Iterator[People]:
         "rob": ("press", ["reviewer"]), "rita": ("press", ["reviewer"]), "aud": ("press", ["auditor"]),
         "other": ("agency", ["creator", "auditor"]), "chief": ("press", ["supervisor"]), "reads": ("press", ["read"]),
     }  # fmt: skip
-    with running(house) as url, working(house, frame_guards=lambda _generated: calm("clip")):
-        clients = {
-            name: httpx.Client(
-                base_url=url, timeout=90,
-                headers={"Authorization": f"Bearer {house.access.add(tenant, name, roles)[1]}"},
-            )
-            for name, (tenant, roles) in keys.items()
-        }  # fmt: skip
-        yield clients
-        for client in clients.values():
-            client.close()
+    with (
+        running(house) as url,
+        working(house, frame_guards=lambda _generated: calm("clip")),
+        clients(house, url, keys) as each,
+    ):
+        yield each
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:

@@ -16,7 +16,7 @@ from filigrana.provenance.log.merkle import leaf_hash, verify_consistency, verif
 from filigrana.provenance.log.note import Checkpoint, VerifierKey
 from filigrana.provenance.log.proof import LogProof
 from filigrana.tests.doubles import calm
-from filigrana.tests.serving import installed, running
+from filigrana.tests.serving import clients, installed, running
 from filigrana.tests.working import SIDE, until, working
 
 People = dict[str, httpx.Client]
@@ -36,17 +36,12 @@ def people(house: Installation) -> Iterator[People]:
         "both": ("press", ["creator", "reviewer"]), "other": ("agency", ["reviewer"]), "aud": ("press", ["auditor"]),
     }  # fmt: skip
     # One guard gives no answer, so that every output is held.
-    with running(house) as url, working(house, frame_guards=lambda _generated: calm("clip")):
-        clients = {
-            name: httpx.Client(
-                base_url=url, timeout=90,
-                headers={"Authorization": f"Bearer {house.access.add(tenant, name, roles)[1]}"},
-            )
-            for name, (tenant, roles) in keys.items()
-        }  # fmt: skip
-        yield clients
-        for client in clients.values():
-            client.close()
+    with (
+        running(house) as url,
+        working(house, frame_guards=lambda _generated: calm("clip")),
+        clients(house, url, keys) as each,
+    ):
+        yield each
 
 
 def held(people: People, house: Installation, who: str = "ana", seed: int = 3, **more: Any) -> tuple[str, str]:

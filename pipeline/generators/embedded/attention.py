@@ -94,8 +94,8 @@ def waves(sigma: Tensor, kind: torch.dtype) -> Tensor:
 
 
 class Trunk(nn.Module):
-    """The layers of a flow's transformer: adaLN from time and caption, with one shared projection and a table a layer
-    (PixArt-alpha, Chen et al., 2023); the caption's slots are further keys and values."""
+    """The layers of a flow's transformer: adaLN from time and plan, with one shared projection and a table a layer
+    (PixArt-alpha, Chen et al., 2023); the plan's slots are further keys and values."""
 
     def __init__(self, tokens: int, slot_width: int, width: int, depth: int, heads: int, ratio: int) -> None:
         super().__init__()

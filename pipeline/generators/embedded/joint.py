@@ -1,4 +1,4 @@
-"""The joint transformer: one rectified flow over backdrop, sprites and dyes, told by the caption's slots.
+"""The joint transformer: one rectified flow over backdrop, sprites and dyes, told by a plan's slots.
 
 A picture's latents are one vector, in this order: the backdrop's 12x12 cells (16 tokens), the three sprites' 4x4 cells
 (4 tokens each: subject, partner, cover), the dyes of the first two (a token each). Where things are and how they move

@@ -1,4 +1,4 @@
-"""The motion transformer: a rectified flow over the tracks themselves, told by the caption.
+"""The motion transformer: a rectified flow over the tracks themselves, told by a plan.
 
 Where a path turns is where something is heard, and the eye sees a jitter of a pixel: an autoencoder between the flow
 and the tracks blurs the one and adds the other. A network that predicts what is clean, and not the noise, needs none:
