@@ -1,5 +1,7 @@
 # The service and its workers. `docker build -t filigrana .` brings the embedded model; EXTRAS chooses what else.
-FROM python:3.12-slim AS build
+# BASE: a Debian with Python 3.11 or 3.12 as `python`, for who keeps base images of their own.
+ARG BASE=python:3.12-slim
+FROM ${BASE} AS build
 ARG EXTRAS=generate,serve,postgres,telemetry,publish
 # Without a card, torch comes from PyPI's CPU index: gigabytes less.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
@@ -8,7 +10,7 @@ COPY . .
 RUN python -m venv /opt/filigrana \
  && /opt/filigrana/bin/pip install --no-cache-dir --extra-index-url "$TORCH_INDEX" -c constraints.txt ".[${EXTRAS}]"
 
-FROM python:3.12-slim
+FROM ${BASE}
 # What OpenCV's wheel and invisible-watermark want of the system.
 RUN apt-get update && apt-get install -y --no-install-recommends libgl1 libglib2.0-0 \
  && rm -rf /var/lib/apt/lists/* \

@@ -78,6 +78,7 @@ def doctor(json_: JSON = False) -> None:
         check("generator", lambda: _generator(used))
         check("guards", lambda: _guards(opened))
         check("guards of prompts", lambda: _text_guards(opened))
+        check("guard of sound", lambda: _sound_guard(opened))
     fit = all(ok for _, ok, _ in checks)
     if json_:
         emit_json(
@@ -150,19 +151,39 @@ def _generator(used: Any) -> str:
 
 
 def _guards(opened: Any) -> str:
+    """Has the judge look at a frame, as it would at a generated one."""
     import numpy as np
 
     from ...errors import SafetyError
+    from ...safety.output import OutputJudge
 
-    wanted = opened.pack.requires.generated
-    guards = {guard.name: guard for guard in opened.frame_guards(True)}
-    missing = [name for name in wanted if name not in guards]
-    if missing:
-        raise SafetyError(f"missing: {', '.join(missing)}", hint="pip install 'filigrana[generate]'")
+    judge = OutputJudge(
+        opened.pack, opened.frame_guards(True), origin="generated", text_guards=opened.text_guards(opened.pack)
+    )
     frame = np.full((256, 256, 3), 128, np.uint8)
-    for guard in guards.values():
-        guard.score(frame)
-    return ", ".join(guards)
+    judge.watch(frame, 0.0)
+    judge.look(frame)
+    runs = judge.decision().guards
+    if failed := [f"{run.guard} ({run.error})" for run in runs if run.error]:
+        raise SafetyError(f"no answer from {', '.join(failed)}", hint="pip install 'filigrana[generate]'")
+    return ", ".join(run.guard for run in runs)
+
+
+def _sound_guard(opened: Any) -> str:
+    """Has the recogniser hear a second of silence."""
+    import numpy as np
+
+    from ...errors import SafetyError
+    from ...safety.sound import judge_sound
+    from ...safety.speech import RATE
+
+    guard = opened.sound_guard()
+    if guard is None:
+        return f"none: the setting speech_model; the policy says {opened.pack.document.unjudged_sound}"
+    decision = judge_sound(opened.pack, guard, lambda: [np.zeros(RATE, np.float32)])
+    if failed := [f"{run.guard} ({run.error})" for run in decision.guards if run.error]:
+        raise SafetyError(f"no answer from {', '.join(failed)}", hint="Check the setting speech_model.")
+    return str(guard.name)
 
 
 def _text_guards(opened: Any) -> str:
