@@ -42,6 +42,10 @@ _INSIDE = 0.85
 _LITTLE = 0.1
 """A copy of which less than this share shows the original is not a copy of it."""
 
+_CALM = 0.4
+"""The share of a still of a clip that must not move for what moves to be left out of the comparison."""
+_INSIDE_MOTION = 0.85
+
 Match = Literal["same", "edited", "different"]
 RGB = NDArray[np.uint8]
 Plane = NDArray[np.float32]
@@ -52,13 +56,16 @@ Mask = NDArray[np.bool_]
 class Comparison:
     """``changed``: the share of the compared area that differs. ``coverage``: the share of the original that the copy
     shows: what a crop left out is no difference. ``surroundings``: the share of the copy that is not the original:
-    borders of a window, a page, another picture beside it, none of which is compared. All in [0, 1]."""
+    borders of a window, a page, another picture beside it, none of which is compared. ``moving``: the share of the
+    compared area that differs where the original itself moves between its stored moments, so that motion and a change
+    cannot be told apart. All in [0, 1]."""
 
     match: Match
     changed: float
     regions: tuple[Region, ...]
     coverage: float = 1.0
     surroundings: float = 0.0
+    moving: float = 0.0
 
 
 def compare_picture(
@@ -81,8 +88,11 @@ def compare_picture(
     return compare_placed(original, small, placement, frame)
 
 
-def compare_placed(original: RGB, copy: RGB, placement: Placement, frame: int = 0) -> Comparison:
-    """As `compare_picture`, with the copy's place known. ``copy`` should have about the preview's resolution."""
+def compare_placed(
+    original: RGB, copy: RGB, placement: Placement, frame: int = 0, moving: Mask | None = None
+) -> Comparison:
+    """As `compare_picture`, with the copy's place known. ``copy`` should have about the preview's resolution.
+    ``moving``: where a difference may be motion alone, as `moving.moving` says of a still of a clip."""
     coverage, surroundings = placement.coverage, placement.surroundings
     warped, mask = warp(copy, placement.to_copy, (original.shape[0], original.shape[1]))
     mask = _eroded(mask)
@@ -94,19 +104,41 @@ def compare_placed(original: RGB, copy: RGB, placement: Placement, frame: int = 
     if soft > 1.2:
         a = np.asarray(cv2.GaussianBlur(a, (0, 0), 0.6 * soft), np.float32)
         b = np.asarray(cv2.GaussianBlur(b, (0, 0), 0.6 * soft), np.float32)
-    predicted, gain = predict(a, b, mask)
+    calm = mask if moving is None else mask & ~moving
+    if moved_all := int(calm.sum()) < _CALM * int(mask.sum()):
+        calm = mask
+    predicted, gain = predict(a, b, calm)
     x, y = luma_of(predicted), luma_of(b)
     mean = _local(_difference(predicted, b, x, y), mask) / np.float32(np.clip(gain, 0.5, 1.0))
     activity = _deviation(x, mask)
     changed = _changed(mask, mean / (EVEN_LIMIT + TEXTURE_LIMIT * activity))
     share = float(changed.sum() / mask.sum())
-    agrees = agreement(x, y, mask, activity)
+    agrees = agreement(x, y, calm, activity)
     if share > _DIFFERENT_SHARE or agrees < _DIFFERENT_AGREEMENT or _beside(placement, agrees):
         return Comparison("different", round(max(share, 0.01), 4), (), coverage, surroundings)
     if not changed.any():
         return Comparison("same", 0.0, (), coverage, surroundings)
+    if moved_all:
+        # Nothing stands still by which motion and change could be told apart.
+        return Comparison("different", round(share, 4), (), coverage, surroundings)
+    motion = 0.0
+    if moving is not None:
+        by_motion = _within(changed, moving)
+        motion, changed = round(float(by_motion.sum() / mask.sum()), 4), changed & ~by_motion
+        share = float(changed.sum() / mask.sum())
+        if not changed.any():
+            return Comparison("same", 0.0, (), coverage, surroundings, motion)
     regions = _regions(changed, placement.to_copy, (copy.shape[0], copy.shape[1]), frame)
-    return Comparison("edited", round(share, 4), regions, coverage, surroundings)
+    return Comparison("edited", round(share, 4), regions, coverage, surroundings, motion)
+
+
+def _within(changed: Mask, moving: Mask) -> Mask:
+    """The changed parts that lie where things move, but for a little of each."""
+    count, labels = cv2.connectedComponents(changed.astype(np.uint8), connectivity=8)
+    total = np.bincount(labels.ravel(), minlength=count)
+    inside = np.bincount(labels[moving], minlength=count) >= _INSIDE_MOTION * total
+    inside[0] = False
+    return np.asarray(inside[labels], np.bool_)
 
 
 def _beside(placement: Placement, agrees: float) -> bool:

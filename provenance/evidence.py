@@ -224,6 +224,8 @@ def _compared(comparison: Comparison) -> str:
     if comparison.match == "different":
         return "different: it shows something else than the original"
     parts = [f"{comparison.match}: {comparison.changed:.1%} of what was compared differs"]
+    if comparison.moving:
+        parts.append(f"{comparison.moving:.1%} differs where the clip moves, and could not be told from motion")
     if comparison.coverage < 0.995:
         parts.append(f"the copy shows {comparison.coverage:.0%} of the original")
     if comparison.surroundings > 0.005:

@@ -1,6 +1,6 @@
 """The stored preview of an asset, and whether a copy shows the same content, part by part.
 
-A preview is one JPEG: up to eight frames of the asset, 256 px on the longer side, one under the other. A copy is laid
+A preview is one JPEG: up to 25 frames of the asset, 256 px on the longer side, one under the other. A copy is laid
 over it with the geometry that the watermark codec found (`registration`), and what both show is compared place by
 place (`comparing`): so a crop, a turned or mirrored picture, and one in the window of a screenshot are compared with
 the part of the original that they show.
@@ -22,12 +22,16 @@ from PIL import Image
 from .comparing import Comparison, compare_picture, compare_placed
 from .media.files import picture_from_bytes
 from .media.values import Frame
+from .moving import moving
 from .refining import refine
 from .registration import laid, pixel_scale, scored, shrunk, to_shrunk
 from .warping import Homography, warp
 
 SIDE = 256
-MAX_FRAMES = 8
+MAX_FRAMES = 24
+"""Spread evenly; the last one of all is kept beside them."""
+_COMPARED = 8
+"""Of the stored moments, so many are asked of a clip; a single picture is held against the nearest of all."""
 RGB = NDArray[np.uint8]
 _LOOKED_FOR = 12
 _APART = Fraction(1, 5)
@@ -35,6 +39,7 @@ _APART = Fraction(1, 5)
 _SURE = 0.25
 """What a place is worth, a coarse px of the original, that needs no further frames."""
 _WHOLE = 0.9
+_ALIKE = 1.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,8 @@ class Preview:
 
     def pictures(self) -> list[RGB]:
         strip = picture_from_bytes(self.data)
-        return [strip[top : top + self.height] for top in range(0, strip.shape[0] - self.height + 1, self.height)]
+        tops = range(0, strip.shape[0] - self.height + 1, self.height)[: MAX_FRAMES + 1]
+        return [strip[top : top + self.height] for top in tops]
 
 
 def _shrink(frame: RGB) -> RGB:
@@ -63,21 +69,25 @@ class PreviewMaker:
     def __init__(self) -> None:
         self._kept: list[RGB] = []
         self._stride, self._seen = 1, 0
+        self._last: RGB | None = None
 
     def look(self, frame: RGB) -> None:
+        self._last = frame
         if self._seen % self._stride == 0:
             if len(self._kept) == MAX_FRAMES:
                 self._kept = self._kept[::2]
                 self._stride *= 2
             if self._seen % self._stride == 0:
                 self._kept.append(_shrink(frame))
+                self._last = None
         self._seen += 1
 
     def preview(self) -> Preview | None:
         if not self._kept:
             return None
         height, width = self._kept[0].shape[:2]
-        kept = [p for p in self._kept if p.shape[:2] == (height, width)]
+        last = [] if self._last is None else [_shrink(self._last)]
+        kept = [p for p in self._kept + last if p.shape[:2] == (height, width)]
         out = io.BytesIO()
         Image.fromarray(np.vstack(kept)).save(out, "JPEG", quality=88, subsampling=0)
         return Preview(out.getvalue(), width, height)
@@ -93,9 +103,10 @@ def compare(
     """Compares a picture, or a clip frame by frame: each preview frame with the copy's most similar sampled frame.
 
     ``matrix``: of the codec's `Geometry`, the same for all frames; None: the copy is whole and upright. ``size``: the
-    original's (height, width), ``seconds``: its length, where they are known. A clip is `same` when every compared
-    frame is, and `different` when most have no counterpart. Of a shorter clip only as many preview frames as fit into
-    its length are asked for: what a trim left out is no difference, and lowers ``coverage``."""
+    original's (height, width), ``seconds``: its length, where they are known. A single frame of a clip is compared with
+    the stored moment nearest to it, and what moves about that moment is told apart (`moving`). A clip is `same` when
+    every compared frame is, and `different` when most have no counterpart. Of a shorter clip only as many preview
+    frames as fit into its length are asked for: what a trim left out is no difference, and lowers ``coverage``."""
     originals = preview.pictures()
     stream = iter(frames)
     first = next(stream, None)
@@ -104,7 +115,11 @@ def compare(
     if len(originals) == 1:
         return compare_picture(originals[0], first.shown, matrix, size)
     clip = _Clip(originals, matrix, size)
-    for frame in itertools.chain([first], stream):
+    clip.look(first)
+    second = next(stream, None)
+    if second is None:
+        return clip.moment()
+    for frame in itertools.chain([second], stream):
         clip.look(frame)
     return clip.comparison(seconds)
 
@@ -114,6 +129,7 @@ class _Clip:
 
     def __init__(self, originals: Sequence[RGB], matrix: Sequence[float] | None, size: tuple[int, int] | None) -> None:
         self._originals, self._matrix, self._size = originals, matrix, size
+        self._compared = sorted({round(at) for at in np.linspace(0, len(originals) - 1, _COMPARED)})
         self._shape = (originals[0].shape[0], originals[0].shape[1])
         self._waiting: list[RGB] = []
         self._place: Homography | None = None
@@ -142,8 +158,8 @@ class _Clip:
             return
         self._tried, self._tried_at = self._tried + 1, frame.time
         lattice = to_shrunk(self._matrix, shrink)
-        for original in self._originals:
-            for score, found in scored(original, small, lattice, self._size):
+        for index in self._compared:
+            for score, found in scored(self._originals[index], small, lattice, self._size):
                 if score > self._score:
                     self._score, self._place = score, found
         area = 512.0 * 512.0 / 256.0
@@ -166,12 +182,36 @@ class _Clip:
             if distance < self._best[index][0]:
                 self._best[index] = (distance, small)
 
+    def moment(self) -> Comparison:
+        """Of the only frame that was looked at. Moments that are about as much like it as the nearest are asked too:
+        where little moves, all are."""
+        self._decide()
+        nothing = Comparison("different", 1.0, (), 0.0, 1.0)
+        nearest = min(range(len(self._best)), key=lambda i: self._best[i][0])
+        least, small = self._best[nearest]
+        if self._place is None or small is None:
+            return nothing
+        to_small = refine(self._originals[nearest], small, self._place)
+        found = nothing
+        for index in sorted(range(len(self._best)), key=lambda i: self._best[i][0]):
+            if self._best[index][0] > _ALIKE * least + 0.5:
+                break
+            original = self._originals[index]
+            placement = laid(original, small, to_small)
+            if placement is not None:
+                result = compare_placed(original, small, placement, index, moving(self._originals, index))
+                found = min(found, result, key=_badness)
+            if found.match == "same":
+                break
+        return found
+
     def comparison(self, seconds: float | None) -> Comparison:
         if not self._decided:
             self._decide()
         if self._place is None:
             return Comparison("different", 1.0, (), 0.0, 1.0)
-        found = [(index, distance, small) for index, (distance, small) in enumerate(self._best) if small is not None]
+        best = [(index, *self._best[index]) for index in self._compared]
+        found = [(index, distance, small) for index, distance, small in best if small is not None]
         if not found:
             return Comparison("different", 1.0, (), 0.0, 1.0)
         # The map is refined once, where copy and original are most alike: refined for each frame, it would follow a
@@ -186,13 +226,17 @@ class _Clip:
                 if placement is None
                 else compare_placed(self._originals[index], small, placement, index)
             )
-        shown = len(self._originals)
+        shown = asked = len(self._compared)
         # From the first frame to the end of the last one.
         length = float(self._last - self._first + self._step)
         if seconds is not None and 0 < length < _WHOLE * seconds:
-            shown = max(1, int(length / seconds * shown))
-        kept = sorted(results, key=lambda result: (_ORDER[result.match], result.changed))[:shown]
-        return _combine(kept, min(1.0, shown / len(self._originals)))
+            shown = max(1, int(length / seconds * asked))
+        kept = sorted(results, key=_badness)[:shown]
+        return _combine(kept, min(1.0, shown / asked))
+
+
+def _badness(result: Comparison) -> tuple[int, float]:
+    return _ORDER[result.match], result.changed
 
 
 _ORDER = {"same": 0, "edited": 1, "different": 2}

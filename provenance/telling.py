@@ -35,7 +35,8 @@ def _left_out(finding: Finding, said: Words) -> list[str]:
     if finding.finding != "recovered" or finding.match is None or _released_bytes(finding):
         return []
     record = finding.record or {}
-    clip = ["say.left.clip"] if record.get("media") == "video" else []
+    still = (finding.media or {}).get("kind") == "image"
+    clip = ["say.left.still" if still else "say.left.clip"] if record.get("media") == "video" else []
     # The mark of a sound track says whose it was, not what was laid over it.
     clip += ["say.left.sound"] if any(e.technique == "sound" for e in finding.evidence) else []
     elsewhere = ["say.left.catalog"] if record.get("catalog") not in (None, OWN_CATALOG) else []

@@ -114,6 +114,8 @@ def _left_out(seen: Observed) -> list[Evidence]:
     found = []
     if seen.comparison is not None and seen.kind == "video":
         found.append("a clip is compared at a few stored moments; what happens between them was not compared")
+    if seen.comparison is not None and seen.comparison.moving:
+        found.append("one picture of a clip: where the clip moves, a change cannot be told from motion")
     if seen.comparison is not None and seen.transparent:
         found.append("the picture is transparent in parts: it was compared as it looks on white")
     if seen.comparison is not None and seen.catalog not in (None, OWN_CATALOG):
@@ -134,7 +136,7 @@ def _recovered(seen: Observed, record: AssetRecord) -> tuple[FindingWord, list[E
         lengths = f"{seen.duration:.1f} s, the original {record.duration:.1f} s"
         return "altered", [Evidence("preview", "failed", f"the copy is longer than the original: {lengths}")]
     if seen.comparison.match == "different" and _cut_of_a_clip(seen, record):
-        text = "this is a cut of a clip, and no stored picture of the original falls into it: nothing was compared"
+        text = "this is a cut of a clip, and no stored picture of the original shows this moment: nothing was compared"
         return "unmarked", [Evidence("preview", "absent", text)]
     if seen.comparison.match == "different":
         return "contradicted", []
