@@ -7,7 +7,6 @@ service's own description is asked for what it takes, every refusal in the log i
 from __future__ import annotations
 
 import json
-import tempfile
 from importlib import metadata, resources
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from ..errors import FiligranaError, KeyStoreError
 from ..provenance.log.search import Query
 from ..provenance.reports.rules_house import refusal_faults
+from ..provenance.scratch import ScratchFolder
 from ..provenance.trust import TrustList, TrustLists
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def _trial() -> tuple[str, bool]:
     from .installation import Installation
     from .settings import load_settings
 
-    with tempfile.TemporaryDirectory(prefix="filigrana-trial-") as folder:
-        house = Installation(load_settings(data_dir=Path(folder) / "data", database=None, log_publish=[]))
+    with ScratchFolder() as folder:
+        house = Installation(load_settings(data_dir=folder / "data", database=None, log_publish=[]))
         try:
             return _erase(house)
         finally:

@@ -6,7 +6,6 @@ On the host's side nothing decodes a stranger's file, and little is imported, so
 from __future__ import annotations
 
 import datetime as dt
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -18,6 +17,7 @@ from ..provenance.finding import Finding
 from ..provenance.isolation.confine import Bounds
 from ..provenance.isolation.host import IsolatedVerifier
 from ..provenance.isolation.wire import Config
+from ..provenance.scratch import ScratchFolder
 from ..provenance.sidecar import sidecar_of
 
 if TYPE_CHECKING:
@@ -76,7 +76,6 @@ class Inspector:
 
 
 def _spooled(data: bytes, stack: ExitStack) -> Path:
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="filigrana-"))
-    path = Path(folder) / "upload"
+    path = stack.enter_context(ScratchFolder()) / "upload"
     path.write_bytes(data)
     return path

@@ -7,7 +7,6 @@ pause between them.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from xml.etree import ElementTree
 
 from ..errors import FetchError
 from ..provenance.media.values import MIME_BY_SUFFIX
+from ..provenance.scratch import ScratchFolder
 from .fetching import Fetched, FetchLimits, fetch_to
 
 AGENT = "Filigrana"
@@ -125,8 +125,8 @@ class Walk:
         site = f"{parts.scheme}://{parts.netloc}"
         if site not in self._robots:
             rules = RobotFileParser()
-            with tempfile.TemporaryDirectory(prefix="filigrana-robots-") as folder:
-                path = Path(folder) / "robots.txt"
+            with ScratchFolder() as folder:
+                path = folder / "robots.txt"
                 try:
                     self._wait()
                     self.fetch(path, f"{site}/robots.txt", self.limits)

@@ -77,15 +77,14 @@ def _most(counted: tuple[str, int]) -> tuple[int, str]:
 
 
 def _copies(opened: Installation, place: str, walk: Walk) -> Iterator[Copy]:
-    import tempfile
-
     from ...errors import InputError
+    from ...provenance.scratch import ScratchFolder
     from ..ingest import looked_at
     from .verify import _files_of
 
     if place.startswith(("http://", "https://")):
-        with tempfile.TemporaryDirectory(prefix="filigrana-guard-") as folder:
-            for url, page, path in walk.files(place, Path(folder)):
+        with ScratchFolder() as folder:
+            for url, page, path in walk.files(place, folder):
                 yield looked_at(opened, url, page, path)
         return
     path = Path(place)

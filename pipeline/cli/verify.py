@@ -148,8 +148,7 @@ def _files_of(folder: Path) -> list[Path]:
 
 
 def _fetched(url: str, opened: Any, stack: ExitStack) -> Path:
-    import tempfile
-
+    from ...provenance.scratch import ScratchFolder
     from ..fetching import Allowed, FetchLimits, fetch_to
 
     settings = opened.settings
@@ -158,7 +157,7 @@ def _fetched(url: str, opened: Any, stack: ExitStack) -> Path:
         seconds=settings.fetch_seconds,
         allowed=Allowed.parse(settings.fetch_allow),
     )
-    target = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="filigrana-"))) / "fetched"
+    target = stack.enter_context(ScratchFolder()) / "fetched"
     fetch_to(target, url, limits)
     return target
 

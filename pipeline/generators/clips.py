@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 from weakref import finalize
 
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import GenerationError
 from ...provenance.media import Frame, MediaFile, open_media
+from ...provenance.scratch import ScratchFolder
 
 EMPTY = "generate.empty"
 
@@ -61,17 +60,13 @@ def sound_file(samples: NDArray[np.float32], rate: int) -> MediaFile:
     if wide.ndim != 2 or not wide.size or len(wide) > 8 or not np.isfinite(wide).all():
         raise GenerationError("the model gave no usable sound (empty, or not finite)", code=EMPTY)
     whole = np.rint(wide.clip(-1, 1) * 32767).astype("<i2")
-    with tempfile.NamedTemporaryFile(prefix="filigrana-", suffix=".wav", delete=False) as target:
-        path = Path(target.name)
-    try:
-        with wave.open(str(path), "wb") as out:
-            out.setnchannels(len(whole))
-            out.setsampwidth(2)
-            out.setframerate(rate)
-            out.writeframes(whole.T.tobytes())
-        media = open_media(path)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-    finalize(media, path.unlink, missing_ok=True)
+    folder = ScratchFolder()
+    path = folder.path / "sound.wav"
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(len(whole))
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(whole.T.tobytes())
+    media = open_media(path)
+    finalize(media, folder.close)
     return media

@@ -18,8 +18,9 @@ from uuid import uuid4
 from ...errors import GenerationError, SettingsError
 from ...provenance.manifest import Model
 from ...provenance.media import Kind, Limits
+from ...provenance.scratch import ScratchFolder
 from .base import Generated, Sampling, StepProgress
-from .remote import Folder, Wire, digest_of, received
+from .remote import Wire, digest_of, received
 
 POLL = 1.0
 _LONGEST = 3600.0
@@ -100,7 +101,7 @@ class ComfyUI:
             # whoever stops waiting does not want it drawn, either
             self._interrupt()
             raise
-        folder = Folder()
+        folder = ScratchFolder()
         path = folder.path / "made"
         self._wire.download(f"{self._wire.url}/view", path, file)
         used = {"seed": sampling.seed} if "seed" in self._places else {"seed": "none: the workflow draws its own"}

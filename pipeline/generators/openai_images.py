@@ -9,8 +9,9 @@ from typing import Any
 from ...errors import GenerationError
 from ...provenance.manifest import Model
 from ...provenance.media import Kind, Limits
+from ...provenance.scratch import ScratchFolder
 from .base import Generated, Sampling, StepProgress
-from .remote import Folder, Wire, digest_of, received
+from .remote import Wire, digest_of, received
 
 POLL = 2.0
 _LONGEST = 1800.0
@@ -58,7 +59,7 @@ class OpenAIMedia:
         if self._name.startswith("dall-e"):
             body["response_format"] = "b64_json"  # newer models know nothing else, and refuse the word
         answer = self._wire.json("POST", "/images/generations", body)
-        folder = Folder()
+        folder = ScratchFolder()
         path = folder.path / "picture"
         one = _first(answer)
         if isinstance(one.get("b64_json"), str):
@@ -93,7 +94,7 @@ class OpenAIMedia:
                 "the model's own service refused this prompt" if refused else "the model's service failed",
                 code="generate.refused" if refused else "generate.remote",
             )
-        folder = Folder()
+        folder = ScratchFolder()
         path = folder.path / "clip"
         self._wire.download(f"{self._wire.url}/videos/{ident}/content", path)
         return received(sampling, folder, path, self._limits, seed=_NO_SEED)

@@ -9,10 +9,7 @@ anything that was made here. The digest of such a model is of what describes it:
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -24,6 +21,7 @@ import httpx
 
 from ...errors import GenerationError, MediaError, SettingsError
 from ...provenance.media import Frame, Limits, MediaFile, open_media
+from ...provenance.scratch import ScratchFolder
 from .base import Generated, Generator, Sampling
 
 KINDS = ("openai", "comfyui")
@@ -162,27 +160,19 @@ def _broken(what: str) -> GenerationError:
     return GenerationError(f"the model's service {what}", code="generate.remote", hint="Look at the setting model.")
 
 
-class Folder:
-    """A private folder that goes when nobody holds this any more: frames are read as long as they are needed."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="filigrana-remote-"))
-        self._gone = weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
-
-
 @dataclass
 class Received:
-    """Frames of a file that came from elsewhere, and the folder that it lies in."""
+    """Frames of a file that came from elsewhere, and the folder that it lies in as long as they are needed."""
 
     media: MediaFile
-    folder: Folder
+    folder: ScratchFolder
 
     def __iter__(self) -> Iterator[Frame]:
         return self.media.frames()
 
 
 def received(
-    sampling: Sampling, folder: Folder, path: Path, limits: Limits, **facts: Any
+    sampling: Sampling, folder: ScratchFolder, path: Path, limits: Limits, **facts: Any
 ) -> Generated:
     """What a file holds, as the engine wants it. Raises GenerationError where it is not what was asked for."""
     try:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import array
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import weakref
@@ -23,6 +21,7 @@ from ...errors import ProvenanceError
 from ..asked import Asked
 from ..finding import Evidence, Finding
 from ..resolver_port import Resolver
+from ..scratch import ScratchFolder
 from . import channel
 from .confine import Bounds
 from .wire import Config, answer, finding_in
@@ -112,11 +111,8 @@ class IsolatedVerifier:
         bounds = replace(self._bounds, wall=most, cpu=min(self._bounds.cpu, most))
         with self._free:
             started = time.perf_counter()
-            folder = Path(tempfile.mkdtemp(prefix="filigrana-child-"))
-            try:
+            with ScratchFolder() as folder:
                 return self._in_child(path, asked, list(resolvers), bounds, folder, started)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
 
     def _in_child(
         self, path: Path, asked: Asked, resolvers: list[Resolver], bounds: Bounds, folder: Path, started: float

@@ -31,6 +31,7 @@ os.environ |= dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM
 from ...errors import FiligranaError
 from ..finding import Finding
 from ..labelling.visible import plate
+from ..scratch import ScratchFolder
 from ..verify import Asked, Verifier, unreadable
 from . import channel, clock
 from .confine import Bounds, confine
@@ -62,8 +63,6 @@ def verifier(config: Config, resolvers: list[AskingResolver]) -> Verifier:
 
 def warm_up(config: Config) -> None:
     """Runs every decoder's first time here, on a marked picture of our own, so that no child pays for it."""
-    import tempfile
-
     import cv2
     import numpy as np
     from PIL import Image
@@ -79,8 +78,8 @@ def warm_up(config: Config) -> None:
         importlib.import_module(f"PIL.{kind}ImagePlugin")
     noise = np.random.default_rng(1).normal(128, 40, (256, 256, 3))
     marked = next(iter(codec(key=config.key).embed([Frame(np.clip(noise, 0, 255).astype(np.uint8))], AssetId(1))))
-    with tempfile.TemporaryDirectory(prefix="filigrana-warm-") as folder:
-        path = Path(folder) / "warm.jpg"
+    with ScratchFolder() as folder:
+        path = folder / "warm.jpg"
         Image.fromarray(marked.rgb).save(path, "JPEG", quality=95)
         verifier(config, []).verify(path, Asked(facts=True))
     plate(("AI",), 12)  # a font that is asked for later could not be opened any more
