@@ -23,10 +23,10 @@ from uuid import uuid4
 from ...errors import GenerationError, SafetyError, SettingsError
 from ...provenance.manifest import Model
 from ...provenance.media import Frame, Kind, Limits, open_media
+from ...provenance.scratch import ScratchFolder
 from ...safety.decision import ModelRef
 from ...safety.output import OutputGuard
 from ..generators.base import Generated, Generator, Sampling, StepProgress
-from ..generators.remote import Folder
 from ..run import StageError
 from .actors import DrawingActor, Drawn, JudgingActor
 
@@ -208,7 +208,7 @@ class RayGenerator:
         sound = None
         frames: Any = tuple(drawn.frames)
         if drawn.sound is not None:
-            folder = Folder()
+            folder = ScratchFolder()
             path = folder.path / f"sound{drawn.suffix}"
             path.write_bytes(drawn.sound)
             sound = open_media(path, self._limits)
@@ -219,9 +219,9 @@ class RayGenerator:
 class _Frames(tuple[Frame, ...]):
     """Frames that keep the folder of their sound for as long as they are needed."""
 
-    folder: Folder
+    folder: ScratchFolder
 
-    def __new__(cls, frames: tuple[Frame, ...], folder: Folder) -> _Frames:
+    def __new__(cls, frames: tuple[Frame, ...], folder: ScratchFolder) -> _Frames:
         made = super().__new__(cls, frames)
         made.folder = folder
         return made

@@ -60,8 +60,10 @@ def against(stored: Preview, picture: np.ndarray) -> Comparison:
 
 def as_jpeg(picture: np.ndarray, quality: int = 60) -> np.ndarray:
     done, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     assert done
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    assert decoded is not None
+    return np.ascontiguousarray(decoded[..., ::-1])
 
 
 @pytest.mark.parametrize("path", PATHS)
