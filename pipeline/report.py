@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import FiligranaError, ReleaseError
 from ..provenance.finding import Finding
+from ..provenance.records import PreviewImage
 from ..provenance.words import Words, words
 
 if TYPE_CHECKING:
@@ -96,12 +97,18 @@ def _pictures(finding: Finding, resolvers: Sequence[Resolver], said: Words) -> s
     original = _original(finding, resolvers)
     if original is not None:
         label = _(said("report.original"))
-        shown.append(f'<figure><img src="{_data(original)}" alt="{label}"><figcaption>{label}</figcaption></figure>')
+        # Of a clip's stored moments, which lie one under the other, the first: cut off by the box, since what another
+        # catalog sent is not decoded here.
+        width, height = original.width, original.height
+        shown.append(
+            f'<figure><svg viewBox="0 0 {width} {height}" role="img" aria-label="{label}">'
+            f'<image href="{_data(original.data)}" width="{width}"/></svg><figcaption>{label}</figcaption></figure>'
+        )
     return f'<div class="pictures">{"".join(shown)}</div>' if shown else ""
 
 
-def _original(finding: Finding, resolvers: Sequence[Resolver]) -> bytes | None:
-    """The stored preview, which is a picture of our own making."""
+def _original(finding: Finding, resolvers: Sequence[Resolver]) -> PreviewImage | None:
+    """The stored preview."""
     if finding.record is None or finding.asset_id is None or finding.finding == "verified":
         return None
     for resolver in resolvers:
@@ -110,7 +117,7 @@ def _original(finding: Finding, resolvers: Sequence[Resolver]) -> bytes | None:
         except FiligranaError:
             continue
         if stored is not None:
-            return stored.data
+            return stored
     return None
 
 

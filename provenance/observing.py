@@ -16,11 +16,12 @@ from .foreign import read_foreign
 from .identity import AssetId
 from .labels import read_label
 from .layered import claimed_layers, found_by_tag
+from .likeness import likeness
 from .media import Limits, MediaFile, SoundMeter, read_xmp
 from .media.sound import read_sound
 from .media.values import SIDECAR_MIMES
 from .observed import Observed, claimed_id
-from .preview import Preview, compare, likeness
+from .preview import Preview, compare
 from .records import AssetRecord, RevokedKey
 from .resolver_port import Careful, Resolver
 from .trust import TrustLists

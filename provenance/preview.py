@@ -62,6 +62,17 @@ def _shrink(frame: RGB) -> RGB:
     return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
+def cover(data: bytes, height: int) -> bytes:
+    """A JPEG of a preview's first picture: what stands for the asset where one picture is shown. ``height``: of each
+    picture, px."""
+    with Image.open(io.BytesIO(data)) as strip:
+        if strip.height <= height:
+            return data
+        out = io.BytesIO()
+        strip.convert("RGB").crop((0, 0, strip.width, height)).save(out, "JPEG", quality=88)
+    return out.getvalue()
+
+
 class PreviewMaker:
     """Collects a preview from a stream of unknown length: when it is full, every other frame is dropped and from
     then on half as many are taken, so that the kept ones stay evenly spread and memory stays the same."""
@@ -265,27 +276,3 @@ def _combine(results: Sequence[Comparison], time_shown: float) -> Comparison:
         return Comparison("same", 0.0, (), coverage, surroundings)
     regions = tuple(region for result in results for region in result.regions)[:8]
     return Comparison("edited", share, regions, coverage, surroundings)
-
-
-__all__ = [
-    "MAX_FRAMES",
-    "SIDE",
-    "Comparison",
-    "Preview",
-    "PreviewMaker",
-    "compare",
-    "compare_picture",
-]
-
-
-def likeness(preview: Preview, rgb: RGB) -> int:
-    """How many of 64 bits of a coarse fingerprint (signs of the lowest DCT coefficients of the luma, after their
-    median) the picture shares with the preview's most similar one. Crops and turns change it; look-alikes share it."""
-    own = _fingerprint(rgb)
-    return max((int(np.count_nonzero(own == _fingerprint(picture))) for picture in preview.pictures()), default=0)
-
-
-def _fingerprint(rgb: RGB) -> NDArray[np.bool_]:
-    luma = cv2.resize(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
-    low = cv2.dct(luma.astype(np.float32))[:8, :8].ravel()
-    return np.asarray(low > np.median(low), np.bool_)

@@ -9,6 +9,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from ...provenance.preview import cover
 from ...provenance.records import PreviewImage
 from ...provenance.words import Words
 from .graph import draw
@@ -175,7 +176,7 @@ def _compare(answer: dict[str, Any], said: Words, preview: PreviewImage | None) 
         regions.append({"number": number, "words": words, **{k: round(v, 1) for k, v in box.items()}})
     original = None
     if preview is not None:
-        data = base64.b64encode(preview.data).decode()
+        data = base64.b64encode(cover(preview.data, preview.height)).decode()
         original = {"src": f"data:{preview.mime};base64,{data}", "width": preview.width, "height": preview.height}
     return {
         "mine": f"data:image/jpeg;base64,{thumbnail}" if thumbnail else None,

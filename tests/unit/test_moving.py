@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path as File
@@ -20,7 +21,7 @@ from filigrana.pipeline.request import Release, SealRequest
 from filigrana.provenance.comparing import Comparison
 from filigrana.provenance.media.values import Frame
 from filigrana.provenance.moving import moving
-from filigrana.provenance.preview import Preview, PreviewMaker, compare
+from filigrana.provenance.preview import MAX_FRAMES, Preview, PreviewMaker, compare, cover
 from filigrana.tests.doubles import scene
 
 WIDTH, HEIGHT, COUNT = 512, 384, 48
@@ -148,6 +149,31 @@ def test_a_thing_on_its_way_lies_in_the_moving_area(
     area = moving([first, last], 0)
     assert not (differs & ~area).any()
     assert np.array_equal(moving([first, first], 0), np.zeros((150, 256), bool)), "what stands still does not move"
+
+
+# ── what is stored ───────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("count", [1, 2, 24, 25, 48, 49, 100, 241])
+def test_moments_are_spread_evenly_and_the_last_is_among_them(count: int) -> None:
+    maker = PreviewMaker()
+    for i in range(count):
+        maker.look(np.full((64, 64, 3), i, np.uint8))
+    made = maker.preview()
+    assert made is not None
+    kept = [round(float(picture.mean())) for picture in made.pictures()]
+    assert len(kept) <= MAX_FRAMES + 1
+    assert len(kept) >= min(count, MAX_FRAMES // 2)
+    assert kept[0] == 0
+    assert abs(kept[-1] - (count - 1)) <= 1
+    assert len({b - a for a, b in itertools.pairwise(kept[:-1])}) <= 1
+
+
+def test_one_picture_stands_for_a_clip() -> None:
+    pictures = clip(PATHS["straight"])
+    stored = preview_of(pictures)
+    first = Preview(cover(stored.data, stored.height), stored.width, stored.height)
+    assert len(first.pictures()) == 1
+    assert np.abs(first.pictures()[0].astype(int) - stored.pictures()[0].astype(int)).mean() < 2
+    assert cover(first.data, first.height) == first.data
 
 
 # ── through the whole chain ──────────────────────────────────────────────────────────────────────────────────────

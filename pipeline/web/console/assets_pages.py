@@ -16,6 +16,7 @@ from ....errors import FiligranaError, InputError
 from ....provenance.catalog import Catalog
 from ....provenance.database import session as database
 from ....provenance.identity import AssetId
+from ....provenance.preview import cover
 from ....provenance.records import AssetRecord
 from ....provenance.service_tables import JobOwner
 from ....provenance.tables import Asset
@@ -126,7 +127,7 @@ def _preview(catalog: Catalog, ident: AssetId) -> dict[str, Any] | None:
     found = catalog.preview(ident)
     if found is None:
         return None
-    src = f"data:{found.mime};base64,{base64.b64encode(found.data).decode()}"
+    src = f"data:{found.mime};base64,{base64.b64encode(cover(found.data, found.height)).decode()}"
     return {"src": src, "width": found.width, "height": found.height}
 
 
