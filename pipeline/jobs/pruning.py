@@ -1,7 +1,8 @@
 """Forgetting: jobs that ended long ago, idempotency keys, sessions and messages that are over, files that no job names.
 
-The log keeps what happened; whose asset it is stays in `job_owners`. Texts go by their own time (`audit expire`), and
-are named by nothing any more once the job is gone.
+A refusal stays for as long as somebody may appeal against it: what people overturn has to find its job. The log keeps
+what happened; whose asset it is stays in `job_owners`. Texts go by their own time (`audit expire`), and are named by
+nothing any more once the job is gone.
 """
 
 from __future__ import annotations
@@ -40,12 +41,18 @@ class Pruned:
 
 
 def prune(house: Installation, days: float | None = None) -> Pruned:
-    """``days``: instead of the setting `jobs_keep_days`. In small transactions: nobody waits for long."""
+    """``days``: instead of the setting `jobs_keep_days`. In small transactions: nobody waits for long. Raises
+    PolicyError while no policy is in force, which says how long an appeal is possible."""
     settings, now = house.settings, house.clock()
     old = now - dt.timedelta(days=settings.jobs_keep_days if days is None else days)
     stale = now - dt.timedelta(hours=settings.idempotency_hours)
     engine = house.jobs.engine
-    ended = select(Job.place).where(Job.state.in_(FINAL), Job.ended_at < old)
+    review = house.pack.document.review
+    # Filed on the last day, it is before people for as long, and may go on for as long again.
+    settled = now - dt.timedelta(days=review.appeal_days, hours=2 * review.hours)
+    ended = select(Job.place).where(
+        Job.state.in_(FINAL), Job.ended_at < old, (Job.state != "refused") | (Job.ended_at < settled)
+    )
     keys = select(IdempotencyKey.tenant, IdempotencyKey.key).where(IdempotencyKey.created_at < stale)
     valid = select(ApiKey.id).where(ApiKey.revoked_at.is_(None))
     over = select(WebSession.digest).where(

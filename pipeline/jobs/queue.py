@@ -255,12 +255,14 @@ class JobQueue:
         limit: int = 20,
         after: int = 0,
         *,
+        kind: str | None = None,
         mime: str | None = None,
         oldest: bool = False,
     ) -> builtins.list[Job]:
         """The youngest first, or the oldest. ``after``: the place of the last one seen. ``mime``: what they make."""
         query = select(Row).order_by(Row.place if oldest else Row.place.desc()).limit(limit)
-        for column, value in ((Row.tenant, tenant), (Row.state, state), (Row.request["mime"].as_string(), mime)):
+        made = Row.request["mime"].as_string()
+        for column, value in ((Row.tenant, tenant), (Row.state, state), (Row.kind, kind), (made, mime)):
             if value is not None:
                 query = query.where(column == value)
         if after:

@@ -80,11 +80,11 @@ async def seal(request: Request, caller: Creator, key: Key = None) -> Any:
         name = await asyncio.to_thread(here.installation.incoming.take, path)
     order = asked.order(caller, name, key, here.installation.labels)
     job, _ = await asyncio.to_thread(here.installation.jobs.put, order)
-    return JSONResponse(await asyncio.to_thread(_shown, here, job), 202)
+    return JSONResponse(await asyncio.to_thread(_shown, here, job, caller), 202)
 
 
-def _shown(here: Service, job: Job) -> dict[str, Any]:
-    return awaiting.shown(here, awaiting.up_to_date(here, job))
+def _shown(here: Service, job: Job, caller: Caller) -> dict[str, Any]:
+    return awaiting.shown(here, awaiting.up_to_date(here, job), caller)
 
 
 async def _given(here: Service, request: Request, folder: Path) -> tuple[SealAsked, Path]:

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 
 from ...errors import ServiceError
 from ...provenance.records import AssetRecord
+from ..access import Caller
 from ..jobs.model import Job
 from . import awaiting
 from .asking import Here, VideoAsked, body_of, parsed
@@ -62,7 +63,7 @@ async def create(request: Request, caller: Creator, key: Key = None) -> dict[str
         asked = parsed(VideoAsked, await receive_json(request))
     order = asked.one(caller, Here.of(here.installation), key)
     job, _ = await asyncio.to_thread(here.installation.jobs.put, order)
-    return _video(here, job)
+    return _video(here, job, caller)
 
 
 @router.get(
@@ -88,8 +89,8 @@ def index(
     here = service(request)
     place = 0 if after is None else _found(here, after, caller.tenant).place
     queue = here.installation.jobs
-    jobs = queue.list(caller.tenant, limit=limit + 1, after=place, mime=MIME, oldest=order == "asc")
-    data = [_video(here, awaiting.up_to_date(here, job)) for job in jobs[:limit]]
+    jobs = queue.list(caller.tenant, limit=limit + 1, after=place, kind="generate", mime=MIME, oldest=order == "asc")
+    data = [_video(here, awaiting.up_to_date(here, job), caller) for job in jobs[:limit]]
     return {
         "object": "list",
         "data": data,
@@ -103,7 +104,7 @@ def index(
 def one(request: Request, video_id: str, caller: Reader) -> dict[str, Any]:
     """How far it is, and why it failed, where it did. Scope: `read`."""
     here = service(request)
-    return _video(here, _found(here, video_id, caller.tenant))
+    return _video(here, _found(here, video_id, caller.tenant), caller)
 
 
 @router.get(
@@ -153,12 +154,12 @@ def delete(request: Request, video_id: str, caller: Creator) -> dict[str, Any]:
 
 def _found(here: Service, text: str, tenant: str) -> Job:
     job = awaiting.found(here, text, tenant)
-    if job.request.get("mime") != MIME:
+    if job.kind != "generate" or job.request.get("mime") != MIME:  # a sealed film is none that our model made
         raise ServiceError("there is no such video", status=404, code="jobs.unknown", param="video_id")
     return job
 
 
-def _video(here: Service, job: Job) -> dict[str, Any]:
+def _video(here: Service, job: Job, caller: Caller) -> dict[str, Any]:
     record: AssetRecord | None = of_job(here, job) if job.state == "released" else None
     size = job.request.get("size")
     wish = job.request.get("_seconds")
@@ -178,7 +179,7 @@ def _video(here: Service, job: Job) -> dict[str, Any]:
         "size": f"{record.width}x{record.height}" if record else f"{size[0]}x{size[1]}" if size else "",
         "seconds": f"{record.duration:g}" if record and record.duration is not None else str(wish or ""),
         "error": error,
-        "filigrana": awaiting.shown(here, job),
+        "filigrana": awaiting.shown(here, job, caller),
     }
 
 
