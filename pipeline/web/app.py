@@ -135,7 +135,9 @@ def _say_no(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _fault(request: Request, error: Exception) -> Any:
-        return _answer(request, *problem_of(error))
+        # The server ends the connection of what it did not expect: said here, the client sends nothing more on it.
+        status, body, headers = problem_of(error)
+        return _answer(request, status, body, {**headers, "Connection": "close"})
 
 
 def _answer(request: Request, status: int, body: dict[str, Any], headers: dict[str, str]) -> Any:

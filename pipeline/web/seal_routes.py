@@ -21,7 +21,7 @@ from .asking import Labelled, ordered, parsed
 from .callers import Creator
 from .images_routes import Key
 from .jobs_routes import EXAMPLE
-from .receiving import Upload, receive_form, receive_json
+from .receiving import Upload, is_form, receive_form, receive_json
 from .service import Service, fetched, service
 from .verify_routes import ERROR
 
@@ -90,7 +90,7 @@ def _shown(here: Service, job: Job, caller: Caller) -> dict[str, Any]:
 async def _given(here: Service, request: Request, folder: Path) -> tuple[SealAsked, Path]:
     """What was asked, and the file in the spool. Raises ServiceError, FetchError."""
     upload, said = Upload(), {}
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if is_form(request):
         upload = await receive_form(request, folder, FILES)
         said = dict(upload.fields)
     else:

@@ -117,11 +117,11 @@ def moment(text: str | None) -> datetime | None:
         return None
     try:
         found = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise ServiceError("a time is written like 2026-11-24T12:00:00Z", param="at", code="service.at")
-    return found.astimezone(UTC)
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter: in UTC it is before the year 1, or after 9999
+        pass
+    raise ServiceError("a time is written like 2026-11-24T12:00:00Z", param="at", code="service.at")
 
 
 def plain(text: object, most: int = 300) -> str:

@@ -17,7 +17,7 @@ from .asking import Here, VideoAsked, body_of, parsed
 from .callers import Creator, Reader
 from .contents import of_job, sent
 from .images_routes import Key
-from .receiving import receive_form, receive_json
+from .receiving import is_form, receive_form, receive_json
 from .service import Service, service
 from .verify_routes import ERROR
 
@@ -55,7 +55,7 @@ _ONE: dict[int | str, dict[str, Any]] = {
 async def create(request: Request, caller: Creator, key: Key = None) -> dict[str, Any]:
     """Puts a job and answers at once. Scope: `generate`."""
     here = service(request)
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if is_form(request):
         with here.spool.open() as folder:
             form = await receive_form(request, folder, (), _FIELD)
         asked: VideoAsked = parsed(VideoAsked, dict(form.fields), strict=False)

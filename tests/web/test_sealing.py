@@ -120,6 +120,7 @@ def test_the_same_file_under_the_same_key_is_one_job(client: httpx.Client, house
         ({"source_type": "camera", "typo": "1"}, {"file": ("p.jpg", b"x")}, "service.parameter"),
         ({"source_type": "camera", "format": "exe"}, {"file": ("p.jpg", b"x")}, "service.parameter"),
         ({"source_type": "camera"}, {"other": ("p.jpg", b"x")}, "service.multipart"),
+        ({"source_type": "ai", "profiles": ["eu", "cn"]}, {"file": ("p.jpg", b"x")}, "service.multipart"),
     ],
 )
 def test_what_is_no_order_to_seal_is_not_taken(
