@@ -23,7 +23,8 @@ from .rows import reported
 FINAL = ("released", "refused", "failed", "cancelled")
 """States from which nothing comes any more but by a person's wish. What is held stays until it is decided."""
 AT_ONCE = 500
-_KEEPS_FILE = ("queued", "running", "failed")
+RETRIED = dt.timedelta(days=7)
+"""For so long a job that failed keeps the file that it was to seal, so that it can be tried again."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,17 @@ def prune(house: Installation, days: float | None = None) -> Pruned:
             deliveries=_all(engine, told, _of(WebhookDelivery, WebhookDelivery.id)),
         )
         with session(engine) as opened:
-            query = select(Job.request).where(Job.kind == "seal", Job.state.in_(_KEEPS_FILE))
-            wanted = {str(request.get(FILE)) for request in opened.scalars(query)}
+            needs = Job.state.in_(("queued", "running"))
+            # An erased subject's files go as their texts do.
+            again = (Job.state == "failed") & (Job.ended_at > now - RETRIED) & Job.subject.is_not(None)
+            rows = opened.execute(select(Job.request, Job.outcome).where(Job.kind == "seal", needs | again))
+            wanted = {str(request.get(FILE)) for request, outcome in rows if not _hopeless(outcome)}
     return Pruned(**{**found.as_dict(), "files": house.incoming.sweep(wanted)})
+
+
+def _hopeless(outcome: dict[str, Any] | None) -> bool:
+    """Whether it failed by what was asked, or by the file itself: no second try changes that."""
+    return str((outcome or {}).get("code") or "").startswith("input.")
 
 
 def _all(engine: Any, query: Any, gone: Any) -> int:

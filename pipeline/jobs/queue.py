@@ -68,6 +68,13 @@ class JobQueue:
                 continue  # another request with this key was faster: it is found now
         raise JobError("another request with this idempotency key is being taken", code="jobs.key_in_flight")
 
+    def admit(self, order: Order) -> None:
+        """Raises as :meth:`put` would, before anything is kept for this order."""
+        check(order)
+        with self._reading() as opened:
+            if known(opened, order) is None:
+                self._bounded(opened, order, 1)
+
     def _bounded(self, opened: Session, order: Order, more: int) -> None:
         """Counts no further than the limits."""
         if not more:

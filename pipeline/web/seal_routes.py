@@ -76,9 +76,10 @@ async def seal(request: Request, caller: Creator, key: Key = None) -> Any:
     here = service(request)
     with here.spool.open() as folder:
         asked, path = await _given(here, request, folder)
-        asked.labels(here.installation.labels)  # before the file is kept
-        name = await asyncio.to_thread(here.installation.incoming.take, path)
-    order = asked.order(caller, name, key, here.installation.labels)
+        name = await asyncio.to_thread(here.installation.incoming.name, path)
+        order = asked.order(caller, name, key, here.installation.labels)
+        await asyncio.to_thread(here.installation.jobs.admit, order)  # before the file is kept
+        await asyncio.to_thread(here.installation.incoming.take, path, name)
     job, _ = await asyncio.to_thread(here.installation.jobs.put, order)
     return JSONResponse(await asyncio.to_thread(_shown, here, job, caller), 202)
 

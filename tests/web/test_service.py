@@ -9,6 +9,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -290,6 +292,28 @@ def test_more_than_can_be_done_is_told_to_come_back(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
         assert answers == [200, 200]
+
+
+def test_addresses_that_never_answer_delay_no_file_that_is_here(tmp_path: Path) -> None:
+    class Quick:
+        def inspect(self, path: Path, **_: Any) -> dict[str, Any]:
+            return {"finding": "unmarked"}
+
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=16)) as silent:
+        place = f"127.0.0.1:{silent.getsockname()[1]}"
+        installation = installed(tmp_path / "data", fetch_allow=[place], fetch_seconds=6.0, verify_workers=1)
+        with running(installation, Quick()) as url:
+            def ask() -> httpx.Response:
+                return httpx.post(f"{url}/v1/verify", json={"url": f"http://{place}/"}, timeout=60)
+
+            with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
+                asked = [pool.submit(ask) for _ in range(3)]
+                for _ in range(3):
+                    stack.enter_context(silent.accept()[0])  # and not a word
+                started = time.monotonic()
+                assert httpx.post(f"{url}/v1/verify", files={"file": b"x"}, timeout=60).status_code == 200
+                assert time.monotonic() - started < 5
+                assert {error(each.result()) for each in asked} == {(400, "input.url.time")}
 
 
 def test_a_fault_inside_says_nothing_of_the_inside(tmp_path: Path) -> None:
