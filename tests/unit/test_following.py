@@ -16,6 +16,8 @@ from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs.chores import Chores
 from filigrana.pipeline.jobs.fence import intent_of, standing
 from filigrana.pipeline.jobs.model import Job, Order
+from filigrana.pipeline.request import Release
+from filigrana.pipeline.resuming import go_on
 from filigrana.pipeline.review import Desk
 from filigrana.pipeline.settings import load_settings
 from filigrana.pipeline.webhooks import Webhooks
@@ -107,6 +109,18 @@ def test_what_people_approve_is_told_and_found_without_anybody_asking(house: Ins
         assert owner.asset_id is not None, "the page of assets lists it"
     todo()
     assert told(house) == ["job.released"], "once"
+
+
+def test_an_asset_is_its_tenants_from_the_release_on(house: Installation) -> None:
+    """Also while nobody has written down yet how its job ended, however much of the tenant is held."""
+    job = held(house)
+    intent, made = intent_of(job.id, 1), worker(house, threading.Event(), frame_guards=lambda _generated: calm("clip"))
+    approved(house, intent)
+    done = go_on(made.pipeline.engine, intent)
+    assert isinstance(done, Release)
+    assert house.jobs.get(job.id).state == "held"
+    assert house.jobs.of_asset(done.asset_id.value, "press") == job.id
+    assert house.jobs.of_asset(done.asset_id.value, "agency") is None
 
 
 def test_what_people_reject_is_told_and_so_is_what_others_overturn(house: Installation) -> None:
