@@ -399,6 +399,17 @@ def test_only_trusted_proxies_say_who_asks(peer: str, forwarded: list[str], who:
     assert Clients(["10.0.0.0/24"]).who(peer, forwarded) == who
 
 
+def test_head_is_answered_as_get_without_the_body(client: httpx.Client, house: tuple[Installation, Release]) -> None:
+    record = f"/v1/records/{house[1].asset_id}"
+    for path in ("/", "/healthz", "/readyz", record, "/static/page.css", "/openapi.json"):
+        head, whole = client.head(path), client.get(path)
+        assert (head.status_code, head.content) == (200, b""), path
+        assert head.headers["content-type"] == whole.headers["content-type"]
+        assert head.headers["content-length"] == str(len(whole.content)), path
+    assert client.head("/v1/records/nothing").status_code == 400
+    assert client.head("/v1/verify").status_code == 405
+
+
 def test_media_types_are_the_same_in_capitals(client: httpx.Client) -> None:
     body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nxyz\r\n--b--\r\n'
     answer = client.post("/v1/verify", content=body, headers={"Content-Type": "Multipart/Form-Data; boundary=b"})
