@@ -25,6 +25,8 @@ router = APIRouter(prefix="/v1/videos", tags=["videos"])
 MIME = "video/mp4"
 _STATUS = {"queued": "queued", "running": "in_progress", "held": "in_progress", "released": "completed"}
 _FIELD = 4 * 4096
+LETTING_GO = 10.0
+"""Seconds in which a worker hears that its job was cancelled, mostly."""
 EXAMPLE: dict[str, Any] = {
     "id": "7b0e3c1e-5b0a-4c55-9b56-2f6a7d1f0c11",
     "object": "video",
@@ -135,21 +137,25 @@ def file(
     operation_id="deleteVideo",
     responses={
         200: {
-            "description": "it is not made any more",
+            "description": "it is not made any more; `deleted` is false where its worker has not let go of it yet",
             "content": {"application/json": {"example": {"id": "…", "object": "video.deleted", "deleted": True}}},
         },
         **dict.fromkeys((401, 403, 404, 409, 429, 503), ERROR),
     },
 )
-def delete(request: Request, video_id: str, caller: Creator) -> dict[str, Any]:
-    """Cancels the job. What was released is never deleted: its record has to lead somewhere. Scope: `generate`."""
+async def delete(request: Request, video_id: str, caller: Creator) -> dict[str, Any]:
+    """Cancels the job. What was released is never deleted: its record has to lead somewhere. One that is worked on is
+    released still, if it is faster: this waits a moment until it is known. Scope: `generate`."""
     here = service(request)
-    job = here.installation.jobs.cancel(_found(here, video_id, caller.tenant).id, caller.tenant)
+    found = await asyncio.to_thread(_found, here, video_id, caller.tenant)
+    job = await asyncio.to_thread(here.installation.jobs.cancel, found.id, caller.tenant)
+    if not job.ended:
+        job = next(iter(await awaiting.ended(here, request, [job.id], LETTING_GO)), job)
     if job.state == "released":
         raise ServiceError("what was released is never deleted", status=409, code="jobs.released", param="video_id")
     if job.state == "held":
         raise ServiceError("people decide on this one at this moment", status=409, code="jobs.state", param="video_id")
-    return {"id": str(job.id), "object": "video.deleted", "deleted": True}
+    return {"id": str(job.id), "object": "video.deleted", "deleted": job.ended}
 
 
 def _found(here: Service, text: str, tenant: str) -> Job:

@@ -1,15 +1,20 @@
-"""What the people of one tenant see of each other's work: that it is there, and what became of it, but not their words."""
+"""What the people of one tenant see of each other's work: that it is there, and what became of it, but not their words.
+And what is told of a clip that is cancelled while somebody works on it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import httpx
 import pytest
 
 from filigrana.pipeline.installation import Installation
+from filigrana.pipeline.web import videos_routes
+from filigrana.provenance.identity import AssetId
 from filigrana.tests.serving import clients, installed, running
+from filigrana.tests.working import until
 
 People = dict[str, httpx.Client]
 OFFER = {"prompt": "a fizzy drink", "digest": "0123456789abcdef"}
@@ -86,6 +91,31 @@ def test_a_key_for_idempotency_leads_to_ones_own_job(people: People, house: Inst
     theirs = video(people["other"], "order-1").json()["id"]
     assert theirs != mine
     assert house.jobs.get(UUID(mine)).subject == "ana"
+
+
+@pytest.mark.parametrize(
+    ("end", "answer"),
+    [("released", (409, "jobs.released")), ("held", (409, "jobs.state")), ("cancelled", True), ("", False)],
+)
+def test_a_clip_is_called_deleted_only_when_that_is_so(
+    people: People, house: Installation, monkeypatch: pytest.MonkeyPatch, end: str, answer: object
+) -> None:
+    """One that is worked on may be released although it was cancelled meanwhile."""
+    if not end:
+        monkeypatch.setattr(videos_routes, "LETTING_GO", 0.2)
+    ident = str(video(people["ana"], priority=4).json()["id"])
+    lease = house.jobs.lease("w")
+    assert lease is not None
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(people["ana"].delete, f"/v1/videos/{ident}")
+        until(lambda: house.jobs.get(UUID(ident)).cancelled)
+        if end:
+            told = {"released": True, "asset_id": str(AssetId.random())} if end == "released" else {}
+            house.jobs.finish(lease, end, told)
+        got = asked.result()
+    if not end:
+        house.jobs.finish(lease, "cancelled", {})
+    assert (code(got) if got.status_code == 409 else got.json()["deleted"]) == answer
 
 
 def test_a_film_that_is_sealed_is_no_clip_that_the_model_made(people: People) -> None:
