@@ -103,11 +103,11 @@ def test_a_clip_is_called_deleted_only_when_that_is_so(
     """One that is worked on may be released although it was cancelled meanwhile."""
     if not end:
         monkeypatch.setattr(videos_routes, "LETTING_GO", 0.2)
-    ident = str(video(people["ana"], priority=4).json()["id"])
+    ident = str(video(people["other"], priority=4).json()["id"])
     lease = house.jobs.lease("w")
     assert lease is not None
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(people["ana"].delete, f"/v1/videos/{ident}")
+        asked = pool.submit(people["other"].delete, f"/v1/videos/{ident}")
         until(lambda: house.jobs.get(UUID(ident)).cancelled)
         if end:
             told = {"released": True, "asset_id": str(AssetId.random())} if end == "released" else {}
