@@ -79,5 +79,10 @@ async def events(request: Request, job_id: str, caller: Reader) -> Response:
     queue, ident = here.installation.jobs, awaiting.job_id(job_id)
     await asyncio.to_thread(queue.get, ident, caller.tenant)
     here.streams.open(caller.key)
-    told = changes(lambda: queue.get(ident, caller.tenant), lambda job: awaiting.shown(here, job, caller), here)
+
+    def still() -> bool:
+        now = here.installation.access.caller(caller.key)
+        return now is not None and now.may("read")
+
+    told = changes(lambda: queue.get(ident, caller.tenant), lambda job: awaiting.shown(here, job, caller), here, still)
     return EventStream(told, here.streams, caller.key)

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from filigrana.pipeline.installation import Installation
-from filigrana.pipeline.web import videos_routes
+from filigrana.pipeline.web import events, videos_routes
+from filigrana.pipeline.web.console.sessions import Sessions
 from filigrana.provenance.identity import AssetId
 from filigrana.tests.serving import clients, installed, running
 from filigrana.tests.working import until
@@ -116,6 +117,30 @@ def test_a_clip_is_called_deleted_only_when_that_is_so(
     if not end:
         house.jobs.finish(lease, "cancelled", {})
     assert (code(got) if got.status_code == 409 else got.json()["deleted"]) == answer
+
+
+@pytest.mark.parametrize("how", ["key", "session"])
+def test_whoever_is_let_in_no_more_hears_no_more(
+    people: People, house: Installation, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A job may wait for hours, and so may whoever follows it."""
+    monkeypatch.setattr(events, "SURE", 0.1)
+    ident = video(people["ana"]).json()["id"]
+    key, secret = house.access.add("press", "leaver", ["creator"])
+    with httpx.Client(base_url=people["ana"].base_url, timeout=30) as client:
+        path, headers = f"/v1/jobs/{ident}/events", {"Authorization": f"Bearer {secret}"}
+        if how == "session":
+            client.post("/sign-in", data={"key": secret})
+            path, headers = f"/work/{ident}/events", {}
+        with client.stream("GET", path, headers=headers) as answer:
+            lines = answer.iter_lines()
+            assert next(lines) == "id: 1"
+            if how == "key":
+                house.access.revoke(key.id)
+            else:
+                Sessions(house).end(client.cookies["filigrana"])
+            assert "queued" in "".join(lines), "it ends, although the job has not"
+    assert house.jobs.get(UUID(ident)).state == "queued"
 
 
 def test_a_film_that_is_sealed_is_no_clip_that_the_model_made(people: People) -> None:

@@ -20,7 +20,7 @@ from ..events import EventStream, changes
 from ..service import Service, plain, service
 from ..showing import plain_json
 from ..videos_routes import percent
-from .rendering import form_of, moved, page, signed_in
+from .rendering import form_of, moved, page, session_of, signed_in
 from .sessions import Session
 
 router = APIRouter(include_in_schema=False)
@@ -94,7 +94,9 @@ async def events(request: Request, job_id: str) -> Response:
     queue, ident = here.installation.jobs, awaiting.job_id(job_id)
     await asyncio.to_thread(queue.get, ident, session.caller.tenant)
     here.streams.open(session.caller.key)
-    told = changes(lambda: queue.get(ident, session.caller.tenant), _told, here)
+    told = changes(
+        lambda: queue.get(ident, session.caller.tenant), _told, here, lambda: session_of(request) is not None
+    )
     return EventStream(told, here.streams, session.caller.key)
 
 
