@@ -23,6 +23,7 @@ from ..provenance.service_tables import ApiKey
 from ..provenance.vault import Vault
 from .jobs.model import HIGHEST
 from .ledger import Ledger
+from .review_case import ACCOUNT, spelled
 
 SCOPES = ("generate", "read", "review", "audit", "audit-all", "metrics", "admin")
 ROLES = {
@@ -136,6 +137,9 @@ class ApiKeys:
             raise InputError("a tenant is named with a-z, 0-9, `.`, `_` and `-`, 64 at most", code="input.tenant")
         if not 1 <= len(subject) <= 128 or "/" in subject or not subject.isprintable():
             raise InputError("a subject has 1 to 128 characters, and no `/`", code="input.subject")
+        if spelled(subject).startswith(ACCOUNT):
+            # Else its holder would count as another person than the account that is theirs.
+            raise InputError(f"names that begin with `{ACCOUNT}` are those of accounts", code="input.subject")
         if days is not None and not 0 < days <= MOST_DAYS:
             raise InputError(f"a key is valid for up to {MOST_DAYS} days", code="input.days")
         now = self._clock()

@@ -46,6 +46,7 @@ from .making import (
     model_of,
     taken,
 )
+from .own_origin import check_photograph
 from .parts import Parts, version
 from .previews import Early
 from .releasing import Ready, maybe_released, release, ticking
@@ -226,6 +227,8 @@ class Engine:
         }
         with self._request(run, "seal", asked, {}, request.subject, request.intent) as (intent, work):
             media = run.stage("take", lambda: taken(given, work, source))
+            if request.source_type == "camera":
+                run.stage("take", lambda: check_photograph(parts, media))
             components = [
                 taken(one, work, digest, f"component{number}")
                 for number, (one, digest) in enumerate(zip(parts_of_it, digests, strict=True))

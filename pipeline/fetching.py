@@ -15,20 +15,18 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from ..errors import FetchError
+from .public_internet import Address, is_public
 
 PORTS = {"http": 80, "https": 443}
 _MAX_URL = 2048
 _BLOCK = 1 << 16
 _REDIRECTS = (301, 302, 303, 307, 308)
-_NAT64 = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
-_SITE_LOCAL = ip_network("fec0::/10")
-Address = IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +111,8 @@ def fetch_to(path: Path, url: str, limits: FetchLimits | FetchSettings | None = 
 
 
 def check_url(url: str, allowed: Allowed | None = None) -> SplitResult:
-    """The URL in parts, if it is one that may be asked for at all; addresses are checked later. Raises FetchError."""
+    """The URL in parts, if it is one that may be asked for at all; what its name leads to is checked later. Raises
+    FetchError."""
     if len(url) > _MAX_URL or any(c <= " " or c == "\\" or c == "\x7f" for c in url):
         raise FetchError("the address is too long, or has characters that an address has not")
     try:
@@ -126,34 +125,16 @@ def check_url(url: str, allowed: Allowed | None = None) -> SplitResult:
     if parts.username is not None or parts.password is not None:
         raise FetchError("an address with a name and password in it is not fetched", code="input.url.credentials")
     port = port if port is not None else PORTS[parts.scheme]
-    if port not in PORTS.values() and (host, port) not in (allowed or Allowed()).places:
+    allowed = allowed or Allowed()
+    if port not in PORTS.values() and (host, port) not in allowed.places:
         raise FetchError("only the ports 80 and 443 are asked", code="input.url.port")
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return parts  # a name
+    if (host, port) not in allowed.places:
+        _checked(address, allowed)
     return parts
-
-
-def is_public(address: Address) -> bool:
-    """Whether the address belongs to the public internet, also where it wraps another one."""
-    if isinstance(address, IPv6Address):
-        if any(address in network for network in _NAT64):
-            return is_public(IPv4Address(int(address) & 0xFFFFFFFF))
-        if address.sixtofour is not None:
-            return is_public(address.sixtofour) and not address.is_multicast
-        if address.ipv4_mapped is not None:
-            return is_public(address.ipv4_mapped)
-        bits = int(address)
-        # ::a.b.c.d (IPv4-compatible) and ISATAP's interface ids lead to IPv4 networks, Teredo through a tunnel.
-        if bits >> 32 == 0 or (bits >> 32) & 0xFDFFFFFF == 0x00005EFE or address.teredo is not None:
-            return False
-        if address in _SITE_LOCAL or address.scope_id is not None:
-            return False
-    return address.is_global and not (
-        address.is_multicast
-        or address.is_reserved
-        or address.is_loopback
-        or address.is_link_local
-        or address.is_private
-        or address.is_unspecified
-    )
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], limits: FetchLimits) -> int:
@@ -184,10 +165,15 @@ def addresses_of(parts: SplitResult, allowed: Allowed, until: float) -> list[Add
         raise FetchError("the address's host cannot be resolved", code="input.url.host")
     open_place = (host, port) in allowed.places
     for address in found:
-        if not open_place and not is_public(address) and not any(address in net for net in allowed.networks):
-            # Nothing more is said: whoever asks must not learn what this network resolves or holds.
-            raise FetchError("the address is not on the public internet", code="input.url.private")
+        if not open_place:
+            _checked(address, allowed)
     return found
+
+
+def _checked(address: Address, allowed: Allowed) -> None:
+    if not is_public(address) and not any(address in net for net in allowed.networks):
+        # Nothing more is said: whoever asks must not learn what this network resolves or holds.
+        raise FetchError("the address is not on the public internet", code="input.url.private")
 
 
 def _looked_up(name: str, port: int, until: float) -> list[tuple[Any, ...]]:

@@ -14,15 +14,16 @@ import json
 import logging
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, join, select
 
 from ..errors import FetchError, FiligranaError, InputError, ServiceError
 from ..provenance.database import current_revision, session
@@ -42,7 +43,8 @@ PAUSES = (5, 30, 120, 600, 3600, 6 * 3600, 12 * 3600, 16 * 3600)
 """Seconds after each try that failed; after the last of them there is one more try."""
 HELD = 60_000
 """Milliseconds for which a message is in the hands of one deliverer."""
-AT_ONCE = 8
+AT_ONCE, SHARE = 16, 4
+"""Messages that are on their way at one moment: in all, and of one tenant, whose receivers may be slow or dead."""
 POLL = 1.0
 _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -141,6 +143,7 @@ class Webhooks:
 @dataclass(frozen=True)
 class _Message:
     id: UUID
+    tenant: str
     url: str
     secret: bytes
     body: dict[str, Any]
@@ -173,30 +176,38 @@ class Postman:
                 _log.warning("webhooks wait: %s", getattr(error, "code", type(error).__name__))
 
     def deliver(self) -> int:
-        """Tries everything that is due once; how many messages that were."""
-        count = 0
-        while not self._stop.is_set():
-            taken = self._take()
-            if not taken:
-                break
-            with ThreadPoolExecutor(len(taken)) as pool:
-                list(pool.map(self._try, taken))
-            count += len(taken)
-        return count
+        """Tries everything that is due once; how many messages that were. What is slow keeps a few threads of its
+        tenant, and nobody else waits for it."""
+        count, under_way = 0, dict[Future[None], str]()
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="filigrana-message") as pool:
+            while True:
+                taken = [] if self._stop.is_set() else self._take(Counter(under_way.values()))
+                under_way |= {pool.submit(self._try, message): message.tenant for message in taken}
+                count += len(taken)
+                if not under_way:
+                    return count
+                for done in wait(under_way, POLL, FIRST_COMPLETED).done:
+                    del under_way[done]
 
-    def _take(self) -> list[_Message]:
+    def _take(self, busy: Counter[str]) -> list[_Message]:
+        """``busy``: how many messages of each tenant are under way. Whose message has waited longest comes first."""
+        free, taken = AT_ONCE - busy.total(), list[_Message]()
+        if free <= 0:
+            return taken
         with session(self._house.log.engine, write=True) as opened:
             clock = clock_of(opened)
-            due = select(WebhookDelivery).where(WebhookDelivery.state == "waiting", WebhookDelivery.due <= clock)
-            rows = opened.scalars(due.order_by(WebhookDelivery.due).limit(AT_ONCE).with_for_update(skip_locked=True))
-            taken = []
-            for row in rows.all():
-                hook = opened.get(Webhook, row.webhook_id)
-                if hook is None:
-                    continue
-                row.attempts, row.due = row.attempts + 1, clock + HELD
-                taken.append(_Message(row.id, hook.url, hook.secret, row.body, row.attempts))
-            return taken
+            due = (WebhookDelivery.state == "waiting") & (WebhookDelivery.due <= clock)
+            hooks = join(WebhookDelivery, Webhook, WebhookDelivery.webhook_id == Webhook.id)
+            full = [tenant for tenant, count in busy.items() if count >= SHARE]
+            tenants = select(Webhook.tenant).select_from(hooks).where(due, Webhook.tenant.not_in(full))
+            tenants = tenants.group_by(Webhook.tenant).order_by(func.min(WebhookDelivery.due)).limit(free)
+            for tenant in opened.scalars(tenants).all():
+                its = select(WebhookDelivery, Webhook).select_from(hooks).where(due, Webhook.tenant == tenant)
+                its = its.order_by(WebhookDelivery.due).limit(min(SHARE - busy[tenant], free - len(taken)))
+                for row, hook in opened.execute(its.with_for_update(of=WebhookDelivery, skip_locked=True)).all():
+                    row.attempts, row.due = row.attempts + 1, clock + HELD
+                    taken.append(_Message(row.id, tenant, hook.url, hook.secret, row.body, row.attempts))
+        return taken
 
     def _try(self, message: _Message) -> None:
         body = json.dumps(message.body, separators=(",", ":"), ensure_ascii=True).encode()

@@ -1,5 +1,6 @@
-"""What a worker does while no job waits: it goes on with what people approved, judges held work anew after the policy
-changed, and forgets what is old.
+"""What a worker does besides: it refuses what nobody decided in time, goes on with what people approved, judges held
+work anew after the policy changed, writes down how held jobs ended, and forgets what is old. It does so while no job
+waits, and now and then where one always does.
 
 Each is done by whichever worker comes first, and may be interrupted at any moment: requests keep their state.
 """
@@ -18,6 +19,8 @@ from ..installation import Installation
 from ..resuming import go_on, rejudge
 from ..review import Desk
 from ..review_case import Case
+from ..reviewing import sweep_quietly
+from .following import follow
 from .pruning import prune
 
 _log = logging.getLogger("filigrana.worker")
@@ -26,6 +29,8 @@ AGAIN = 600.0
 """Seconds after which what could not be gone on with is tried again."""
 PRUNING = 3600.0
 """Seconds between two looks at what is old."""
+SWEEPING = 60.0
+"""Seconds between two looks at deadlines that passed."""
 
 
 @dataclass
@@ -37,6 +42,7 @@ class Chores:
     clock: Callable[[], float] = time.monotonic
     _failed: dict[UUID, float] = field(default_factory=dict)
     _pruned: float | None = None
+    _swept: float | None = None
     _unpublished: bool = False
 
     def __call__(self) -> int:
@@ -44,9 +50,18 @@ class Chores:
         if self._pruned is None or self.clock() - self._pruned > PRUNING:
             self._pruned = self.clock()
             prune(self.house)
+        if self._swept is None or self.clock() - self._swept > SWEEPING:
+            self._swept = self.clock()
+            sweep_quietly(self.engine().parts)
         if self._unpublished:
             self.engine().recover()
             self._unpublished = False
+        try:
+            return self._desk()
+        finally:
+            follow(self.house)
+
+    def _desk(self) -> int:
         desk = Desk(self.house.ledger, self.house.pack)
         approved, stale = desk.undone(AT_ONCE * 4)
         if not approved and not stale:

@@ -56,13 +56,14 @@ def standing(ledger: Ledger, job: Job) -> tuple[str, dict[str, Any]] | None:
     for attempt in range(job.attempts, 0, -1):
         intent = intent_of(job.id, attempt)
         row = ledger.row(intent)
-        if row is None or row.state not in ("released", "refused", "failed"):
-            continue
+        if row is None:
+            continue  # it found that the one before had ended the job, and was never begun
         if row.state == "released":
             return ended(ledger, intent)
-        if job.state == "held":
+        if job.state == "held" and row.state in ("refused", "failed"):
             told = {"released": False, "verdict": "block", "code": f"review.{row.state}", "request": str(intent)}
             return row.state, {**(job.outcome or {}), **told}
+        return None  # this is the one before people: an earlier one that failed, and was tried again, says nothing
     return None
 
 

@@ -26,10 +26,15 @@ class Incoming:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def take(self, path: Path) -> str:
-        """Moves a file of the same file system in here, and gives its name. Durable when it returns."""
+    def name(self, path: Path) -> str:
+        """What a file is called here."""
         with path.open("rb") as file:
-            name = file_digest(file, "sha256").hexdigest()
+            return file_digest(file, "sha256").hexdigest()
+
+    def take(self, path: Path, name: str | None = None) -> str:
+        """Moves a file of the same file system in here, and gives its name. Durable when it returns."""
+        name = name or self.name(path)
+        with path.open("rb") as file:
             os.fsync(file.fileno())
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.utime(path)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from ...errors import InputError
+from ...errors import FiligranaError, GenerationError, InputError, LogError, PolicyError, ReleaseError
 from ..engine import Engine
 from ..request import GenerateRequest, Held, News, Outcome, Progress, Refusal, SealRequest, no_news
+from ..run import StageError
 from .incoming import FILE, Incoming
 from .model import Job
 
@@ -53,3 +54,17 @@ def refused(outcome: Refusal) -> tuple[str, dict[str, Any], dict[str, str]]:
         texts["rewrite"] = outcome.decision.rewrite.prompt
         told["rewrite"] = {"digest": outcome.decision.rewrite.digest}
     return ("held" if isinstance(outcome, Held) else "refused"), told, texts
+
+
+def failure(error: Exception) -> dict[str, Any]:
+    """Code and message. Messages of the inside may name folders and servers: those stay inside."""
+    if isinstance(error, (InputError, GenerationError, PolicyError)):
+        return {"code": error.code, "message": error.message, "hint": error.hint}
+    code = error.code if isinstance(error, FiligranaError) else "internal"
+    return {"code": code, "message": "the job failed"}
+
+
+def again(error: Exception) -> bool:
+    """Whether another try may go better: what came from outside of the request."""
+    away = isinstance(error, ReleaseError) and error.code.startswith("release.store")
+    return away or isinstance(error, (StageError, LogError)) or not isinstance(error, FiligranaError)

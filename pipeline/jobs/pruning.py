@@ -1,7 +1,8 @@
 """Forgetting: jobs that ended long ago, idempotency keys, sessions and messages that are over, files that no job names.
 
-The log keeps what happened; whose asset it is stays in `job_owners`. Texts go by their own time (`audit expire`), and
-are named by nothing any more once the job is gone.
+A refusal stays for as long as somebody may appeal against it: what people overturn has to find its job. The log keeps
+what happened; whose asset it is stays in `job_owners`. Texts go by their own time (`audit expire`), and are named by
+nothing any more once the job is gone.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from .rows import reported
 FINAL = ("released", "refused", "failed", "cancelled")
 """States from which nothing comes any more but by a person's wish. What is held stays until it is decided."""
 AT_ONCE = 500
-_KEEPS_FILE = ("queued", "running", "failed")
+RETRIED = dt.timedelta(days=7)
+"""For so long a job that failed keeps the file that it was to seal, so that it can be tried again."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,18 @@ class Pruned:
 
 
 def prune(house: Installation, days: float | None = None) -> Pruned:
-    """``days``: instead of the setting `jobs_keep_days`. In small transactions: nobody waits for long."""
+    """``days``: instead of the setting `jobs_keep_days`. In small transactions: nobody waits for long. Raises
+    PolicyError while no policy is in force, which says how long an appeal is possible."""
     settings, now = house.settings, house.clock()
     old = now - dt.timedelta(days=settings.jobs_keep_days if days is None else days)
     stale = now - dt.timedelta(hours=settings.idempotency_hours)
     engine = house.jobs.engine
-    ended = select(Job.place).where(Job.state.in_(FINAL), Job.ended_at < old)
+    review = house.pack.document.review
+    # Filed on the last day, it is before people for as long, and may go on for as long again.
+    settled = now - dt.timedelta(days=review.appeal_days, hours=2 * review.hours)
+    ended = select(Job.place).where(
+        Job.state.in_(FINAL), Job.ended_at < old, (Job.state != "refused") | (Job.ended_at < settled)
+    )
     keys = select(IdempotencyKey.tenant, IdempotencyKey.key).where(IdempotencyKey.created_at < stale)
     valid = select(ApiKey.id).where(ApiKey.revoked_at.is_(None))
     over = select(WebSession.digest).where(
@@ -60,9 +68,17 @@ def prune(house: Installation, days: float | None = None) -> Pruned:
             deliveries=_all(engine, told, _of(WebhookDelivery, WebhookDelivery.id)),
         )
         with session(engine) as opened:
-            query = select(Job.request).where(Job.kind == "seal", Job.state.in_(_KEEPS_FILE))
-            wanted = {str(request.get(FILE)) for request in opened.scalars(query)}
+            needs = Job.state.in_(("queued", "running"))
+            # An erased subject's files go as their texts do.
+            again = (Job.state == "failed") & (Job.ended_at > now - RETRIED) & Job.subject.is_not(None)
+            rows = opened.execute(select(Job.request, Job.outcome).where(Job.kind == "seal", needs | again))
+            wanted = {str(request.get(FILE)) for request, outcome in rows if not _hopeless(outcome)}
     return Pruned(**{**found.as_dict(), "files": house.incoming.sweep(wanted)})
+
+
+def _hopeless(outcome: dict[str, Any] | None) -> bool:
+    """Whether it failed by what was asked, or by the file itself: no second try changes that."""
+    return str((outcome or {}).get("code") or "").startswith("input.")
 
 
 def _all(engine: Any, query: Any, gone: Any) -> int:

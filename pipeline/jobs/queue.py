@@ -7,7 +7,7 @@ be begun once more. Time is the database's own, so that workers on several machi
 from __future__ import annotations
 
 import builtins
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -25,6 +25,7 @@ from ...provenance.vault import Vault
 from .counting import Counts, add
 from .fence import intent_of
 from .model import Job, Lease, Order
+from .owning import Owners
 from .rows import check, clock_of, end, fingerprint, free, job_of, known, lost, mine, next_of, reported
 
 FIRST, TRACE = "_first", "_trace"
@@ -33,7 +34,7 @@ CHANNEL = "filigrana_jobs"
 """On PostgreSQL, workers listen here for new jobs."""
 
 
-class JobQueue:
+class JobQueue(Owners):
     """``limit``, ``tenant_limit``: how many jobs may wait, in all and of one tenant. ``seconds``: of a lease.
     ``attempts``: how often a job is begun before it has failed."""
 
@@ -67,6 +68,13 @@ class JobQueue:
             except IntegrityError:
                 continue  # another request with this key was faster: it is found now
         raise JobError("another request with this idempotency key is being taken", code="jobs.key_in_flight")
+
+    def admit(self, order: Order) -> None:
+        """Raises as :meth:`put` would, before anything is kept for this order."""
+        check(order)
+        with self._reading() as opened:
+            if known(opened, order) is None:
+                self._bounded(opened, order, 1)
 
     def _bounded(self, opened: Session, order: Order, more: int) -> None:
         """Counts no further than the limits."""
@@ -255,36 +263,20 @@ class JobQueue:
         limit: int = 20,
         after: int = 0,
         *,
+        kind: str | None = None,
         mime: str | None = None,
         oldest: bool = False,
     ) -> builtins.list[Job]:
         """The youngest first, or the oldest. ``after``: the place of the last one seen. ``mime``: what they make."""
         query = select(Row).order_by(Row.place if oldest else Row.place.desc()).limit(limit)
-        for column, value in ((Row.tenant, tenant), (Row.state, state), (Row.request["mime"].as_string(), mime)):
+        made = Row.request["mime"].as_string()
+        for column, value in ((Row.tenant, tenant), (Row.state, state), (Row.kind, kind), (made, mime)):
             if value is not None:
                 query = query.where(column == value)
         if after:
             query = query.where(Row.place > after if oldest else Row.place < after)
         with self._reading() as opened:
             return [job_of(row) for row in opened.scalars(query)]
-
-    def of_asset(self, asset: int, tenant: str) -> UUID | None:
-        """The tenant's job that this asset came from; it may be pruned by now."""
-        with self._reading() as opened:
-            query = select(JobOwner.job_id).where(JobOwner.asset_id == asset, JobOwner.tenant == tenant)
-            return opened.scalar(query.limit(1))
-
-    def owner(self, intent: UUID) -> tuple[str, UUID] | None:
-        """Tenant and job of a request; None for one that no job made."""
-        with self._reading() as opened:
-            row = opened.get(JobOwner, intent)
-            return None if row is None else (row.tenant, row.job_id)
-
-    def owners(self, intents: Collection[UUID]) -> dict[UUID, str]:
-        """The tenants of requests; of one that no job made there is none."""
-        with self._reading() as opened:
-            rows = opened.execute(select(JobOwner.intent, JobOwner.tenant).where(JobOwner.intent.in_(intents)))
-            return {intent: str(tenant) for intent, tenant in rows}
 
     def went_on(self, job: Job, state: str, outcome: dict[str, Any]) -> Job:
         """Writes down what people, or a time-stamp, made of a job that was held or refused."""
@@ -305,9 +297,4 @@ class JobQueue:
     @contextmanager
     def _writing(self) -> Iterator[Session]:
         with reported(), session(self.engine, write=True) as opened:
-            yield opened
-
-    @contextmanager
-    def _reading(self) -> Iterator[Session]:
-        with reported(), session(self.engine) as opened:
             yield opened

@@ -62,9 +62,9 @@ def check(order: Order) -> None:
 
 
 def fingerprint(opened: Session, order: Order) -> bytes:
-    """Of everything that decides what is made. Keyed by the tenant's key for commitments: it tells nothing of a
-    prompt to who sees the table alone."""
-    whole = json.dumps([order.kind, order.request, order.texts], sort_keys=True, separators=(",", ":"))
+    """Of everything that decides what is made, and for whom: texts are kept under the name of whoever asked. Keyed by
+    the tenant's key for commitments: it tells nothing of a prompt to who sees the table alone."""
+    whole = json.dumps([order.kind, order.subject, order.request, order.texts], sort_keys=True, separators=(",", ":"))
     return sha256(Vault(opened).commit_text(whole).encode()).digest()
 
 

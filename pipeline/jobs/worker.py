@@ -16,14 +16,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ...errors import FiligranaError, GenerationError, InputError, JobError, LogError, PolicyError, ReleaseError
+from ...errors import JobError, ReleaseError
 from ..engine import Engine
 from ..request import News, Progress, Release
-from ..run import StageError
 from .counting import counts_of
 from .fence import ended, intent_of, settle
 from .incoming import Incoming
-from .making import made, refused
+from .making import again, failure, made, refused
 from .model import Job, Lease
 from .queue import FIRST, JobQueue
 
@@ -35,6 +34,8 @@ TELLING = 1.0
 """Seconds after which news of the progress are written down, where there are some."""
 IDLE, DRAINING = 5.0, 0.2
 """Seconds that a worker waits for news at most."""
+BUSY = 30.0
+"""Seconds after which a worker looks besides although jobs wait: what people approved came before them."""
 
 
 class Makes(Protocol):
@@ -102,8 +103,8 @@ class _Heart:
 
 class Worker:
     """``idle``: waits that many seconds at most for news, and returns at once where it knows of some. ``after``: what
-    else is due after a job, and ``besides`` while none waits; whatever they raise fails nothing. ``incoming``: where
-    files lie that are to be sealed. ``around``: surrounds a job's work, for traces."""
+    else is due after a job, and ``besides`` while none waits, or every ``busy`` seconds; whatever they raise fails
+    nothing. ``incoming``: where files lie that are to be sealed. ``around``: surrounds a job's work, for traces."""
 
     def __init__(
         self,
@@ -116,10 +117,11 @@ class Worker:
         besides: Callable[[], object] = lambda: None,
         incoming: Incoming | None = None,
         around: Callable[[Job], AbstractContextManager[object]] = lambda _job: nullcontext(),
+        busy: float = BUSY,
     ) -> None:
         self.pipeline, self.queue, self.name, self._idle = pipeline, queue, name or worker_name(), idle
         self._after, self._besides, self._incoming, self._around = after, besides, incoming, around
-        self._unpublished = False
+        self._unpublished, self._busy, self._looked = False, busy, time.monotonic()
         self.lease: Lease | None = None
         """What it works on at this moment."""
 
@@ -144,13 +146,19 @@ class Worker:
                 self._idle(1.0)
                 continue
             if lease is None:
-                self._quietly(self._besides)
+                self._look()
                 self._idle(DRAINING if drain else IDLE)
                 continue
             count += self._worked(lease)
+            if time.monotonic() - self._looked >= self._busy:
+                self._look()
             if once:
                 break
         return count
+
+    def _look(self) -> None:
+        self._quietly(self._besides)
+        self._looked = time.monotonic()
 
     def _can_publish(self) -> bool:
         """Whether the store takes files: while it does not, jobs wait where they are."""
@@ -246,7 +254,7 @@ class Worker:
         _log.warning("job %s: %s", job.id, getattr(error, "code", type(error).__name__))
 
     def _failed(self, lease: Lease, error: Exception) -> Job | None:
-        job, why, again = lease.job, _told(error), _again(error)
+        job, why = lease.job, failure(error)
         _log.warning("job %s, attempt %d: %s", job.id, job.attempts, why["code"])
         try:
             # the error may have come after the release
@@ -254,7 +262,7 @@ class Worker:
             if found is not None:
                 self._unpublished |= found[0] == "released"
                 return self._said(self.queue.finish(lease, *found))
-            if not again:
+            if not again(error):
                 return self._said(self.queue.finish(lease, "failed", why))
             return self._said(self.queue.give_back(lease, why, wait=BACKOFF * 2 ** (_tries(job) - 1)))
         except Exception as second:  # noqa: BLE001  its lease runs out, and whoever takes it next looks again
@@ -285,17 +293,3 @@ def _how(outcome: Release) -> dict[str, Any]:
 def _tries(job: Job) -> int:
     """How many of its attempts count."""
     return job.attempts - int(job.request.get(FIRST, 0))
-
-
-def _told(error: Exception) -> dict[str, Any]:
-    """Code and message. Messages of the inside may name folders and servers: those stay inside."""
-    if isinstance(error, (InputError, GenerationError, PolicyError)):
-        return {"code": error.code, "message": error.message, "hint": error.hint}
-    code = error.code if isinstance(error, FiligranaError) else "internal"
-    return {"code": code, "message": "the job failed"}
-
-
-def _again(error: Exception) -> bool:
-    """Whether another try may go better: what came from outside of the request."""
-    away = isinstance(error, ReleaseError) and error.code.startswith("release.store")
-    return away or isinstance(error, (StageError, LogError)) or not isinstance(error, FiligranaError)

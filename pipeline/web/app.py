@@ -41,7 +41,7 @@ from .inspecting import HouseInspector, Inspector
 from .metrics import HttpMetrics
 from .problems import problem, problem_of
 from .rating import Clients, Rate
-from .service import Service
+from .service import Service, plain
 from .spooling import Spool
 from .streams import Streams
 
@@ -131,11 +131,14 @@ def _say_no(app: FastAPI) -> None:
     async def _shape(request: Request, error: RequestValidationError) -> Any:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][1:])
-        return _answer(request, *problem(str(first["msg"])[:200], 400, "service.parameter", place or None))
+        message = f"`{plain(place, 64)}`: {first['msg']}" if place else str(first["msg"])
+        return _answer(request, *problem(message[:200], 400, "service.parameter", place or None))
 
     @app.exception_handler(Exception)
     async def _fault(request: Request, error: Exception) -> Any:
-        return _answer(request, *problem_of(error))
+        # The server ends the connection of what it did not expect: said here, the client sends nothing more on it.
+        status, body, headers = problem_of(error)
+        return _answer(request, status, body, {**headers, "Connection": "close"})
 
 
 def _answer(request: Request, status: int, body: dict[str, Any], headers: dict[str, str]) -> Any:

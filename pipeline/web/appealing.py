@@ -17,7 +17,8 @@ from ..appeals import appeal, entries_of
 from ..jobs.model import Job
 from ..reasons import statement
 from ..review import Desk
-from ..review_case import Case, ReviewError, spelled
+from ..review_case import Case, ReviewError
+from .awaiting import theirs
 from .reviewing import desk
 from .service import Service
 
@@ -37,7 +38,7 @@ def file_one(here: Service, caller: Caller, text: str, reason: str) -> dict[str,
     """Puts it before people who did not decide on it. Raises ReviewError, as the command line does."""
     at, (intent, job) = desk(here), _owned(here, caller, text)
     subject = None if job is None else job.subject
-    if subject is None or spelled(subject.split("/")[0]) != spelled(caller.subject):
+    if job is None or subject is None or not theirs(job, caller.subject):
         raise ReviewError("an appeal is for whoever asked", code="review.appeal.who")
     try:
         case = appeal(at, intent, subject, reason)

@@ -15,6 +15,7 @@ from ..jobs.model import HIGHEST, Order
 from ..labelled import ReleaseLabels
 from ..request import MAX_SEED, MOST_PROFILES, GenerateRequest
 from ..tracing import current_trace
+from .service import plain
 
 if TYPE_CHECKING:
     from ..installation import Installation
@@ -189,7 +190,9 @@ def parsed(shape: type[BaseModel], body: dict[str, Any], *, strict: bool = True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ServiceError(str(first["msg"])[:200], param=place[:64] or None, code="service.parameter") from None
+        # With the field's name: the openai client, and a form, show the message alone.
+        message = f"`{plain(place, 64)}`: {first['msg']}" if place else str(first["msg"])
+        raise ServiceError(message[:200], param=place[:64] or None, code="service.parameter") from None
 
 
 def body_of(shape: type[BaseModel], example: dict[str, Any], *, form: bool = False) -> dict[str, Any]:

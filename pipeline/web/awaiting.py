@@ -11,8 +11,10 @@ from uuid import UUID
 from fastapi import Request
 
 from ...errors import JobError
+from ..access import Caller
 from ..jobs.fence import standing
 from ..jobs.model import Job
+from ..review_case import spelled
 from .problems import ToldError
 from .service import Service
 
@@ -54,23 +56,29 @@ async def ended(here: Service, request: Request, jobs: Sequence[UUID], seconds: 
         pause = min(SLOWEST, pause * 1.5)
 
 
-def shown(here: Service, job: Job) -> dict[str, Any]:
-    """A job as its owner sees it, with the text of an offered rewrite."""
+def theirs(job: Job, subject: str) -> bool:
+    """Whether it was asked for with a key of this subject, also for a user of theirs."""
+    return job.subject is not None and spelled(job.subject.split("/")[0]) == spelled(subject)
+
+
+def shown(here: Service, job: Job, caller: Caller) -> dict[str, Any]:
+    """A job as its tenant sees it; whoever asked for it sees the text of an offered rewrite, too."""
     said = {"object": "job", **job.as_dict()}
-    offered = rewrite(here, job)
+    offered = rewrite(here, job, caller)
     if offered is not None:
         said["outcome"] = {**(job.outcome or {}), "rewrite": offered}
     return said
 
 
-def outcome(here: Service, job: Job) -> dict[str, Any]:
+def outcome(here: Service, job: Job, caller: Caller) -> dict[str, Any]:
     """What came of one job, in a line of an answer."""
-    told = shown(here, job)
+    told = shown(here, job, caller)
     return {"job": told["id"], "state": told["state"], **(told["outcome"] or {})}
 
 
-def rewrite(here: Service, job: Job) -> dict[str, str] | None:
-    digest = ((job.outcome or {}).get("rewrite") or {}).get("digest")
+def rewrite(here: Service, job: Job, caller: Caller) -> dict[str, str] | None:
+    """Its words are those of the prompt, so they are for whoever wrote that alone."""
+    digest = ((job.outcome or {}).get("rewrite") or {}).get("digest") if theirs(job, caller.subject) else None
     text = here.installation.jobs.text(job, "rewrite") if digest else None
     return None if text is None else {"prompt": text, "digest": str(digest)}
 
@@ -83,13 +91,13 @@ def reason(job: Job) -> tuple[str, str]:
     return words or f"the job was {job.state}", code
 
 
-def refused(here: Service, jobs: Sequence[Job], kind: str) -> ToldError:
+def refused(here: Service, jobs: Sequence[Job], kind: str, caller: Caller) -> ToldError:
     """The error for jobs of which none was released or held. ``kind``: the type of a refusal."""
     job = next((job for job in jobs if job.state == "refused"), jobs[0])
     message, code = reason(job)
     more: dict[str, Any] = {"jobs": [str(each.id) for each in jobs]}
     if job.state == "refused":
-        offered = rewrite(here, job)
+        offered = rewrite(here, job, caller)
         more |= {"rewrite": offered, "request": (job.outcome or {}).get("request")}
         return ToldError(message, status=400, code=code, param="prompt", kind=kind, more=more)
     if job.state == "cancelled":

@@ -18,7 +18,6 @@ from ...provenance.database import session
 from ...provenance.identity import AssetId
 from ...provenance.revocations import newest_resigning
 from ..jobs.model import Job
-from .awaiting import up_to_date
 from .problems import problem
 from .service import Service
 
@@ -38,14 +37,7 @@ def asset_of(here: Service, text: str, tenant: str) -> tuple[AssetRecord, UUID]:
         ident = AssetId.parse(text)
     except InputError:
         raise _none() from None
-    queue = here.installation.jobs
-    job = queue.of_asset(ident.value, tenant)
-    if job is None:
-        # What people approved gets its number in the queue when somebody looks.
-        for held in queue.list(tenant, "held", limit=100):
-            now = up_to_date(here, held)
-            if (now.outcome or {}).get("asset_id") == str(ident):
-                job = now.id
+    job = here.installation.jobs.of_asset(ident.value, tenant)
     with session(here.installation.log.engine) as opened:
         record = Catalog(opened).by_asset_id(ident)
     if job is None or record is None:

@@ -20,11 +20,22 @@ HEARTBEAT = 15.0
 """Seconds of silence after which a comment shows that the stream lives."""
 
 
-async def changes(look: Callable[[], Job], tell: Callable[[Job], dict[str, Any]], here: Service) -> AsyncIterator[str]:
-    """``look``: reads the job; ``tell``: what is told of it. Both run in threads. The first event is how it stands."""
+SURE = 15.0
+"""Seconds for which whoever listens is believed to be let in still."""
+
+
+async def changes(
+    look: Callable[[], Job], tell: Callable[[Job], dict[str, Any]], here: Service, still: Callable[[], bool]
+) -> AsyncIterator[str]:
+    """``look``: reads the job; ``tell``: what is told of it; ``still``: whether whoever listens may: a key that is
+    revoked, or a session that is over, hears no more. They run in threads. The first event is how it stands."""
     before: tuple[str, int, str] | None = None
-    spoke, number = time.monotonic(), 0
+    spoke, sure, number = time.monotonic(), time.monotonic(), 0
     while not here.stopping():
+        if time.monotonic() - sure >= SURE:
+            sure = time.monotonic()
+            if not await asyncio.to_thread(still):
+                return
         job = await asyncio.to_thread(look)
         now = (job.state, job.attempts, json.dumps(job.progress))
         if now != before:

@@ -73,7 +73,10 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, seen = time.perf_counter(), [0]
+        started, seen, method = time.perf_counter(), [0], scope["method"]
+        if method == "HEAD" and not scope["path"].endswith("/events"):
+            # What GET would answer. The server leaves the body out, by its own scope; a stream of events has no end.
+            scope = {**scope, "method": "GET"}
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -88,15 +91,15 @@ class Guard:
             if refused is not None:
                 await send_problem(guarded, refused)
             else:
-                with span(f"HTTP {scope['method']}", _trace(scope)) as opened:
+                with span(f"HTTP {method}", _trace(scope)) as opened:
                     await self._app(scope, _Bounded(receive, self._max_bytes, self._seconds), guarded)
                     if opened is not None:
                         opened.set_attribute("http.route", _route(scope))
                         opened.set_attribute("http.response.status_code", seen[0])
         finally:
             took = time.perf_counter() - started
-            self._saw(scope["method"], _route(scope), seen[0], took)
-            _log.info("%s %s %d %.0f ms", scope["method"], _route(scope), seen[0], 1000 * took)
+            self._saw(method, _route(scope), seen[0], took)
+            _log.info("%s %s %d %.0f ms", method, _route(scope), seen[0], 1000 * took)
 
     def _refused(self, scope: Scope) -> ServiceError | None:
         headers = scope["headers"]

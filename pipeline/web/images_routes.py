@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse
 from ...errors import KeyStoreError
 from ...provenance.database import session
 from ...provenance.vault import Vault
+from ..access import Caller
 from ..jobs.fence import intent_of
 from ..jobs.model import Job
 from . import awaiting
@@ -108,18 +109,18 @@ async def generations(request: Request, caller: Creator, key: Key = None) -> Any
     if len(jobs) < len(put) or not all(job.ended for job in jobs):
         raise awaiting.waiting(jobs, key)
     base = settings.serve_url or str(request.base_url).rstrip("/")
-    return await asyncio.to_thread(_answer, here, jobs, asked.response_format, base)
+    return await asyncio.to_thread(_answer, here, jobs, asked.response_format, base, caller)
 
 
-def _answer(here: Service, jobs: list[Job], shape: str, base: str) -> JSONResponse:
+def _answer(here: Service, jobs: list[Job], shape: str, base: str, caller: Caller) -> JSONResponse:
     jobs = [awaiting.up_to_date(here, job) for job in jobs]
     released = [job for job in jobs if job.state == "released"]
     if not released and not any(job.state == "held" for job in jobs):
-        raise awaiting.refused(here, jobs, REFUSED)
+        raise awaiting.refused(here, jobs, REFUSED, caller)
     body = {
         "created": int(time.time()),
         "data": [_picture(here, job, shape, base) for job in released],
-        "filigrana": [awaiting.outcome(here, job) for job in jobs],
+        "filigrana": [awaiting.outcome(here, job, caller) for job in jobs],
     }
     return JSONResponse(body, 200 if released else 202)
 

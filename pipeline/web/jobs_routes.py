@@ -38,7 +38,7 @@ _ONE: dict[int | str, dict[str, Any]] = {
 def one(request: Request, job_id: str, caller: Reader) -> dict[str, Any]:
     """State, progress, and at its end what came of it. Scope: `read`."""
     here = service(request)
-    return awaiting.shown(here, awaiting.found(here, job_id, caller.tenant))
+    return awaiting.shown(here, awaiting.found(here, job_id, caller.tenant), caller)
 
 
 @router.delete("/{job_id}", summary="Cancels a job", operation_id="cancelJob", responses={**_ONE, 409: ERROR})
@@ -49,7 +49,7 @@ def cancel(request: Request, job_id: str, caller: Creator) -> dict[str, Any]:
     job = here.installation.jobs.cancel(awaiting.job_id(job_id), caller.tenant)
     if job.ended and job.state != "cancelled":
         raise JobError(f"a job that is {job.state} is not cancelled")
-    return awaiting.shown(here, job)
+    return awaiting.shown(here, job, caller)
 
 
 @router.get(
@@ -79,5 +79,10 @@ async def events(request: Request, job_id: str, caller: Reader) -> Response:
     queue, ident = here.installation.jobs, awaiting.job_id(job_id)
     await asyncio.to_thread(queue.get, ident, caller.tenant)
     here.streams.open(caller.key)
-    told = changes(lambda: queue.get(ident, caller.tenant), lambda job: awaiting.shown(here, job), here)
+
+    def still() -> bool:
+        now = here.installation.access.caller(caller.key)
+        return now is not None and now.may("read")
+
+    told = changes(lambda: queue.get(ident, caller.tenant), lambda job: awaiting.shown(here, job, caller), here, still)
     return EventStream(told, here.streams, caller.key)

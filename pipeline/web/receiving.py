@@ -31,6 +31,11 @@ class Upload:
     fields: dict[str, str] = field(default_factory=dict)
 
 
+def is_form(request: Request) -> bool:
+    """Whether the body is said to be multipart. Media types are the same in capitals."""
+    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+
+
 async def receive_form(request: Request, folder: Path, allowed: tuple[str, ...], most_field: int = MAX_FIELD) -> Upload:
     """A multipart body. ``allowed``: the fields that may be files; one that is empty counts as not given.
     ``most_field``: bytes of a text field."""
@@ -77,12 +82,20 @@ async def receive_bytes(request: Request, most: int) -> bytes:
 async def receive_json(request: Request) -> dict[str, Any]:
     """A JSON object of 64 KiB at most."""
     try:
-        value = json.loads(await receive_bytes(request, MAX_JSON))
+        value = json.loads(await receive_bytes(request, MAX_JSON), object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise ServiceError("the body is not JSON", code="service.json") from None
     if not isinstance(value, dict):
         raise ServiceError("the body is not a JSON object", code="service.json")
     return value
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of a name that stands there twice one value would be dropped in silence: a law, or a label."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ServiceError("a name stands twice in the JSON", code="service.json")
+    return found
 
 
 async def _blocks(request: Request) -> Any:
@@ -174,6 +187,9 @@ class _Parts:
             if path.stat().st_size == 0 and not self.upload.names[self._name]:
                 # A form whose file field was left empty sends a part without name and content.
                 del self.upload.files[self._name], self.upload.names[self._name]
+        elif self._name in self.upload.fields:
+            # The last one would win in silence: `-F profiles=eu -F profiles=cn` asks for both.
+            raise ServiceError("a field is given twice", param=self._name, code="service.multipart")
         elif self._name:
             self.upload.fields[self._name] = self._text.decode("utf-8", "replace").strip()
 

@@ -14,7 +14,7 @@ from ...errors import ManifestError, ServiceError
 from ...provenance.identity import AssetId
 from ...provenance.repository import Held, Repository, active_only
 from . import recovery_models as shapes
-from .receiving import receive_bytes, receive_file, receive_form
+from .receiving import is_form, receive_bytes, receive_file, receive_form
 from .records_routes import opened_log
 from .recovery_receipts import receipt_of, verified
 from .service import Given, Service, fetched, looked_into, service
@@ -97,7 +97,7 @@ async def by_content(
     here = service(request)
     here.desk.check()
     with here.spool.open() as folder:
-        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        if is_form(request):
             path = (await receive_form(request, folder, ("file",))).files.get("file")
         else:
             path = folder / "file"
@@ -190,7 +190,7 @@ def _held(request: Request, label: str) -> Held:
 async def store(request: Request, returnReceipt: bool = False) -> shapes.Created:
     """Keeps a manifest store of another maker, if its signature holds."""
     here = service(request)
-    if request.headers.get("content-type", "").split(";")[0].strip() != C2PA:
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != C2PA:
         raise ServiceError(f"a manifest store is sent as {C2PA}", status=415, code="service.media_type")
     data = await receive_bytes(request, MAX_STORE)
     held = await here.desk.do(lambda: _stored(here, data))

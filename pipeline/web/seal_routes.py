@@ -21,7 +21,7 @@ from .asking import Labelled, ordered, parsed
 from .callers import Creator
 from .images_routes import Key
 from .jobs_routes import EXAMPLE
-from .receiving import Upload, receive_form, receive_json
+from .receiving import Upload, is_form, receive_form, receive_json
 from .service import Service, fetched, service
 from .verify_routes import ERROR
 
@@ -76,21 +76,22 @@ async def seal(request: Request, caller: Creator, key: Key = None) -> Any:
     here = service(request)
     with here.spool.open() as folder:
         asked, path = await _given(here, request, folder)
-        asked.labels(here.installation.labels)  # before the file is kept
-        name = await asyncio.to_thread(here.installation.incoming.take, path)
-    order = asked.order(caller, name, key, here.installation.labels)
+        name = await asyncio.to_thread(here.installation.incoming.name, path)
+        order = asked.order(caller, name, key, here.installation.labels)
+        await asyncio.to_thread(here.installation.jobs.admit, order)  # before the file is kept
+        await asyncio.to_thread(here.installation.incoming.take, path, name)
     job, _ = await asyncio.to_thread(here.installation.jobs.put, order)
-    return JSONResponse(await asyncio.to_thread(_shown, here, job), 202)
+    return JSONResponse(await asyncio.to_thread(_shown, here, job, caller), 202)
 
 
-def _shown(here: Service, job: Job) -> dict[str, Any]:
-    return awaiting.shown(here, awaiting.up_to_date(here, job))
+def _shown(here: Service, job: Job, caller: Caller) -> dict[str, Any]:
+    return awaiting.shown(here, awaiting.up_to_date(here, job), caller)
 
 
 async def _given(here: Service, request: Request, folder: Path) -> tuple[SealAsked, Path]:
     """What was asked, and the file in the spool. Raises ServiceError, FetchError."""
     upload, said = Upload(), {}
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if is_form(request):
         upload = await receive_form(request, folder, FILES)
         said = dict(upload.fields)
     else:

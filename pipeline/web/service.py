@@ -24,6 +24,8 @@ from .streams import Streams
 
 FILES = ("file", "sidecar")
 MAX_SIDECAR = 16 << 20
+FETCHES = 8
+"""Addresses that are asked at once; as many may wait."""
 
 
 @dataclass
@@ -39,6 +41,8 @@ class Service:
     stopping: Callable[[], bool] = lambda: False
     draining: Callable[[], bool] = lambda: False
     key_rates: KeyRates = field(default_factory=KeyRates)
+    fetches: Desk = field(default_factory=lambda: Desk(FETCHES, FETCHES))
+    """Where addresses are asked: they may take their time, and no file that is here already waits for them."""
 
     @property
     def fetch_limits(self) -> FetchLimits:
@@ -46,6 +50,7 @@ class Service:
 
     def close(self) -> None:
         self.desk.close()
+        self.fetches.close()
         self.spool.close()
 
 
@@ -90,7 +95,7 @@ async def fetched(here: Service, url: str, folder: Path, most: int | None = None
     path, limits = folder / "fetched", here.fetch_limits
     if most is not None:
         limits = replace(limits, bytes=min(most, limits.bytes))
-    await here.desk.do(lambda: fetch_to(path, url, limits))
+    await here.fetches.do(lambda: fetch_to(path, url, limits))
     return path
 
 
@@ -117,11 +122,11 @@ def moment(text: str | None) -> datetime | None:
         return None
     try:
         found = datetime.fromisoformat(text.replace(" ", "+") if "T" in text else text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise ServiceError("a time is written like 2026-11-24T12:00:00Z", param="at", code="service.at")
-    return found.astimezone(UTC)
+        if found.tzinfo is not None:
+            return found.astimezone(UTC)
+    except (ValueError, OverflowError):  # the latter: in UTC it is before the year 1, or after 9999
+        pass
+    raise ServiceError("a time is written like 2026-11-24T12:00:00Z", param="at", code="service.at")
 
 
 def plain(text: object, most: int = 300) -> str:

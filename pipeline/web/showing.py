@@ -100,9 +100,9 @@ def moment_text(text: object) -> str | None:
         return None
     try:
         moment = datetime.fromisoformat(str(text))
-    except ValueError:
+        return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if moment.tzinfo else plain(text, 60)
+    except (ValueError, OverflowError):  # the latter: in UTC it is before the year 1, or after 9999
         return plain(text, 60)
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC") if moment.tzinfo else plain(text, 60)
 
 
 def _history(history: dict[str, Any], said: Words) -> dict[str, Any] | None:

@@ -72,7 +72,7 @@ async def verify(request: Request, at: AT = None, lang: LANG = None) -> dict[str
     """One finding with its evidence. The file is looked at and thrown away."""
     when, language = moment(at), _language(lang)
     here = service(request)
-    if request.headers.get("content-type", "").split(";")[0].strip() == "application/json":
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() == "application/json":
         asked = await receive_json(request)
         url = asked.get("url")
         if not isinstance(url, str):

@@ -10,13 +10,14 @@ from fastapi.responses import Response
 
 from ...errors import ServiceError
 from ...provenance.records import AssetRecord
+from ..access import Caller
 from ..jobs.model import Job
 from . import awaiting
 from .asking import Here, VideoAsked, body_of, parsed
 from .callers import Creator, Reader
 from .contents import of_job, sent
 from .images_routes import Key
-from .receiving import receive_form, receive_json
+from .receiving import is_form, receive_form, receive_json
 from .service import Service, service
 from .verify_routes import ERROR
 
@@ -24,6 +25,8 @@ router = APIRouter(prefix="/v1/videos", tags=["videos"])
 MIME = "video/mp4"
 _STATUS = {"queued": "queued", "running": "in_progress", "held": "in_progress", "released": "completed"}
 _FIELD = 4 * 4096
+LETTING_GO = 10.0
+"""Seconds in which a worker hears that its job was cancelled, mostly."""
 EXAMPLE: dict[str, Any] = {
     "id": "7b0e3c1e-5b0a-4c55-9b56-2f6a7d1f0c11",
     "object": "video",
@@ -54,7 +57,7 @@ _ONE: dict[int | str, dict[str, Any]] = {
 async def create(request: Request, caller: Creator, key: Key = None) -> dict[str, Any]:
     """Puts a job and answers at once. Scope: `generate`."""
     here = service(request)
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if is_form(request):
         with here.spool.open() as folder:
             form = await receive_form(request, folder, (), _FIELD)
         asked: VideoAsked = parsed(VideoAsked, dict(form.fields), strict=False)
@@ -62,7 +65,7 @@ async def create(request: Request, caller: Creator, key: Key = None) -> dict[str
         asked = parsed(VideoAsked, await receive_json(request))
     order = asked.one(caller, Here.of(here.installation), key)
     job, _ = await asyncio.to_thread(here.installation.jobs.put, order)
-    return _video(here, job)
+    return _video(here, job, caller)
 
 
 @router.get(
@@ -88,8 +91,8 @@ def index(
     here = service(request)
     place = 0 if after is None else _found(here, after, caller.tenant).place
     queue = here.installation.jobs
-    jobs = queue.list(caller.tenant, limit=limit + 1, after=place, mime=MIME, oldest=order == "asc")
-    data = [_video(here, awaiting.up_to_date(here, job)) for job in jobs[:limit]]
+    jobs = queue.list(caller.tenant, limit=limit + 1, after=place, kind="generate", mime=MIME, oldest=order == "asc")
+    data = [_video(here, awaiting.up_to_date(here, job), caller) for job in jobs[:limit]]
     return {
         "object": "list",
         "data": data,
@@ -103,7 +106,7 @@ def index(
 def one(request: Request, video_id: str, caller: Reader) -> dict[str, Any]:
     """How far it is, and why it failed, where it did. Scope: `read`."""
     here = service(request)
-    return _video(here, _found(here, video_id, caller.tenant))
+    return _video(here, _found(here, video_id, caller.tenant), caller)
 
 
 @router.get(
@@ -134,31 +137,35 @@ def file(
     operation_id="deleteVideo",
     responses={
         200: {
-            "description": "it is not made any more",
+            "description": "it is not made any more; `deleted` is false where its worker has not let go of it yet",
             "content": {"application/json": {"example": {"id": "…", "object": "video.deleted", "deleted": True}}},
         },
         **dict.fromkeys((401, 403, 404, 409, 429, 503), ERROR),
     },
 )
-def delete(request: Request, video_id: str, caller: Creator) -> dict[str, Any]:
-    """Cancels the job. What was released is never deleted: its record has to lead somewhere. Scope: `generate`."""
+async def delete(request: Request, video_id: str, caller: Creator) -> dict[str, Any]:
+    """Cancels the job. What was released is never deleted: its record has to lead somewhere. One that is worked on is
+    released still, if it is faster: this waits a moment until it is known. Scope: `generate`."""
     here = service(request)
-    job = here.installation.jobs.cancel(_found(here, video_id, caller.tenant).id, caller.tenant)
+    found = await asyncio.to_thread(_found, here, video_id, caller.tenant)
+    job = await asyncio.to_thread(here.installation.jobs.cancel, found.id, caller.tenant)
+    if not job.ended:
+        job = next(iter(await awaiting.ended(here, request, [job.id], LETTING_GO)), job)
     if job.state == "released":
         raise ServiceError("what was released is never deleted", status=409, code="jobs.released", param="video_id")
     if job.state == "held":
         raise ServiceError("people decide on this one at this moment", status=409, code="jobs.state", param="video_id")
-    return {"id": str(job.id), "object": "video.deleted", "deleted": True}
+    return {"id": str(job.id), "object": "video.deleted", "deleted": job.ended}
 
 
 def _found(here: Service, text: str, tenant: str) -> Job:
     job = awaiting.found(here, text, tenant)
-    if job.request.get("mime") != MIME:
+    if job.kind != "generate" or job.request.get("mime") != MIME:  # a sealed film is none that our model made
         raise ServiceError("there is no such video", status=404, code="jobs.unknown", param="video_id")
     return job
 
 
-def _video(here: Service, job: Job) -> dict[str, Any]:
+def _video(here: Service, job: Job, caller: Caller) -> dict[str, Any]:
     record: AssetRecord | None = of_job(here, job) if job.state == "released" else None
     size = job.request.get("size")
     wish = job.request.get("_seconds")
@@ -178,7 +185,7 @@ def _video(here: Service, job: Job) -> dict[str, Any]:
         "size": f"{record.width}x{record.height}" if record else f"{size[0]}x{size[1]}" if size else "",
         "seconds": f"{record.duration:g}" if record and record.duration is not None else str(wish or ""),
         "error": error,
-        "filigrana": awaiting.shown(here, job),
+        "filigrana": awaiting.shown(here, job, caller),
     }
 
 

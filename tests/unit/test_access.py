@@ -163,6 +163,7 @@ def test_who_is_erased_has_no_key_any_more(keys: ApiKeys, house: Installation) -
     "wrong",
     [
         {"tenant": ""}, {"tenant": "UPPER"}, {"tenant": "a" * 65}, {"subject": ""}, {"subject": "a/b"}, {"subject": "a\n"},
+        {"subject": "oidc:7"}, {"subject": "ＯＩＤＣ:7"},
         {"scopes": []}, {"scopes": ["root"]}, {"days": 0}, {"days": -1}, {"days": 1e9}, {"days": float("nan")},
     ],
 )  # fmt: skip

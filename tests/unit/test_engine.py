@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from filigrana.errors import FiligranaError, MediaError
+from filigrana.errors import FiligranaError, InputError, MediaError
 from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import GenerateRequest, Release, SealRequest
@@ -153,11 +153,23 @@ def test_only_what_is_ai_made_is_called_so(engine: Engine, tmp_path: Path, sourc
 
 
 def test_sealing_a_generated_picture_as_a_photograph_does_not_wash_it(engine: Engine, tmp_path: Path) -> None:
-    """Its own credentials still say what it is."""
+    """Its mark says what it is, also where its credentials were taken off; sealed as something else they stay."""
     made = engine.generate(GenerateRequest("a boat", seed=3))
     assert isinstance(made, Release)
-    again = seal(engine, made.file, "camera")
+    stripped, twice = tmp_path / "stripped.png", tmp_path / "twice.png"
+    with Image.open(made.file) as picture:
+        picture.convert("RGB").save(stripped)
+    again = seal(engine, made.file, "unknown")
     assert "trainedAlgorithmicMedia" in json.dumps(manifests(again.file, "image/png"))
+    with Image.open(again.file) as picture:
+        picture.convert("RGB").save(twice)
+    for path in (made.file, stripped, again.file, twice):
+        with pytest.raises(InputError) as error:
+            seal(engine, path, "camera")
+        assert error.value.code == "input.source_type.marked"
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(encode_picture(scene(5, 320, 288), "image/png"))
+    assert seal(engine, seal(engine, photo, "camera").file, "camera").asset_id, "a photograph stays one"
 
 
 # ── clips and sound ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -65,6 +65,8 @@ def limits(place: str, **other: Any) -> FetchLimits:
         "100.64.0.1", "192.0.0.1", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "240.0.0.1",
         "255.255.255.255", "::", "::1", "fe80::1", "fc00::1", "fd00::1", "ff02::1", "fec0::1", "2001:db8::1", "::127.0.0.1",
         "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1", "64:ff9b::a00:1", "64:ff9b:1::a00:1",
+        "192.0.0.192", "192.0.0.8", "192.88.99.1", "168.63.129.16", "::ffff:192.0.0.192", "64:ff9b::192.0.0.192", "2002:c000:c0::1",
+        "2001:2::1", "2001:20::1", "3fff::1", "5f00::1", "4000::1", "100::1", "200::1",
         "2002:7f00:1::", "2002:a00:1::1", "2001:0:4136:e378:8000:63bf:3fff:fdd2", "2606:4700::5efe:a00:1", "fe80::1%eth0",
     ],
 )  # fmt: skip
@@ -85,7 +87,7 @@ def test_public_addresses(address: str) -> None:
         "ftp://example.org/a", "file:///etc/passwd", "gopher://example.org", "javascript:alert(1)", "//example.org/a", "", "x",
         "http://user:pw@example.org/", "http://user@example.org/", "http://example.org:22/", "http://example.org:0/", "http:///a",
         "http://exa mple.org/", "http://example.org/a\r\nHost: x", "http://example.org\\@127.0.0.1/", "http://[::1", "http://example.org:99999/",
-        "http://example.org/" + "a" * 3000,
+        "http://example.org/" + "a" * 3000, "http://127.0.0.1/", "http://[::1]/", "http://[::ffff:10.0.0.1]/", "http://192.0.0.192/",
     ],
 )  # fmt: skip
 def test_urls_that_are_not_asked(url: str) -> None:
@@ -101,6 +103,15 @@ def test_every_spelling_of_this_machine_is_refused(host: str, tmp_path: Path) ->
     with pytest.raises(FetchError) as caught:
         fetch_to(tmp_path / "f", f"http://{host}/")
     assert caught.value.code in ("input.url.private", "input.url.host")
+
+
+def test_an_address_is_asked_where_its_place_or_network_is_allowed() -> None:
+    allowed = Allowed.parse(["127.0.0.1:8080", "10.0.0.0/8", "[::1]:80"])
+    for url in ("http://127.0.0.1:8080/", "https://10.2.3.4/", "http://[::1]/"):
+        assert check_url(url, allowed).hostname
+    for url in ("http://127.0.0.1/", "http://[::1]:443/", "http://11.0.0.1:8080/"):
+        with pytest.raises(FetchError):
+            check_url(url, allowed)
 
 
 def test_a_file_is_fetched_from_a_place_that_is_allowed(site: Any, tmp_path: Path) -> None:

@@ -64,6 +64,21 @@ def test_old_ended_jobs_go_and_others_stay(house: Installation) -> None:
         assert len(opened.scalars(select(JobOwner)).all()) == 2
 
 
+def test_a_refusal_stays_while_somebody_may_appeal_against_it(house: Installation) -> None:
+    refused, _ = house.jobs.put(order())
+    lease = house.jobs.lease("w")
+    assert lease is not None
+    house.jobs.finish(lease, "refused", {"code": "prompt.vio"})
+    days = house.pack.document.review.appeal_days
+    assert days > house.settings.jobs_keep_days, "the law gives half a year"
+    for later in (91, days):
+        house.clock = lambda later=later: dt.datetime.now(dt.UTC) + dt.timedelta(days=later)
+        assert (prune(house).jobs, prune(house, days=0).jobs) == (0, 0)
+        assert house.jobs.get(refused.id).state == "refused"
+    house.clock = lambda: dt.datetime.now(dt.UTC) + dt.timedelta(days=days + 30)
+    assert prune(house).jobs == 1
+
+
 def test_the_commands_do_it_too(tmp_path: Path) -> None:
     house = Installation(load_settings(data_dir=tmp_path / "data"))
     house.jobs.cancel(house.jobs.put(order())[0].id)

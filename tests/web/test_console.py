@@ -188,6 +188,14 @@ def test_what_cannot_be_asked_is_told_in_the_form(url: str, house: Installation)
         assert "a boat" in answer.text, "nothing that was written is lost"
 
 
+@pytest.mark.parametrize("before", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "never", "2026-01-01"])
+def test_a_page_from_no_time_is_the_first_one(url: str, house: Installation, before: str) -> None:
+    with closing(signed_in(url, house, "creator")) as client:
+        answer = client.get("/assets", params={"before": before})
+        assert answer.status_code == 200
+        assert 'role="search"' in answer.text
+
+
 def test_the_whole_log_is_verified_and_an_entry_proven(url: str, house: Installation) -> None:
     with closing(signed_in(url, house, "auditor")) as client:
         answer = client.post("/audit/verify", data={"csrf": token(client, "/audit")})

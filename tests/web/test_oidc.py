@@ -21,6 +21,7 @@ from filigrana.errors import ServiceError, SettingsError
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.settings import load_settings
 from filigrana.pipeline.web.console.oidc import Provider, Started, is_safe
+from filigrana.pipeline.web.console.sessions import Sessions
 from filigrana.tests.serving import installed, running
 
 PEOPLE = [
@@ -69,6 +70,19 @@ def come(client: httpx.Client, who: str, wanted: str = "/desk") -> httpx.Respons
     place = client.get("/sign-in/oidc", params={"next": wanted}).headers["location"]
     back = urlsplit(at_provider(place, who))
     return client.get(f"{back.path}?{back.query}")
+
+
+def test_signing_in_again_is_no_new_allowance(url: str, house: Installation) -> None:
+    def key(who: str) -> str:
+        with browser(url) as client:
+            assert come(client, who, "/create").status_code == 200
+            found = Sessions(house).find(client.cookies["filigrana"])
+            assert found is not None
+            return found.caller.key
+
+    assert key("walt") == key("walt"), "rates, streams and jobs in flight are counted by it"
+    assert key("walt") != key("ruth")
+    assert len(key("walt")) <= 16, "as jobs keep it"
 
 
 def test_a_person_signs_in_with_the_roles_of_their_groups(url: str, house: Installation) -> None:

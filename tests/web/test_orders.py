@@ -307,6 +307,16 @@ def test_an_offered_rewrite_is_told_with_its_digest_and_accepted_by_it(
     assert "a drink" not in str(house.jobs.list("rewriters")[0].outcome)
 
 
+def test_what_is_wrong_is_told_with_its_name(press: httpx.Client) -> None:
+    """A client that shows the message alone, as OpenAI's does, says which field it is about."""
+    told = press.post(IMAGES, json={"prompt": "a boat", "quality": "high"}).json()["error"]
+    assert (told["param"], told["message"].split(":")[0]) == ("quality", "`quality`")
+    told = press.get("/v1/videos", params={"limit": 0}).json()["error"]
+    assert (told["param"], told["message"].split(":")[0]) == ("limit", "`limit`")
+    told = press.post(IMAGES, json={"prompt": "a boat", "\u202e" + "x" * 300: 1}).json()["error"]
+    assert "\u202e" not in told["message"]
+
+
 def test_what_is_held_is_taken_and_not_there(url: str, house: Installation) -> None:
     _, secret = house.access.add("holders", "ana", ["creator"])
     ended(house, "holders", "held", {"released": False, "code": "prompt.pub", "reasons": ["Somebody."]}, {})

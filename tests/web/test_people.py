@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
@@ -94,6 +95,27 @@ def test_nobody_decides_on_their_own(people: People, house: Installation) -> Non
         _, request = held(people, house, "both", seed=7, **more)
         assert people["both"].get(f"/v1/reviews/{request}").json()["own"] is True
         assert code(say(people["both"], request, "approve")) == (409, "review.own")
+
+
+def test_at_the_desk_nothing_is_lost_and_whoever_approved_is_told_so(people: People, house: Installation) -> None:
+    answer = people["ana"].post("/v1/images/generations", json={"prompt": "a portrait of Angela Merkel"})
+    request = answer.json()["filigrana"][0]["request"]
+    key = people["ruth"].headers["authorization"].removeprefix("Bearer ")
+    with httpx.Client(base_url=people["ruth"].base_url, headers={"Accept": "text/html"}, timeout=60) as browser:
+        browser.post("/sign-in", data={"key": key})
+        place, shown = f"/desk/{request}", browser.get(f"/desk/{request}").text
+        token = re.findall(r'name="csrf" value="([0-9a-f]{64})"', shown)[0]
+        assert 'value="approve"' in shown
+        too_long = "She opens the fair. " + "x" * 2000
+        for sent in ({"decision": "approve", "reason": too_long}, {"decision": "maybe", "reason": too_long}, {}):
+            page = browser.post(place, data={"csrf": token, **sent})
+            assert page.status_code == 400
+            assert "ruth" in page.text, "it is still the page of whoever is signed in"
+            assert sent.get("reason", "") in page.text
+        assert browser.post(place, data={"csrf": token, "decision": "approve", "reason": "a fair"}).status_code == 303
+        shown = browser.get(place).text
+        assert "It waits for somebody else." in shown
+        assert ('value="approve"' in shown, 'value="reject"' in shown) == (False, True)
 
 
 def test_another_tenants_cases_are_not_there(people: People, house: Installation) -> None:

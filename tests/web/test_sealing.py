@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import http.server
 import io
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from PIL import Image
 
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs.incoming import YOUNG
+from filigrana.pipeline.jobs.model import Order
 from filigrana.pipeline.jobs.pruning import prune
 from filigrana.tests.doubles import scene
 from filigrana.tests.serving import installed, running
@@ -120,6 +123,7 @@ def test_the_same_file_under_the_same_key_is_one_job(client: httpx.Client, house
         ({"source_type": "camera", "typo": "1"}, {"file": ("p.jpg", b"x")}, "service.parameter"),
         ({"source_type": "camera", "format": "exe"}, {"file": ("p.jpg", b"x")}, "service.parameter"),
         ({"source_type": "camera"}, {"other": ("p.jpg", b"x")}, "service.multipart"),
+        ({"source_type": "ai", "profiles": ["eu", "cn"]}, {"file": ("p.jpg", b"x")}, "service.multipart"),
     ],
 )
 def test_what_is_no_order_to_seal_is_not_taken(
@@ -175,6 +179,56 @@ def test_files_that_no_job_needs_are_forgotten(client: httpx.Client, house: Inst
     assert not (house.folder / "incoming" / name).exists()
     for kept in wanted - {"None"}:
         assert (house.folder / "incoming" / kept).exists(), "a job that failed may be tried again"
+
+
+def test_a_file_whose_job_failed_stays_as_long_as_another_try_may_help(tmp_path: Any) -> None:
+    house = installed(tmp_path / "data")
+    try:
+        kept: dict[str, Any] = {}
+        for number, (who, code) in enumerate((("ana", "engine.timeout"), ("ben", "input.media"), ("eve", "engine.timeout"))):
+            file = tmp_path / "upload"
+            file.write_bytes(photo(50 + number))
+            name = house.incoming.take(file)
+            house.jobs.put(Order("press", who, "seal", {"source_type": "camera", "mime": None, "_file": name}))
+            lease = house.jobs.lease("w")
+            assert lease is not None
+            house.jobs.finish(lease, "failed", {"code": code})
+            kept[who] = house.folder / "incoming" / name
+        house.ledger.erase("eve")
+        for path in kept.values():
+            os.utime(path, (0, 0))
+        assert prune(house).files == 2
+        assert [who for who, path in kept.items() if path.exists()] == ["ana"]
+        house.clock = lambda: dt.datetime.now(dt.UTC) + dt.timedelta(days=8)
+        assert prune(house).files == 1
+    finally:
+        house.close()
+
+
+def test_no_file_is_kept_for_an_order_that_is_not_taken(tmp_path: Any) -> None:
+    house = installed(tmp_path / "data", key_in_flight=1)
+    try:
+        _, secret = house.access.add("press", "ana", ["creator"])
+        with (
+            running(house) as url,
+            httpx.Client(base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=60) as client,
+        ):
+            def send(seed: int, key: str, **more: str) -> httpx.Response:
+                return client.post(
+                    "/v1/seal", files={"file": ("p.jpg", photo(seed))}, data={"source_type": "camera", **more},
+                    headers={"Idempotency-Key": key},
+                )  # fmt: skip
+
+            first = send(61, "one")
+            assert first.status_code == 202
+            assert send(61, "one").json()["id"] == first.json()["id"], "what was taken is found, also where no more is"
+            assert send(62, "two").json()["error"]["code"] == "access.in_flight"
+            assert send(63, "three", priority="9").json()["error"]["code"] == "access.priority"
+            assert send(64, "one").json()["error"]["code"] == "jobs.key_reused"
+            waits = [path.name for path in (house.folder / "incoming").iterdir()]
+            assert waits == [sha256(photo(61)).hexdigest()]
+    finally:
+        house.close()
 
 
 def test_a_file_that_was_changed_while_it_waited_is_not_sealed(tmp_path: Any) -> None:

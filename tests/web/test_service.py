@@ -9,6 +9,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from filigrana.pipeline.web.desk import ASKING, Desk
 from filigrana.pipeline.web.inspecting import HouseInspector
 from filigrana.pipeline.web.rating import MOST, Clients, Rate
 from filigrana.pipeline.web.service import plain, shown_name
+from filigrana.pipeline.web.showing import moment_text
 from filigrana.pipeline.web.spooling import Spool
 from filigrana.tests.doubles import scene
 from filigrana.tests.serving import installed, released, running
@@ -144,6 +147,9 @@ def test_headers_keep_a_browser_safe_everywhere(client: httpx.Client) -> None:
           "headers": {"Content-Type": "multipart/form-data; boundary=b"}}, "service.multipart"),
         ({"content": b"[]", "headers": {"Content-Type": "application/json"}}, "service.json"),
         ({"content": b"[" * 50_000, "headers": {"Content-Type": "application/json"}}, "service.json"),
+        ({"content": b'{"url": "http://a.example/", "url": "http://b.example/"}',
+          "headers": {"Content-Type": "application/json"}}, "service.json"),
+        ({"files": {"file": ("a", b"b")}, "data": {"at": ["2026-01-01", "2027-01-01"]}}, "service.multipart"),
         ({"json": {"uri": "x"}}, "service.url"),
         ({"json": {"url": "http://127.0.0.1/"}}, "input.url.private"),
         ({"json": {"url": "http://[::ffff:169.254.169.254]/"}}, "input.url.private"),
@@ -158,7 +164,13 @@ def test_what_is_no_question_is_refused(
     assert left(house[0]) == []
 
 
-@pytest.mark.parametrize("query", ["at=yesterday", "at=2026-01-01T00:00:00", "lang=xx"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "at=yesterday", "at=2026-01-01T00:00:00", "lang=xx",
+        "at=0001-01-01T00:00:00%2B14:00", "at=9999-12-31T23:59:59-14:00",
+    ],
+)  # fmt: skip
 def test_parameters_are_checked(client: httpx.Client, query: str) -> None:
     assert error(client.post(f"/v1/verify?{query}", files={"file": b"x"}))[0] == 400
 
@@ -282,6 +294,28 @@ def test_more_than_can_be_done_is_told_to_come_back(tmp_path: Path) -> None:
         assert answers == [200, 200]
 
 
+def test_addresses_that_never_answer_delay_no_file_that_is_here(tmp_path: Path) -> None:
+    class Quick:
+        def inspect(self, path: Path, **_: Any) -> dict[str, Any]:
+            return {"finding": "unmarked"}
+
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=16)) as silent:
+        place = f"127.0.0.1:{silent.getsockname()[1]}"
+        installation = installed(tmp_path / "data", fetch_allow=[place], fetch_seconds=6.0, verify_workers=1)
+        with running(installation, Quick()) as url:
+            def ask() -> httpx.Response:
+                return httpx.post(f"{url}/v1/verify", json={"url": f"http://{place}/"}, timeout=60)
+
+            with ExitStack() as stack, ThreadPoolExecutor(3) as pool:
+                asked = [pool.submit(ask) for _ in range(3)]
+                for _ in range(3):
+                    stack.enter_context(silent.accept()[0])  # and not a word
+                started = time.monotonic()
+                assert httpx.post(f"{url}/v1/verify", files={"file": b"x"}, timeout=60).status_code == 200
+                assert time.monotonic() - started < 5
+                assert {error(each.result()) for each in asked} == {(400, "input.url.time")}
+
+
 def test_a_fault_inside_says_nothing_of_the_inside(tmp_path: Path) -> None:
     class Broken:
         def inspect(self, path: Path, **_: Any) -> dict[str, Any]:
@@ -291,6 +325,7 @@ def test_a_fault_inside_says_nothing_of_the_inside(tmp_path: Path) -> None:
     with running(installation, Broken()) as url:
         answer = httpx.post(f"{url}/v1/verify", files={"file": b"x"})
     assert error(answer) == (500, "internal")
+    assert answer.headers["connection"] == "close", "the server ends it: the next request goes over another one"
     assert "secret" not in answer.text
     assert left(installation) == []
 
@@ -362,6 +397,30 @@ def test_a_bucket_fills_again_and_memory_is_bounded() -> None:
 )
 def test_only_trusted_proxies_say_who_asks(peer: str, forwarded: list[str], who: str) -> None:
     assert Clients(["10.0.0.0/24"]).who(peer, forwarded) == who
+
+
+def test_head_is_answered_as_get_without_the_body(client: httpx.Client, house: tuple[Installation, Release]) -> None:
+    record = f"/v1/records/{house[1].asset_id}"
+    for path in ("/", "/healthz", "/readyz", record, "/static/page.css", "/openapi.json"):
+        head, whole = client.head(path), client.get(path)
+        assert (head.status_code, head.content) == (200, b""), path
+        assert head.headers["content-type"] == whole.headers["content-type"]
+        assert head.headers["content-length"] == str(len(whole.content)), path
+    assert client.head("/v1/records/nothing").status_code == 400
+    assert client.head("/v1/verify").status_code == 405
+
+
+def test_media_types_are_the_same_in_capitals(client: httpx.Client) -> None:
+    body = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nxyz\r\n--b--\r\n'
+    answer = client.post("/v1/verify", content=body, headers={"Content-Type": "Multipart/Form-Data; boundary=b"})
+    assert answer.json()["finding"] == "unreadable"
+    asked = client.post("/v1/verify", content=b'{"url": "file:///a"}', headers={"Content-Type": "Application/JSON"})
+    assert error(asked) == (400, "input.url.scheme")
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "soon"])
+def test_a_time_that_there_is_not_in_utc_is_shown_as_it_stands(text: str) -> None:
+    assert moment_text(text) == text
 
 
 def test_hostile_text_is_shown_and_not_obeyed() -> None:

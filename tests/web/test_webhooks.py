@@ -6,10 +6,11 @@ import base64
 import hmac
 import http.server
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -17,13 +18,13 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from filigrana.errors import FetchError, InputError
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs.model import Order
 from filigrana.pipeline.settings import load_settings
-from filigrana.pipeline.webhooks import PAUSES, Postman, Webhooks
+from filigrana.pipeline.webhooks import PAUSES, SHARE, Postman, Webhooks
 from filigrana.provenance.database import session
 from filigrana.provenance.service_tables import WebhookDelivery
 from filigrana.tests.serving import installed, running
@@ -125,8 +126,8 @@ def house(tmp_path: Path, database_url: str) -> Iterator[Installation]:
     opened.close()
 
 
-def ended(house: Installation) -> None:
-    order = Order("press", "ana", "generate", {"seed": 3, "mime": "image/png"}, {"prompt": "a boat"})
+def ended(house: Installation, tenant: str = "press") -> None:
+    order = Order(tenant, "ana", "generate", {"seed": 3, "mime": "image/png"}, {"prompt": "a boat"})
     house.jobs.cancel(house.jobs.put(order)[0].id)
 
 
@@ -187,6 +188,38 @@ def test_two_postmen_deliver_a_message_once(house: Installation) -> None:
             thread.join()
         assert len(kept.got) == 12
         assert len({headers["webhook-id"] for headers, _ in kept.got}) == 12
+
+
+def test_receivers_that_never_answer_delay_no_other_tenant(house: Installation) -> None:
+    silent = socket.create_server(("127.0.0.1", 0), backlog=64)
+    with closing(silent), receiver() as kept:
+        dead = f"127.0.0.1:{silent.getsockname()[1]}"
+        house.settings = house.settings.model_copy(update={"fetch_allow": [dead, kept.place]})
+        for _ in range(3):
+            Webhooks(house).add("agency", "eve", f"http://{dead}/", ["job.cancelled"])
+        Webhooks(house).add("press", "ana", kept.url, ["job.cancelled"])
+        for _ in range(10):
+            ended(house, "agency")
+        postman = Postman(house)
+        thread = threading.Thread(target=postman.deliver)
+        thread.start()
+        until(lambda: silent_holds(house) >= SHARE, 20)
+        ended(house)  # comes last, while everything of the other one hangs for ten seconds
+        started = time.monotonic()
+        until(lambda: kept.got, 20)
+        assert time.monotonic() - started < 8
+        assert silent_holds(house) == SHARE, "and the other one has its share, not all"
+        postman._stop.set()
+        silent.close()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def silent_holds(house: Installation) -> int:
+    """Messages that somebody is trying to deliver at this moment."""
+    with session(house.jobs.engine) as opened:
+        query = select(WebhookDelivery).where(WebhookDelivery.state == "waiting", WebhookDelivery.attempts > 0)
+        return len(opened.scalars(query).all())
 
 
 def test_nothing_is_sent_inside_even_where_the_name_moved_there(house: Installation) -> None:

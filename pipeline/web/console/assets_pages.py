@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import select
 
-from ....errors import FiligranaError, InputError
+from ....errors import FiligranaError, InputError, ServiceError
 from ....provenance.catalog import Catalog
 from ....provenance.database import session as database
 from ....provenance.identity import AssetId
@@ -21,7 +21,7 @@ from ....provenance.records import AssetRecord
 from ....provenance.service_tables import JobOwner
 from ....provenance.tables import Asset
 from ..contents import asset_of, content, sent
-from ..service import Service, plain, service
+from ..service import Service, moment, plain, service
 from ..showing import plain_json, shown
 from .rendering import language_of, page, said_in, signed_in
 
@@ -222,7 +222,6 @@ def _date(text: str) -> dt.datetime | None:
 
 def _moment(text: str) -> dt.datetime | None:
     try:
-        found = dt.datetime.fromisoformat(text.replace(" ", "+")) if text else None
-    except ValueError:
+        return moment(text)
+    except ServiceError:
         return None
-    return found if found is not None and found.tzinfo is not None else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse
 
-from ....errors import FiligranaError, ServiceError
-from ...review_case import ReviewError
+from ....errors import FiligranaError, InputError, ServiceError
+from ...review_case import ReviewError, spelled
 from .. import reviewing
 from ..service import service
 from .rendering import form_of, moved, page, signed_in
@@ -36,12 +36,24 @@ async def index(request: Request) -> Response:
 @router.get("/desk/{request_id}")
 async def one(request: Request, request_id: str) -> Response:
     session = await signed_in(request, "review")
-    return await _case(request, session, request_id, None)
+    return await _case(request, session, request_id)
 
 
-async def _case(request: Request, session: Session, ident: str, error: FiligranaError | None) -> Response:
+async def _case(
+    request: Request, session: Session, ident: str, status: int = 200,
+    error: FiligranaError | None = None, reason: str = "",
+) -> Response:  # fmt: skip
+    """``reason``: what was written already, which is not lost with an error."""
     found = await asyncio.to_thread(reviewing.case, service(request), session.caller, ident)
-    return page(request, "case.html", session, 409 if error else 200, case=found, error=error)
+    found["said"] = _said(found, session)
+    return page(request, "case.html", session, status, case=found, error=error, reason=reason)
+
+
+def _said(case: dict[str, Any], session: Session) -> bool:
+    """Whether this person approved it, so that it waits for somebody else."""
+    mine = [act for act in case["history"] if act["name"] and spelled(act["name"]) == spelled(session.caller.subject)]
+    now = max((act["round"] or 0 for act in case["history"]), default=0)
+    return any(act["act"] == "review.approved" and act["round"] == now for act in mine)
 
 
 @router.get("/desk/{request_id}/file")
@@ -56,12 +68,12 @@ async def decide(request: Request, request_id: str) -> Response:
     session = await signed_in(request, "review")
     fields = await form_of(request, session)
     decision: Literal["approve", "reject"] = "approve" if fields.get("decision") == "approve" else "reject"
-    if fields.get("decision") not in ("approve", "reject"):
-        raise ServiceError("approve or reject", param="decision", code="service.parameter")
+    reason = fields.get("reason", "").replace("\r\n", "\n")
     try:
-        await asyncio.to_thread(
-            reviewing.decide, service(request), session.caller, request_id, decision, fields.get("reason", "")
-        )
-    except ReviewError as error:
-        return await _case(request, session, request_id, error)
+        if fields.get("decision") not in ("approve", "reject"):
+            raise InputError("approve or reject", code="input.decision")
+        await asyncio.to_thread(reviewing.decide, service(request), session.caller, request_id, decision, reason)
+    except (ReviewError, InputError) as error:
+        status = 409 if isinstance(error, ReviewError) else 400
+        return await _case(request, session, request_id, status, error, reason)
     return moved(f"/desk/{request_id}")

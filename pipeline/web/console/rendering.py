@@ -17,7 +17,7 @@ from ....provenance.words import Words, words
 from ...access import Caller
 from .. import languages as choosing
 from ..callers import limited
-from ..receiving import receive_form
+from ..receiving import is_form, receive_form
 from ..records_routes import opened_log
 from ..service import Service, plain, service
 from ..showing import moment_text, size_text
@@ -106,8 +106,7 @@ async def form_of(request: Request, session: Session | None) -> dict[str, str]:
     """The fields of a form that came from one of our own pages. Raises ServiceError (403) for any other."""
     if not same_origin(request):
         raise ServiceError("this form came from somewhere else", status=403, code="access.csrf")
-    kind = request.headers.get("content-type", "")
-    if kind.startswith("multipart/form-data"):
+    if is_form(request):
         with service(request).spool.open() as folder:
             fields = (await receive_form(request, folder, (), FIELD)).fields
     else:
@@ -122,7 +121,7 @@ async def _urlencoded(request: Request) -> dict[str, str]:
 
     from ..receiving import receive_bytes
 
-    if not request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+    if not request.headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded"):
         raise ServiceError("send a form", status=415, code="service.media_type")
     try:
         text = (await receive_bytes(request, 4 * FIELD)).decode()

@@ -79,7 +79,9 @@ class Sessions:
 
     def _caller(self, row: WebSession) -> Caller | None:
         if row.key_id is None:
-            return Caller(f"oidc:{row.digest.hex()[:8]}", row.tenant, row.subject, frozenset(row.scopes), Limits())
+            # Rates and numbers in flight are a person's: signing in once more is no new allowance.
+            person = sha256(f"{row.tenant}/{row.subject}".encode()).hexdigest()[:11]
+            return Caller(f"oidc:{person}", row.tenant, row.subject, frozenset(row.scopes), Limits())
         found = self._house.access.caller(row.key_id)
         # Neither more than the key may now, nor more than it might when it was shown.
         return None if found is None else replace(found, scopes=found.scopes & frozenset(row.scopes))

@@ -13,7 +13,6 @@ from ....errors import ServiceError
 from ...access import Caller
 from ...jobs.fence import intent_of
 from ...jobs.model import Job
-from ...review_case import spelled
 from .. import appealing, awaiting
 from ..asking import MIMES, Here, ImagesAsked, VideoAsked, parsed
 from ..contents import of_job, sent
@@ -21,7 +20,7 @@ from ..events import EventStream, changes
 from ..service import Service, plain, service
 from ..showing import plain_json
 from ..videos_routes import percent
-from .rendering import form_of, moved, page, signed_in
+from .rendering import form_of, moved, page, session_of, signed_in
 from .sessions import Session
 
 router = APIRouter(include_in_schema=False)
@@ -82,7 +81,7 @@ async def work(request: Request, job_id: str) -> Response:
     session = await signed_in(request, "generate", "read")
     here = service(request)
     job = await asyncio.to_thread(awaiting.found, here, job_id, session.caller.tenant)
-    view = await asyncio.to_thread(_view, here, job, session.caller.subject)
+    view = await asyncio.to_thread(_view, here, job, session.caller)
     view |= await asyncio.to_thread(_appeal, here, job, session.caller)
     return page(request, "work.html", session, job=view, may_create=session.caller.may("generate"))
 
@@ -95,7 +94,9 @@ async def events(request: Request, job_id: str) -> Response:
     queue, ident = here.installation.jobs, awaiting.job_id(job_id)
     await asyncio.to_thread(queue.get, ident, session.caller.tenant)
     here.streams.open(session.caller.key)
-    told = changes(lambda: queue.get(ident, session.caller.tenant), _told, here)
+    told = changes(
+        lambda: queue.get(ident, session.caller.tenant), _told, here, lambda: session_of(request) is not None
+    )
     return EventStream(told, here.streams, session.caller.key)
 
 
@@ -143,8 +144,7 @@ async def appeal(request: Request, job_id: str) -> Response:
 def _appeal(here: Service, job: Job, caller: Caller) -> dict[str, Any]:
     """Whether this person may appeal against what became of the job, or how the appeal stands."""
     told: dict[str, Any] = {}
-    own = job.subject is not None and spelled(job.subject.split("/")[0]) == spelled(caller.subject)
-    if own and job.state in ("refused", "held"):
+    if awaiting.theirs(job, caller.subject) and job.state in ("refused", "held"):
         with suppress(ServiceError):  # nothing was ever asked of the engine
             told = appealing.told(here, caller, str(intent_of(job.id, job.attempts)))
     stands = told.get("appeal") or {}
@@ -156,9 +156,9 @@ def _row(job: Job) -> dict[str, Any]:
     return {"id": str(job.id), "kind": job.kind, "state": job.state, "created_at": job.created_at.isoformat()}
 
 
-def _view(here: Service, job: Job, who: str) -> dict[str, Any]:
-    """``who``: the prompt is shown to whoever wrote it alone."""
-    told = awaiting.shown(here, job)
+def _view(here: Service, job: Job, caller: Caller) -> dict[str, Any]:
+    """The prompt, and words made of it, are shown to whoever wrote it alone."""
+    told = awaiting.shown(here, job, caller)
     outcome = told["outcome"] or {}
     message, code = awaiting.reason(job)
     stage = (job.progress or {}).get("stage")
@@ -187,8 +187,8 @@ def _view(here: Service, job: Job, who: str) -> dict[str, Any]:
         "reasons": [plain(each, 600) for each in outcome.get("reasons") or ()] or [plain(message)],
         "policy": outcome.get("policy"),
         "energy": outcome.get("energy"),
-        "rewrite": outcome.get("rewrite"),
-        "prompt": here.installation.jobs.text(job, "prompt") if job.subject == who else None,
+        "rewrite": awaiting.rewrite(here, job, caller),
+        "prompt": here.installation.jobs.text(job, "prompt") if job.subject == caller.subject else None,
         "candidates": _candidates(outcome.get("details") or {}),
         "request": outcome.get("request"),
         "labelled": job.request.get("labelled") is True,
