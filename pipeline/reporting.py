@@ -99,7 +99,7 @@ def _written(
                 asset = asset_row(index, entry)
                 lines.stream.write(json.dumps(asset, sort_keys=True, separators=(",", ":")) + "\n")
                 if rows is not None:
-                    rows.writerow([_cell(asset[name]) for name in _COLUMNS])
+                    rows.writerow(_row(asset))
     report = _report(opened, tally, size, start, end, tests)
     files = ["report.csv"] if table is not None else []
     if "json" in wanted:
@@ -139,6 +139,19 @@ def _report(opened: Installation, tally: Tally, size: int, start: str, end: str,
 def asset_row(index: int, entry: dict[str, Any]) -> dict[str, Any]:
     """A released asset as report.json and report.csv tell it."""
     return {"index": index} | {name: entry.get(name) for name in _COLUMNS if name != "index"}
+
+
+def csv_text(assets: Iterable[dict[str, Any]]) -> str:
+    """What report.csv holds, made of the assets of report.json."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(_COLUMNS)
+    rows.writerows(_row(asset) for asset in assets)
+    return text.getvalue()
+
+
+def _row(asset: dict[str, Any]) -> list[str]:
+    return [_cell(asset[name]) for name in _COLUMNS]
 
 
 def _cell(value: Any) -> str:
@@ -214,18 +227,20 @@ def _write_json(target: Path, report: dict[str, Any]) -> None:
 
 
 def _pages(target: Path, report: dict[str, Any], wanted: tuple[str, ...]) -> list[str]:
+    names = [f"report.{name}" for name in ("html", "pdf") if name in wanted]
+    for name in names:
+        _put(target / name, page_bytes(report, name.rpartition(".")[2]))
+    return names
+
+
+def page_bytes(report: dict[str, Any], name: str) -> bytes:
+    """report.html or report.pdf, made of what report.json holds. Raises SettingsError where reportlab is missing."""
     from ..provenance.reports.html import page
     from ..provenance.reports.pdf import pdf
     from ..provenance.reports.writing import document
 
-    told, names = document(report), []
-    if "html" in wanted:
-        _put(target / "report.html", page(told).encode())
-        names.append("report.html")
-    if "pdf" in wanted:
-        _put(target / "report.pdf", pdf(told))
-        names.append("report.pdf")
-    return names
+    told = document(report)
+    return page(told).encode() if name == "html" else pdf(told)
 
 
 class _Whole:
