@@ -83,7 +83,7 @@ def _copies(opened: Installation, place: str, walk: Walk) -> Iterator[Copy]:
     from ..ingest import looked_at
     from .verify import _files_of
 
-    if place.startswith(("http://", "https://")):
+    if place.lower().startswith(("http://", "https://")):
         with tempfile.TemporaryDirectory(prefix="filigrana-guard-") as folder:
             for url, page, path in walk.files(place, Path(folder)):
                 yield looked_at(opened, url, page, path)
