@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -212,3 +213,15 @@ def test_the_report_is_not_written_among_the_installations_own_files(
             run(released[0], None, str(tmp_path), "--report", str(target))
         assert error.value.code == "release.target"
         assert not target.exists()
+
+
+def test_a_file_whose_name_is_in_another_encoding_stands_in_the_report(
+    released: tuple[Path, Release], tmp_path: Path
+) -> None:
+    folder, report = tmp_path / "in", tmp_path / "guard.json"
+    folder.mkdir()
+    name = os.fsdecode(b"\xff.png")
+    (folder / name).write_bytes(released[1].file.read_bytes())
+    code, answer = run(released[0], None, str(folder), "--report", str(report))
+    assert (code, answer["counts"]) == (0, {"kept": 1})
+    assert json.loads(report.read_bytes())["files"][0]["place"].endswith(name)
