@@ -180,7 +180,9 @@ def _of_bundle(path: Path) -> list[bytes]:
     try:
         members = unpack(path.read_bytes())
         runs, lines = json.loads(members["bundle.json"])["runs"], members["entries.jsonl"].split(b"\n")
-    except (TamperError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except TamperError as error:
+        raise InputError(f"{path.name}: {error.message}", code="input.entries", hint=_no_export(path).hint) from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _no_export(path) from error
     if len(runs) != 1 or runs[0][0] != 0:
         raise InputError(

@@ -130,12 +130,12 @@ def decoded(data: bytes, mime: str | None) -> str:
         if data.startswith(mark):
             return data.decode(name, "replace")
     said, own = _SAID.search(mime or ""), _CHARSET.search(data[:1024])
-    name = _codec(said.group(1)) if said else None
-    if name is None and own:
-        name = _codec(own.group(1).decode("ascii"))
+    named = _codec(said.group(1)) if said else None
+    if named is None and own:
+        named = _codec(own.group(1).decode("ascii"))
         # What could be read as ASCII up to here is no UTF-16, whatever it says of itself (HTML, 13.2.3.2).
-        name = "utf-8" if name is not None and name.startswith("utf-16") else name
-    return data.decode(name or "utf-8", "replace")
+        named = "utf-8" if named is not None and named.startswith("utf-16") else named
+    return data.decode(named or "utf-8", "replace")
 
 
 def _codec(name: str) -> str | None:

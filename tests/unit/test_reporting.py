@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from filigrana.errors import InputError, LogError
+from filigrana.pipeline import terms
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.report_checking import check_report
 from filigrana.pipeline.reporting import _cell, write_report
 from filigrana.pipeline.request import GenerateRequest, Release
-from filigrana.provenance.reports.tally import MOST_KEYS, Tally
+from filigrana.provenance.reports.tally import EXPIRED, MOST_KEYS, Tally
 from filigrana.tests.comply_kit import engine_of, house_of
 from filigrana.tests.doubles import FakeGuard
 
@@ -187,3 +188,16 @@ def test_entries_out_of_form_are_counted_and_break_nothing(entry: dict[str, obje
     tally.add(0, entry)
     assert tally.figures()["entries"] == 1
     assert len(json.dumps(tally.figures())) < 2000
+
+
+def test_what_nobody_decided_in_time_was_refused_by_no_person() -> None:
+    tally = Tally()
+    for entry in (
+        {"code": "prompt.cse"},
+        {"code": "review.rejected", "round": 1},
+        {"code": "review.expired", "round": 1},
+        {"code": "review.expired", "round": 2},
+    ):
+        tally.add(0, {"type": "refused", "time": "2026-01-01T00:00:00.000Z", "rules": [], **entry})
+    assert tally.figures()["automated"] == {"automated": 1, "by people": 1, "out of time": 2}
+    assert EXPIRED == terms.EXPIRED
