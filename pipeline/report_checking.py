@@ -21,7 +21,7 @@ from ..provenance.log.note import VerifierKey
 from ..provenance.reports.signed import check_sample, open_note
 from ..provenance.reports.tally import Tally
 from .parts import version
-from .reporting import asset_row, csv_text, page_bytes
+from .reporting import asset_row, csv_text, page_bytes, page_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,8 @@ def _pages(folder: Path, report: dict[str, Any], files: Iterable[str]) -> tuple[
         file = f"report.{name}"
         if file not in files:
             continue
-        if report["version"] != version():
-            left.append(f"{file} was not compared with report.json: it was made by version {report['version']}")
+        if (report["version"], report.get("pages")) != (version(), page_code()):
+            left.append(f"{file} was not compared with report.json: other code made it (version {report['version']})")
             continue
         try:
             same = (folder / file).read_bytes() == page_bytes(report, name)

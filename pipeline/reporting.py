@@ -13,6 +13,8 @@ import json
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -125,6 +127,7 @@ def _report(opened: Installation, tally: Tally, size: int, start: str, end: str,
         "schema": "org.filigrana.compliance-report.1",
         "note": "Evidence, not legal advice.",
         "version": version(),
+        "pages": page_code(),
         "organisation": opened.settings.organisation,
         "window": {"from": start, "to": end},
         "tree": {"origin": log.signer.name, "size": size, "root": log.root_at(size)},
@@ -197,8 +200,6 @@ def _test(given: Path | None, *, robust: bool) -> dict[str, Any] | None:
 
 def _cards(opened: Installation) -> list[dict[str, Any]]:
     """Of the embedded model, and of those that were registered here."""
-    from importlib import resources
-
     cards = []
     card = resources.files("filigrana.models") / "shot" / "filigrana.json"
     said = json.loads(card.read_text("utf-8"))
@@ -231,6 +232,17 @@ def _pages(target: Path, report: dict[str, Any], wanted: tuple[str, ...]) -> lis
     for name in names:
         _put(target / name, page_bytes(report, name.rpartition(".")[2]))
     return names
+
+
+@cache
+def page_code() -> str:
+    """SHA-256 of the code and the words that pages are made with: other code may rightly make other pages."""
+    found = hashlib.sha256()
+    folder = resources.files("filigrana.provenance.reports")
+    for item in sorted(folder.iterdir(), key=lambda one: one.name):
+        if item.name.endswith((".py", ".css")):
+            found.update(f"{item.name}\n".encode() + item.read_bytes())
+    return found.hexdigest()
 
 
 def page_bytes(report: dict[str, Any], name: str) -> bytes:
