@@ -16,13 +16,19 @@ _MORE_HEAD = len(_MORE) + 32 + 8  # a digest in hex, the whole length, this part
 _KEY = b"XML:com.adobe.xmp"
 _MAX_SEGMENTS, _MAX_CHUNKS = 4096, 1 << 16
 _MAX_PACKET = 1 << 20
+_MAX_ALL = 4 << 20
+"""Of all that is taken out of one file, unpacked: a thousand small chunks may each unpack to a megabyte."""
+_MAX_FILL = 4096
 
 
 def jpeg_packets(path: Path) -> list[bytes]:
     """Standard and extended XMP, in the order of the file."""
-    found, more = list[bytes](), dict[bytes, bytearray]()
+    found, more, size = list[bytes](), dict[bytes, bytearray](), 0
     with path.open("rb") as stream:
         for data in _segments(stream):
+            size += len(data)
+            if size > _MAX_ALL:
+                break
             if data.startswith(_XMP):
                 found.append(data[len(_XMP) :])
             elif data.startswith(_MORE) and len(data) >= _MORE_HEAD:
@@ -38,7 +44,9 @@ def _segments(stream: BinaryIO) -> Iterator[bytes]:
         return
     for _ in range(_MAX_SEGMENTS):
         marker = stream.read(2)
-        while marker == b"\xff\xff":  # fill bytes
+        for _ in range(_MAX_FILL):
+            if marker != b"\xff\xff":
+                break
             marker = b"\xff" + stream.read(1)
         if len(marker) < 2 or marker[0] != 0xFF or marker[1] in (0xDA, 0xD9):
             return
@@ -48,8 +56,7 @@ def _segments(stream: BinaryIO) -> Iterator[bytes]:
         if len(length) < 2 or (size := struct.unpack(">H", length)[0]) < 2:
             return
         if marker[1] == 0xE1:
-            data = stream.read(size - 2)
-            yield data
+            yield stream.read(size - 2)
         else:
             stream.seek(size - 2, 1)
 
@@ -60,7 +67,7 @@ def png_packets(path: Path) -> list[bytes]:
 
 def png_texts(path: Path) -> list[tuple[bytes, bytes]]:
     """(keyword, value) of each tEXt, zTXt and iTXt chunk, behind the picture too. A damaged one is left out."""
-    found, size = list[tuple[bytes, bytes]](), path.stat().st_size
+    found, size, taken = list[tuple[bytes, bytes]](), path.stat().st_size, 0
     with path.open("rb") as stream:
         if stream.read(8) != b"\x89PNG\r\n\x1a\n":
             return []
@@ -72,7 +79,11 @@ def png_texts(path: Path) -> list[tuple[bytes, bytes]]:
             if kind == b"IEND" or stream.tell() + length > size:
                 break
             if kind in (b"tEXt", b"zTXt", b"iTXt") and length <= _MAX_PACKET:
-                found += _text(kind, stream.read(length))
+                for name, value in _text(kind, stream.read(length)):
+                    taken += len(value)
+                    if taken > _MAX_ALL:
+                        return found
+                    found.append((name, value))
                 stream.seek(4, 1)
             else:
                 stream.seek(length + 4, 1)

@@ -18,6 +18,7 @@ from filigrana.provenance.labelling.aigc import NAMESPACE, Aigc, problems
 from filigrana.provenance.labelling.measured import Measured, says_ai
 from filigrana.provenance.labelling.places import ELSEWHERE, in_xmp, read_all
 from filigrana.provenance.media import Limits, encode_picture, read_xmp, write_xmp
+from filigrana.provenance.media.packets import jpeg_packets, png_texts
 from filigrana.provenance.media.xmp import plain_xml
 from filigrana.provenance.reports.duties import needs_of
 from filigrana.provenance.reports.facts import FileFacts, HouseFacts
@@ -266,3 +267,16 @@ def test_a_packet_that_unpacks_to_more_than_one_has_is_cut(tmp_path: Path) -> No
     out = io.BytesIO(png((b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + bomb)))
     (tmp_path / "a.png").write_bytes(out.getvalue())
     assert len(read_xmp(tmp_path / "a.png", "image/png") or "") <= 1 << 20
+
+
+def test_many_chunks_that_unpack_to_much_are_taken_up_to_a_bound(tmp_path: Path) -> None:
+    bomb = (b"zTXt", b"AIGC\0\0" + zlib.compress(b"a" * (1 << 20)))
+    (tmp_path / "a.png").write_bytes(png(*[bomb] * 500))
+    assert sum(len(value) for _, value in png_texts(tmp_path / "a.png")) <= 4 << 20
+
+
+def test_a_jpeg_of_fill_bytes_ends(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8" + b"\xff" * (32 << 20))
+    began = time.process_time()
+    assert jpeg_packets(tmp_path / "a.jpg") == []
+    assert time.process_time() - began < 5.0
