@@ -75,7 +75,10 @@ class PromptError(InputError):
 
 
 class FetchError(InputError):
+    """``status``: the HTTP status, where that was the trouble."""
+
     code = "input.url"
+    status: int | None = None
     hint = "Give an http or https address that everybody can reach, or download the file and give it itself."
 
 

@@ -16,7 +16,7 @@ from ..errors import FiligranaError, InputError
 from ..provenance.asked import Asked
 from ..provenance.finding import Finding
 from ..provenance.identity import AssetId
-from ..provenance.labelling.measured import Measured
+from ..provenance.labelling.measured import Measured, says_ai
 from ..provenance.log.note import VerifierKey
 from ..provenance.log.proof import LogProof
 from ..provenance.records import OWN_CATALOG
@@ -28,8 +28,6 @@ from .comply_house import lists_apart, refusals, retention, robustness, service
 
 if TYPE_CHECKING:
     from .installation import Installation
-
-_WORDS = ("AI", "人工智能")
 
 
 @dataclass(frozen=True)
@@ -133,8 +131,10 @@ def _holds(proof: LogProof, keys: Iterable[VerifierKey], facts: FileFacts) -> tu
     try:
         checkpoint = proof.verify(list(keys))
         entry = json.loads(proof.extra or b"")
-    except (FiligranaError, ValueError) as error:
+    except (FiligranaError, ValueError, RecursionError) as error:
         return False, f"the proof does not hold: {getattr(error, 'message', 'its entry is no JSON')}"
+    if not isinstance(entry, dict):
+        return False, "the proof is of something that is no entry"
     if entry.get("type") != "release":
         return False, f"the proof is of an entry of type {str(entry.get('type'))[:20]}, not of a release"
     if entry.get("sha256") != facts.sha256:
@@ -158,7 +158,7 @@ def seen_label(facts: FileFacts, pictures: Iterable[tuple[float, bytes]]) -> Mea
     for time, data in pictures:
         rgb = picture_from_bytes(data)
         read = [(_as_meant(text), box) for lines, box in engine.located(rgb, 960) for text in lines[:1]]
-        here = [(text, box) for text, box in read if _is_label(text)]
+        here = [(text, box) for text, box in read if says_ai(text)]
         sized = [(text, box, size) for text, box in here if (size := measure(rgb, _wider(box))) is not None]
         if not sized:
             break
@@ -174,10 +174,6 @@ def seen_label(facts: FileFacts, pictures: Iterable[tuple[float, bytes]]) -> Mea
                 found, seconds=time, height=min(found.height, size[0]), contrast=min(found.contrast, size[2])
             )
     return found or facts.visible
-
-
-def _is_label(text: str) -> bool:
-    return any(word in text for word in _WORDS)
 
 
 def _as_meant(text: str) -> str:

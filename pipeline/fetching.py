@@ -92,22 +92,35 @@ def fetch_to(path: Path, url: str, limits: FetchLimits | FetchSettings | None = 
         limits = FetchLimits() if limits is None else FetchLimits.of(limits)
     until = time.monotonic() + limits.seconds
     for _ in range(limits.redirects + 1):
-        parts = check_url(url, limits.allowed)
-        with asked(parts, addresses_of(parts, limits.allowed, until), until) as (answer, clock):
-            if answer.status in _REDIRECTS and (place := answer.getheader("Location")):
-                # Latin-1 is how http.client reads headers; what is not ASCII in it is escaped, as browsers do.
-                further = urljoin(url, quote(place, safe="%/:=&?~#+!$,;'@()*[]"))
-                if parts.scheme == "https" and not further.lower().startswith("https:"):
-                    raise FetchError("a redirect leads from https to something less", code="input.url.redirect")
-                url = further
-                continue
-            if answer.status != 200:
-                raise FetchError(f"the address answers {answer.status}", code="input.url.status")
-            if (answer.getheader("Content-Encoding") or "identity").lower() != "identity":
-                raise FetchError("the answer is compressed although that was not asked for", code="input.url.encoding")
-            size = _copy(answer, path, limits.bytes, clock)
-            return Fetched(url, answer.getheader("Content-Type"), size)
+        found = fetch_once(path, url, limits, until)
+        if isinstance(found, Fetched):
+            return found
+        url = found
     raise FetchError(f"more than {limits.redirects} redirects", code="input.url.redirect")
+
+
+def fetch_once(path: Path, url: str, limits: FetchLimits, until: float | None = None) -> Fetched | str:
+    """As :func:`fetch_to`, without following: where a redirect leads, for whoever asks first whether it may."""
+    until = time.monotonic() + limits.seconds if until is None else until
+    parts = check_url(url, limits.allowed)
+    with asked(parts, addresses_of(parts, limits.allowed, until), until) as (answer, clock):
+        if answer.status in _REDIRECTS and (place := answer.getheader("Location")):
+            # Latin-1 is how http.client reads headers; bytes that are not ASCII are escaped, as browsers do.
+            try:
+                further = urljoin(url, quote(place.encode("latin-1"), safe="%/:=&?~#+!$,;'@()*[]"))
+            except ValueError:
+                raise FetchError("a redirect leads to no address", code="input.url.redirect") from None
+            if parts.scheme == "https" and not further.lower().startswith("https:"):
+                raise FetchError("a redirect leads from https to something less", code="input.url.redirect")
+            return further
+        if answer.status != 200:
+            refused = FetchError(f"the address answers {answer.status}", code="input.url.status")
+            refused.status = answer.status
+            raise refused
+        if (answer.getheader("Content-Encoding") or "identity").lower() != "identity":
+            raise FetchError("the answer is compressed although that was not asked for", code="input.url.encoding")
+        size = _copy(answer, path, limits.bytes, clock)
+        return Fetched(url, answer.getheader("Content-Type"), size)
 
 
 def check_url(url: str, allowed: Allowed | None = None) -> SplitResult:

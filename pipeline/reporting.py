@@ -13,6 +13,8 @@ import json
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -99,7 +101,7 @@ def _written(
                 asset = asset_row(index, entry)
                 lines.stream.write(json.dumps(asset, sort_keys=True, separators=(",", ":")) + "\n")
                 if rows is not None:
-                    rows.writerow([_cell(asset[name]) for name in _COLUMNS])
+                    rows.writerow(_row(asset))
     report = _report(opened, tally, size, start, end, tests)
     files = ["report.csv"] if table is not None else []
     if "json" in wanted:
@@ -125,6 +127,7 @@ def _report(opened: Installation, tally: Tally, size: int, start: str, end: str,
         "schema": "org.filigrana.compliance-report.1",
         "note": "Evidence, not legal advice.",
         "version": version(),
+        "pages": page_code(),
         "organisation": opened.settings.organisation,
         "window": {"from": start, "to": end},
         "tree": {"origin": log.signer.name, "size": size, "root": log.root_at(size)},
@@ -139,6 +142,19 @@ def _report(opened: Installation, tally: Tally, size: int, start: str, end: str,
 def asset_row(index: int, entry: dict[str, Any]) -> dict[str, Any]:
     """A released asset as report.json and report.csv tell it."""
     return {"index": index} | {name: entry.get(name) for name in _COLUMNS if name != "index"}
+
+
+def csv_text(assets: Iterable[dict[str, Any]]) -> str:
+    """What report.csv holds, made of the assets of report.json."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(_COLUMNS)
+    rows.writerows(_row(asset) for asset in assets)
+    return text.getvalue()
+
+
+def _row(asset: dict[str, Any]) -> list[str]:
+    return [_cell(asset[name]) for name in _COLUMNS]
 
 
 def _cell(value: Any) -> str:
@@ -184,8 +200,6 @@ def _test(given: Path | None, *, robust: bool) -> dict[str, Any] | None:
 
 def _cards(opened: Installation) -> list[dict[str, Any]]:
     """Of the embedded model, and of those that were registered here."""
-    from importlib import resources
-
     cards = []
     card = resources.files("filigrana.models") / "shot" / "filigrana.json"
     said = json.loads(card.read_text("utf-8"))
@@ -214,18 +228,31 @@ def _write_json(target: Path, report: dict[str, Any]) -> None:
 
 
 def _pages(target: Path, report: dict[str, Any], wanted: tuple[str, ...]) -> list[str]:
+    names = [f"report.{name}" for name in ("html", "pdf") if name in wanted]
+    for name in names:
+        _put(target / name, page_bytes(report, name.rpartition(".")[2]))
+    return names
+
+
+@cache
+def page_code() -> str:
+    """SHA-256 of the code and the words that pages are made with: other code may rightly make other pages."""
+    found = hashlib.sha256()
+    folder = resources.files("filigrana.provenance.reports")
+    for item in sorted(folder.iterdir(), key=lambda one: one.name):
+        if item.name.endswith((".py", ".css")):
+            found.update(f"{item.name}\n".encode() + item.read_bytes())
+    return found.hexdigest()
+
+
+def page_bytes(report: dict[str, Any], name: str) -> bytes:
+    """report.html or report.pdf, made of what report.json holds. Raises SettingsError where reportlab is missing."""
     from ..provenance.reports.html import page
     from ..provenance.reports.pdf import pdf
     from ..provenance.reports.writing import document
 
-    told, names = document(report), []
-    if "html" in wanted:
-        _put(target / "report.html", page(told).encode())
-        names.append("report.html")
-    if "pdf" in wanted:
-        _put(target / "report.pdf", pdf(told))
-        names.append("report.pdf")
-    return names
+    told = document(report)
+    return page(told).encode() if name == "html" else pdf(told)
 
 
 class _Whole:

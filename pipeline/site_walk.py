@@ -1,31 +1,39 @@
 """Walking a page or a site map for the files that it shows, as a polite stranger.
 
-Addresses go through the same door as everywhere (`fetching`): public places alone, bounded bytes and seconds. Pages are
-read on the host that was named, files wherever its pages point; `robots.txt` is obeyed, one request at a time, with a
-pause between them.
+Addresses go through the same door as everywhere (`fetching`): public places alone, bounded bytes and seconds. Pages
+are read on the host that was named, files wherever its pages point; `robots.txt` is obeyed, also where a redirect
+leads; one request at a time, with a pause between them. Whatever was left out is a note.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import urldefrag, urljoin, urlsplit
-from urllib.robotparser import RobotFileParser
-from xml.etree import ElementTree
+from typing import Literal
+from urllib.parse import urlsplit
 
 from ..errors import FetchError
-from ..provenance.media.values import MIME_BY_SUFFIX
 from ..provenance.scratch import ScratchFolder
-from .fetching import Fetched, FetchLimits, fetch_to
+from .fetching import Fetched, FetchLimits, check_url, fetch_once
+from .robots import Robots
+from .site_links import MOST_LINKS, PAGE_BYTES, Links, decoded, inline, is_media, of_map, of_page, of_sheet, unpacked
 
 AGENT = "Filigrana"
-_PAGE_BYTES = 4 << 20
-_MOST_LINKS = 5000
-_SUFFIXES = frozenset({*MIME_BY_SUFFIX, ".heic", ".heif"})
+_PATIENCE = 3
+"""So many times in a row a host may let us wait in vain; all hosts together that only pages name, so often:"""
+_MOST_LATE = 30
+_HEAD = 4096
+_ROBOTS_REDIRECTS = 5  # RFC 9309, 2.3.1.2
+_LEAST_INLINE = 256
+"""Bytes of a file in a `data:` address below which it is a placeholder, and can carry no mark."""
+_PAGES = (b"<!doctype html", b"<html", b"<head", b"<body")
+_MAPS = (b"<?xml", b"<urlset", b"<sitemapindex")
+Kind = Literal["page", "media", "sheet"]
+Fetch = Callable[[Path, str, FetchLimits], Fetched | str]
 
 
 @dataclass(frozen=True)
@@ -37,155 +45,219 @@ class Bounds:
     pause: float = 0.5
 
 
-class _Links(HTMLParser):
-    """What a page shows (``media``) and leads to (``pages``), as it stands there."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.media: list[str] = []
-        self.pages: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        said = {name: value for name, value in attrs if value}
-        if tag in ("img", "source", "video", "audio"):
-            self.media += [said[name] for name in ("src", "poster") if name in said]
-            for one in said.get("srcset", "").split(","):
-                self.media += one.split()[:1]
-        elif tag == "a" and "href" in said:
-            (self.media if _is_media(said["href"]) else self.pages).append(said["href"])
-        elif tag == "meta" and said.get("property") in ("og:image", "og:video", "og:audio") and "content" in said:
-            self.media.append(said["content"])
-
-
-def _is_media(url: str) -> bool:
-    return Path(urlsplit(url).path).suffix.lower() in _SUFFIXES
-
-
 @dataclass
 class Walk:
-    """Fetches one thing after another. ``fetch``: as :func:`.fetching.fetch_to`."""
+    """Fetches one thing after another. ``fetch``: as :func:`.fetching.fetch_once`."""
 
     limits: FetchLimits
     bounds: Bounds = field(default_factory=Bounds)
-    fetch: Callable[[Path, str, FetchLimits], Fetched] = fetch_to
+    fetch: Fetch = fetch_once
     sleep: Callable[[float], None] = time.sleep
     notes: list[str] = field(default_factory=list)
-    _robots: dict[str, RobotFileParser] = field(default_factory=dict)
+    _robots: dict[str, Robots] = field(default_factory=dict)
+    _silent: Counter[str] = field(default_factory=Counter)
+    _read: Counter[str] = field(default_factory=Counter)
+    _waiting: deque[tuple[Kind, str, str | None]] = field(default_factory=deque)
+    _seen: set[str] = field(default_factory=set)
+    _hosts: set[str] = field(default_factory=set)
     _asked: int = 0
+    _late: int = 0
 
     def files(self, start: str, folder: Path) -> Iterator[tuple[str, str | None, Path]]:
         """(address, page that shows it, where its bytes lie until the next one). Raises FetchError where not even the
         first address can be read."""
-        waiting: deque[tuple[str, str | None]] = deque([(start, None)])
-        seen, pages, files = {start}, 0, 0
-        here, host = folder / "fetched", urlsplit(start).netloc
-        while waiting:
-            url, page = waiting.popleft()
+        check_url(start, self.limits.allowed)
+        self._waiting, self._seen, self._hosts = deque([("page", start, None)]), {start}, {_host(start)}
+        here, files = folder / "fetched", 0
+        while self._waiting:
+            kind, url, page = self._waiting.popleft()
             try:
-                mime = self._get(here, url)
+                got = self._get(here, url)
             except FetchError as error:
-                if url == start:
+                if page is None:
                     raise
-                self.notes.append(f"{url}: {error.message}")
+                place = _host(url) if error.code == "input.url.silent" else url[:300]
+                self._note(f"{place}: {error.message}")
                 continue
-            if not _is_text(mime, here):
-                files += 1
-                yield url, page, here
+            if url.startswith("data:") and got.bytes < _LEAST_INLINE:
+                continue
+            if page is None:
+                self._hosts.add(_host(got.url))  # where the address that was named leads is named, too
+            if not self._leads_on(kind, got, here):
+                if kind == "media" or page is None or is_media(url) or _is_file(got.mime):
+                    files += 1
+                    yield _name(url, here), page, here
                 if files >= self.bounds.files:
-                    self.notes.append(f"stopped after {files} files")
+                    self._note(f"stopped after {files} files")
                     return
-                continue
-            pages += 1
-            media, further = _links(here, url)
-            # Files first: a walk that is cut short has then looked at what the pages so far show.
-            for link in media:
-                if link not in seen and len(seen) < _MOST_LINKS:
-                    seen.add(link)
-                    waiting.appendleft((link, url))
-            for link in further:
-                if link not in seen and urlsplit(link).netloc == host and len(seen) < _MOST_LINKS:
-                    seen.add(link)
-                    waiting.append((link, url))
-            if pages >= self.bounds.pages:
-                waiting = deque(item for item in waiting if _is_media(item[0]))
 
-    def _get(self, target: Path, url: str) -> str | None:
-        if not self._allowed(url):
-            raise FetchError("robots.txt asks to leave it alone", code="input.url.robots")
-        self._wait()
-        return self.fetch(target, url, self.limits).mime
+    def _leads_on(self, kind: Kind, got: Fetched, here: Path) -> bool:
+        """Reads what shows and leads to further files; False for what is a file itself."""
+        if kind == "sheet":
+            self._read["sheet"] += 1
+            media, sheets = of_sheet(decoded(here.read_bytes()[:PAGE_BYTES], got.mime))
+            self._take(Links(media, [], sheets).whole(got.url), got.url)
+            return True
+        data = unpacked(here.read_bytes()) if kind == "page" or _is_page(got.mime, here) else b""
+        if not data or not _is_page(got.mime, data):
+            return False
+        if kind == "media" and b"<svg" in data[:_HEAD].lower():
+            self._note("drawings (SVG) are not looked at: they carry no marks")
+            return True
+        if _host(got.url) not in self._hosts:
+            self._note(f"{got.url[:300]}: a page on another host, which is not read")
+            return True
+        self._read["page"] += 1
+        links = _links(data, got).whole(got.url)
+        if links.left:
+            self._note(f"{got.url[:300]}: {links.left}")
+        self._take(links, got.url)
+        return True
 
-    def _wait(self) -> None:
+    def _take(self, links: Links, page: str) -> None:
+        # Files first: a walk that is cut short has then looked at what the pages so far show.
+        shown: list[tuple[Kind, str, str | None]] = [("media", url, page) for url in links.media if self._new(url)]
+        if self._read["sheet"] < self.bounds.pages:
+            shown += [("sheet", url, page) for url in links.sheets if self._new(url)]
+        self._waiting.extendleft(reversed(shown))
+        further = [url for url in links.pages if _host(url) in self._hosts]
+        if self._read["page"] < self.bounds.pages:
+            self._waiting.extend(("page", url, page) for url in further if self._new(url))
+            return
+        left = [item for item in self._waiting if item[0] == "page"]
+        self._waiting = deque(item for item in self._waiting if item[0] != "page")
+        if left or any(url not in self._seen for url in further):
+            self._note(f"stopped after {self.bounds.pages} pages: there are more (--pages)")
+
+    def _new(self, url: str) -> bool:
+        key = hashlib.sha256(url.encode("utf-8", "replace")).hexdigest() if url.startswith("data:") else url
+        if key in self._seen:
+            return False
+        if len(self._seen) >= MOST_LINKS:
+            self._note(f"stopped after {MOST_LINKS} addresses: there are more")
+            return False
+        self._seen.add(key)
+        return True
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def _get(self, target: Path, url: str) -> Fetched:
+        if url.startswith("data:"):
+            return _written(target, url, self.limits.bytes)
+        for _ in range(self.limits.redirects + 1):
+            check_url(url, self.limits.allowed)
+            robots = self._rules(url)
+            if robots.why is not None:
+                raise FetchError(robots.why, code="input.url.robots")
+            if not robots.allows(url):
+                raise FetchError("robots.txt asks to leave it alone", code="input.url.robots")
+            found = self._once(target, url, self.limits, robots.delay)
+            if isinstance(found, Fetched):
+                return found
+            url = found
+        raise FetchError(f"more than {self.limits.redirects} redirects", code="input.url.redirect")
+
+    def _once(self, target: Path, url: str, limits: FetchLimits, delay: float = 0.0) -> Fetched | str:
+        site = _host(url)
+        if self._silent[site] >= _PATIENCE:
+            raise FetchError(f"left alone: it was too slow {_PATIENCE} times in a row", code="input.url.silent")
+        if site not in self._hosts and self._late >= _MOST_LATE:
+            raise FetchError(f"left alone: {_MOST_LATE} answers came too late already", code="input.url.silent")
         if self._asked:
-            self.sleep(self.bounds.pause)
+            self.sleep(max(self.bounds.pause, delay))
         self._asked += 1
+        try:
+            found = self.fetch(target, url, limits)
+        except FetchError as error:
+            late = error.code == "input.url.time"
+            self._silent[site] = self._silent[site] + 1 if late else 0
+            self._late += late
+            raise
+        self._silent[site] = 0
+        return found
 
-    def _allowed(self, url: str) -> bool:
+    def _rules(self, url: str) -> Robots:
         parts = urlsplit(url)
-        site = f"{parts.scheme}://{parts.netloc}"
+        site = f"{parts.scheme}://{parts.netloc.lower()}"
         if site not in self._robots:
-            rules = RobotFileParser()
             with ScratchFolder() as folder:
-                path = folder / "robots.txt"
-                try:
-                    self._wait()
-                    self.fetch(path, f"{site}/robots.txt", self.limits)
-                    rules.parse(path.read_bytes()[: 512 << 10].decode("utf-8", "replace").splitlines())
-                except FetchError:
-                    rules.parse([])  # none, or none that can be had: nothing is forbidden (RFC 9309, 2.3.1.3)
-            self._robots[site] = rules
-        return self._robots[site].can_fetch(AGENT, url)
+                self._robots[site] = self._asked_for(f"{site}/robots.txt", folder / "robots.txt")
+        return self._robots[site]
+
+    def _asked_for(self, url: str, path: Path) -> Robots:
+        limits = replace(self.limits, redirects=_ROBOTS_REDIRECTS)
+        hops = 0
+        try:
+            while hops <= limits.redirects:
+                found = self._once(path, url, limits)
+                if isinstance(found, Fetched):
+                    return Robots.parse(path.read_bytes(), AGENT)
+                url, hops = found, hops + 1
+        except FetchError as error:
+            if not hops and error.code in ("input.url.private", "input.url.host"):
+                return Robots()  # what is asked for there fails for the same reason, in its own words
+            # None there: nothing is forbidden (RFC 9309, 2.3.1.3). One that cannot be had: everything is (2.3.1.4).
+            if error.status is None or not 400 <= error.status < 500 or error.status == 429:
+                return Robots.closed(f"robots.txt cannot be read, so nothing there is asked for: {error.message}")
+        return Robots()
 
 
-def _is_text(mime: str | None, path: Path) -> bool:
+def _host(url: str) -> str:
+    """Name and port: http and https of one name are one host."""
+    parts = urlsplit(url)
+    port = "" if parts.port in (None, 80, 443) else f":{parts.port}"
+    return f"{(parts.hostname or '').lower().rstrip('.')}{port}"
+
+
+def _name(url: str, here: Path) -> str:
+    """The address; of a file that stands in the page itself what it is, and its digest."""
+    if not url.startswith("data:"):
+        return url
+    data = here.read_bytes()
+    return (
+        f"{url.partition(',')[0].partition(';')[0]} of {len(data):,} bytes, sha256 {hashlib.sha256(data).hexdigest()}"
+    )
+
+
+def _written(target: Path, url: str, most: int) -> Fetched:
+    data = inline(url, most)
+    if data is None:
+        raise FetchError("what stands in the page itself cannot be read")
+    target.write_bytes(data)
+    return Fetched(url, url[5:].partition(",")[0].partition(";")[0], len(data))
+
+
+def _is_file(mime: str | None) -> bool:
+    """Whether what a page merely leads to may be a picture, clip or sound by what the server says of it."""
+    said = (mime or "application/octet-stream").partition(";")[0].strip().lower()
+    return said.startswith(("image/", "video/", "audio/")) or said in ("application/octet-stream", "application/mp4")
+
+
+def _is_page(mime: str | None, data: bytes | Path) -> bool:
     """By the first bytes: what a server says of a file proves nothing."""
-    with path.open("rb") as stream:
-        head = stream.read(512).lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-    said = (mime or "").split(";")[0].strip().lower()
-    return head.startswith(
-        (b"<!doctype html", b"<html", b"<?xml", b"<urlset", b"<sitemapindex", b"<head", b"<body")
-    ) or (said in ("text/html", "application/xhtml+xml") and head.startswith(b"<"))
+    if isinstance(data, Path):
+        with data.open("rb") as stream:
+            data = stream.read(_HEAD)
+    head = decoded(data[:_HEAD], mime).lstrip("\ufeff \t\r\n").lower().encode("utf-8", "replace")
+    said = (mime or "").partition(";")[0].strip().lower()
+    if head.startswith((*_PAGES, *_MAPS)):
+        return True
+    # A picture that is called a page has other bytes than text at its beginning.
+    return (
+        said in ("text/html", "application/xhtml+xml")
+        and b"<" in head
+        and b"\0" not in head[:64]
+        and head[:1] < b"\x80"
+    )
 
 
-def _links(path: Path, base: str) -> tuple[list[str], list[str]]:
-    text = path.read_bytes()[:_PAGE_BYTES].decode("utf-8", "replace")
-    media, pages = _of_map(text) if "<urlset" in text[:2000] or "<sitemapindex" in text[:2000] else _of_page(text)
-
-    def whole(links: list[str]) -> list[str]:
-        joined = (urldefrag(_joined(base, link)).url for link in links[:_MOST_LINKS])
-        return list(dict.fromkeys(url for url in joined if url.startswith(("http://", "https://"))))
-
-    return whole(media), whole(pages)
-
-
-def _joined(base: str, link: str) -> str:
-    try:
-        return urljoin(base, link.strip())
-    except ValueError:
-        return ""
-
-
-def _of_page(text: str) -> tuple[list[str], list[str]]:
-    found = _Links()
-    try:
-        found.feed(text)
-    except (AssertionError, ValueError):
-        pass  # what was read up to there counts
-    return found.media, found.pages
-
-
-def _of_map(text: str) -> tuple[list[str], list[str]]:
-    """Pages, further maps, and pictures of a site map (sitemaps.org, Google's image and video extensions)."""
-    if "<!ENTITY" in text or "<!DOCTYPE" in text:
-        return [], []  # a site map has none, and a parser that expands them costs as much as its author likes
-    try:
-        tree = ElementTree.fromstring(text)  # noqa: S314  without entities, see above
-    except ElementTree.ParseError:
-        return [], []
-    media, pages = list[str](), list[str]()
-    for element in tree.iter():
-        name, value = element.tag.rpartition("}")[2], (element.text or "").strip()
-        if name in ("loc", "content_loc", "thumbnail_loc") and value:
-            picture = "image" in element.tag or "video" in element.tag or _is_media(value)
-            (media if picture else pages).append(value)
-    return media, pages
+def _links(data: bytes, got: Fetched) -> Links:
+    head = decoded(data[:_HEAD], got.mime).lower()
+    if "<urlset" in head or "<sitemapindex" in head or ":urlset" in head or ":sitemapindex" in head:
+        return of_map(data)
+    links = of_page(decoded(data[:PAGE_BYTES], got.mime))
+    if len(data) > PAGE_BYTES:
+        links.left = f"only its first {PAGE_BYTES >> 20} MiB were read"
+    return links

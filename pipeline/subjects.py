@@ -17,7 +17,6 @@ from sqlalchemy.orm import Session
 from ..errors import InputError
 from ..provenance.log.canonical import time_text
 from ..provenance.log.search import Query, search
-from ..provenance.reports.duties import builtin, load
 from ..provenance.tables import SealedText, SubjectKey
 from ..provenance.vault import Vault
 from .ledger import Ledger
@@ -80,8 +79,8 @@ def kept_subjects(rows: Session, now: dt.datetime, days: int) -> set[str]:
     connection = rows.connection()
     actors = {entry["actor"] for _, entry in search(connection, Query(type=HELD))}
     actors = {actor for actor in actors if held(connection, str(actor))}
-    longest = max(days, *(load(name)[0].release.retention_days for name in builtin()))
-    since = time_text(now - dt.timedelta(days=longest))
+    # As far back as an entry may ask for: the profile that it was made under may be chosen no more.
+    since = time_text(now - dt.timedelta(days=_MOST_DAYS))
     for _, entry in search(connection, Query(type="intent", since=since)):
         own = _consented(entry)
         if own is not None and str(entry["time"]) > time_text(now - dt.timedelta(days=max(days, own))):
@@ -141,10 +140,11 @@ def export(ledger: Ledger, subject: str) -> dict[str, Any]:
 
 
 def _about(connection: Connection, actor: str) -> Iterator[dict[str, Any]]:
-    """The entries that name the person, and those about the person's requests."""
+    """The entries that name the person, and those about the person's requests: what somebody decided on as a reviewer
+    is another person's request, of which nothing but that act is handed out."""
     requests = set[str]()
     for index, entry in search(connection, Query(actor=actor)):
-        if isinstance(entry.get("intent"), str):
+        if entry.get("type") == "intent" and isinstance(entry.get("intent"), str):
             requests.add(entry["intent"])
         yield {"index": index, "entry": entry}
     for index, entry in search(connection, Query()) if requests else ():

@@ -22,6 +22,7 @@ from .media import Limits
 from .media.files import open_container
 from .media.pictures import open_picture
 from .media.values import kind_of_mime
+from .media.xmp import plain_xml
 
 _IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 AI_SOURCES = frozenset({"trainedAlgorithmicMedia", "algorithmicMedia"})
@@ -66,33 +67,48 @@ class ForeignLabels:
         return self != ForeignLabels()
 
 
-def _field(packet: str, name: str) -> str | None:
-    """An XMP property by its local name, as element or attribute. A pattern, not a parser: nothing is expanded."""
-    found = re.search(rf"[:\s<]{name}\s*=\s*(\"[^\"]*\"|'[^']*')", packet)
-    if found:
-        return text(html.unescape(found.group(1)[1:-1]).strip())
-    opening = re.search(rf"<(?:[\w.-]{{1,40}}:)?{name}(?:\s[^>]{{0,400}})?>", packet)
-    if not opening:
-        return None
-    # The end is searched once, with `find`: a pattern over both would take time in the square of a hostile packet.
-    end = packet.find(f"{name}>", opening.end())
-    value = packet[opening.end() : end][:_VALUE] if end >= 0 else ""
-    inner = re.search(r"<rdf:li[^>]{0,200}>([^<]*)<", value)
-    return text(html.unescape(inner.group(1) if inner else re.sub(r"<[^>]*>?", "", value)).strip())
+_MOST_VALUES = 8
+
+
+def _values(packet: str, name: str) -> list[str]:
+    """An XMP property's values by its local name, as attributes or elements: the first ones, each once. Patterns, not
+    a parser: nothing is expanded."""
+    found = [match.group(1)[1:-1] for match in re.finditer(rf"[:\s<]{name}\s*=\s*(\"[^\"]*\"|'[^']*')", packet)]
+    for opening in re.finditer(rf"<(?:[\w.-]{{1,40}}:)?{name}(\s[^>]{{0,400}})?>", packet):
+        if len(found) >= _MOST_VALUES:
+            break
+        resource = re.search(r"rdf:resource\s*=\s*[\"']([^\"']*)", opening.group(1) or "")
+        if resource or opening.group(0).endswith("/>"):
+            found += [resource.group(1)] if resource else []
+            continue
+        # The end is searched with `find`: a pattern over both would take time in the square of a hostile packet.
+        end = packet.find(f"{name}>", opening.end())
+        value = packet[opening.end() : end][:_VALUE] if end >= 0 else ""
+        inner = re.search(r"<rdf:li[^>]{0,200}>([^<]*)<", value)
+        found.append(inner.group(1) if inner else re.sub(r"<[^>]*>?", "", value))
+    read = (text(html.unescape(value).strip()) for value in found[:_MOST_VALUES])
+    return list(dict.fromkeys(value for value in read if value))
+
+
+def source_types(packet: str | None) -> list[str]:
+    """Every digital source type that an XMP packet names: of several, no reader knows which one is meant."""
+    return _values(plain_xml(packet), "DigitalSourceType") if packet else []
 
 
 def from_xmp(packet: str | None) -> dict[str, Any]:
     if not packet:
         return {}
-    return {
-        "source_type": _field(packet, "DigitalSourceType"),
-        "system": _field(packet, "AISystemUsed"),
-        "system_version": _field(packet, "AISystemVersionUsed"),
-        "software": _field(packet, "CreatorTool"),
-        "prompt": _field(packet, "AIPromptInformation"),
-        "prompt_writer": _field(packet, "AIPromptWriterName"),
-        "remote": _field(packet, "provenance"),
+    packet = plain_xml(packet)
+    names = {
+        "source_type": "DigitalSourceType",
+        "system": "AISystemUsed",
+        "system_version": "AISystemVersionUsed",
+        "software": "CreatorTool",
+        "prompt": "AIPromptInformation",
+        "prompt_writer": "AIPromptWriterName",
+        "remote": "provenance",
     }
+    return {field: next(iter(_values(packet, name)), None) for field, name in names.items()}
 
 
 def parse_aigc(value: str | None) -> tuple[tuple[str, str], ...]:

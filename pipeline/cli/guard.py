@@ -60,7 +60,9 @@ def guard(
         "notes": walk.notes,
     }
     if report is not None:
-        report.write_text(json.dumps(answer, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        # Names of files in another encoding come with halves of pairs, which UTF-8 has not: JSON escapes them.
+        text = json.dumps(answer, ensure_ascii=False, indent=1) + "\n"
+        report.write_bytes(text.encode("utf-8", "backslashreplace"))
     if json_:
         emit_json(answer)
     else:
@@ -82,7 +84,7 @@ def _copies(opened: Installation, place: str, walk: Walk) -> Iterator[Copy]:
     from ..ingest import looked_at
     from .verify import _files_of
 
-    if place.startswith(("http://", "https://")):
+    if place.lower().startswith(("http://", "https://")):
         with ScratchFolder() as folder:
             for url, page, path in walk.files(place, folder):
                 yield looked_at(opened, url, page, path)

@@ -70,21 +70,27 @@ def verify(
     key: Annotated[list[str], typer.Option(help="The log's verifier key, from elsewhere, or a file that holds it.")],
     entries: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="The log's entries (`audit export`, JSON Lines): every figure is counted again."),
+        typer.Option(help="The log (`audit export`, or a bundle of all of it): every figure is counted again."),
     ] = None,
     json_: JSON = False,
 ) -> None:
-    """Checks a report offline: signature, digests, proofs of its samples. Exit codes: 0 it holds, 5 it does not."""
+    """Checks a report offline: signature, digests, proofs of its samples, and that its files tell the same.
+
+    Exit codes: 0 it holds, 5 it does not.
+    """
     from ..report_checking import check_report
     from .notes import verifier_key
     from .output import emit_json, err, out
 
-    problems = check_report(folder, [verifier_key(text) for text in key], entries)
+    found = check_report(folder, [verifier_key(text) for text in key], entries)
     if json_:
-        emit_json({"ok": not problems, "problems": problems})
-    elif problems:
-        for problem in problems:
-            err.print(f"[red]✗[/red] {escape(problem)}")
+        emit_json({"ok": not found.problems, "problems": list(found.problems), "not_compared": list(found.left)})
     else:
-        out.print("[green]the report holds[/green]" + ("" if entries is None else ": every figure was counted again"))
-    raise typer.Exit(5 if problems else 0)
+        for problem in found.problems:
+            err.print(f"[red]✗[/red] {escape(problem)}")
+        if not found.problems:
+            counted = "" if entries is None else ": every figure was counted again"
+            out.print(f"[green]the report holds[/green]{counted}")
+        for left in found.left:
+            out.print(f"[yellow]?[/yellow] {escape(left)}")
+    raise typer.Exit(5 if found.problems else 0)

@@ -105,8 +105,20 @@ def problems(value: str, *, first: bool) -> list[str]:
     if found is None:
         return ["it is no AIGC object"]
     wrong: list[str] = []
-    if not value.lstrip().startswith('{"AIGC"') and "AIGC" not in json.loads(value):
+    twice: list[str] = []  # readers differ in which of two they take
+
+    def noted(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        twice.extend(str(name)[:40] for name in dict.fromkeys(names) if names.count(name) > 1)
+        return dict(pairs)
+
+    outer = json.loads(value, object_pairs_hook=noted)
+    if twice:
+        wrong.append(f"keys stand twice: {', '.join(twice[:5])}")
+    if "AIGC" not in outer:
         wrong.append("the outer key AIGC is missing")
+    elif len(outer) > 1:
+        wrong.append("there are keys beside AIGC")
     missing = [name for name in FIELDS if name not in found]
     further = [str(name)[:40] for name in found if name not in FIELDS]
     if missing:

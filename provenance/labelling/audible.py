@@ -81,7 +81,8 @@ def find(blocks: Iterable[SoundBlock]) -> Heard | None:
 
 def _found(samples: NDArray[np.float32], rate: int) -> Heard | None:
     window, hop = round(_WINDOW * rate), round(_HOP * rate)
-    if len(samples) < window * 2:
+    # A rate this low carries no tone that a person would call one, and leaves nothing to look at.
+    if rate < 1000 or len(samples) < window * 2:
         return None
     steps = np.lib.stride_tricks.sliding_window_view(samples, window)[::hop]
     power = np.abs(np.fft.rfft(steps * np.hanning(window), axis=1)) ** 2

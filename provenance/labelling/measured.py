@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
 CONTRAST = 4.5
 """WCAG 2.1, 1.4.3 (level AA), for text of any size."""
+
+
+# A recogniser leaves blanks out, so some words may follow at once.
+_AI = re.compile(
+    r"(?<![A-Za-z0-9])AI(?![A-Za-z0-9])"
+    r"|(?<![A-Za-z0-9])AI(?=GC(?![A-Za-z])|(?i:generat|made|creat|assist|modif|manipul|edit))"
+    r"|人工智能"
+)
+
+
+def says_ai(text: str) -> bool:
+    """Whether a text has the mark itself, as a word: SAIL, PAINT and HAIR have its letters too."""
+    return _AI.search(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +53,9 @@ class Measured:
     def from_dict(cls, value: dict[str, Any]) -> Measured:
         """Raises ValueError, TypeError or KeyError for what is none."""
         left, top, right, bottom = (float(v) for v in value["box"])
+        numbers = (left, top, right, bottom, *(float(value[name]) for name in ("height", "contrast", "seconds")))
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError("a measurement is no number")  # NaN is below no bound
         return cls(
             float(value["height"]),
             int(value["height_px"]),

@@ -21,33 +21,53 @@ from ..media import Limits
 from ..media.boxes import boxes
 from ..media.files import open_container
 from ..media.id3 import frames_of
+from ..media.packets import png_texts
 from ..media.pictures import open_picture
 from ..media.values import kind_of_mime
-from ..media.xmp import riff_chunks
-from .aigc import MOST_BYTES
+from ..media.xmp import plain_xml, riff_chunks
+from .aigc import MOST_BYTES, NAMESPACE
 
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _MOST = 16
-_ATTRIBUTE = re.compile(r"[:\s]AIGC\s*=\s*(\"[^\"]{0,8192}\"|'[^']{0,8192}')")
-_ELEMENT = re.compile(r"<(?:[\w.-]{1,40}:)?AIGC(?:\s[^>]{0,400})?>([^<]{0,8192})</")
+_FAR = 1 << 16
+_ID3_CODECS = {b"\0": "latin-1", b"\1": "utf-16", b"\2": "utf-16-be", b"\3": "utf-8"}
+_ATTRIBUTE = re.compile(r"(?:([\w.-]{1,40}):|\s)AIGC\s*=\s*(\"[^\"]*\"|'[^']*')")
+_OPENING = re.compile(r"<(?:([\w.-]{1,40}):)?AIGC(?:\s[^>]{0,400})?>")
+_TAG = re.compile(r"<[^>]*>?")
+ELSEWHERE = "XMP of another namespace"
 
 
-def in_xmp(packet: str | None) -> list[str]:
-    """The labels of an XMP packet, as attribute or element. Patterns, not a parser: nothing is expanded."""
+def in_xmp(packet: str | None) -> list[tuple[str, str]]:
+    """(place, text) of the labels in an XMP packet, as attribute or element. Patterns, not a parser: nothing is
+    expanded."""
     if not packet:
         return []
-    # An attribute `xmlns:TC260` of the same packet names the space and no label.
-    found = [match.group(1)[1:-1] for match in _ATTRIBUTE.finditer(packet)]
-    found += [match.group(1) for match in _ELEMENT.finditer(packet)]
-    return [html.unescape(value).strip() for value in found][:_MOST]
+    packet = plain_xml(packet)
+    own = set(re.findall(rf"xmlns:([\w.-]{{1,40}})\s*=\s*[\"']{re.escape(NAMESPACE)}[\"']", packet))
+    # `xmlns:AIGC` names a space and no label.
+    found = [(prefix, value[1:-1]) for prefix, value in _ATTRIBUTE.findall(packet) if prefix != "xmlns"]
+    for match in _OPENING.finditer(packet):
+        if len(found) >= _MOST:
+            break
+        if not match.group(0).endswith("/>"):
+            # The end is searched once, with `find`: a pattern over both takes time in the square of a hostile packet.
+            end = packet.find("AIGC>", match.end(), match.end() + _FAR)
+            value = packet[match.end() : end if end >= 0 else match.end() + _FAR].rpartition("</")[0]
+            found.append((match.group(1) or "", _TAG.sub("", value)))
+    # One that is too long is one label all the same, and no object of the standard's.
+    return [
+        ("XMP" if prefix in own else ELSEWHERE, html.unescape(value[: MOST_BYTES * 2]).strip())
+        for prefix, value in found[:_MOST]
+    ]
 
 
 def read_all(path: Path, mime: str, packet: str | None, limits: Limits) -> tuple[tuple[str, str], ...]:
     """(place, text) of every AIGC label in a file that was opened before; ``packet``: its XMP."""
-    found = [("XMP", value) for value in in_xmp(packet)]
+    found = in_xmp(packet)
     try:
-        found += _own_place(path, mime)
-        if not found and kind_of_mime(mime) != "image":
+        own = list(_own_place(path, mime))
+        found += own
+        if not own and kind_of_mime(mime) != "image":  # tags show the labels of their own place, too
             found += _of_tags(path, mime, limits)
     except (MediaError, OSError, ValueError, struct.error, av.error.FFmpegError):
         pass
@@ -70,13 +90,18 @@ def _of_picture(path: Path, mime: str) -> Iterator[tuple[str, str]]:
         info = dict(image.info)
         exif: Any = {} if mime == "image/png" and "exif" not in info else image.getexif()
         comment = exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT) if exif else None
-    for name in ("AIGC", "TC260:AIGC"):
-        if isinstance(info.get(name), str):
-            yield "text chunk", info[name][:MOST_BYTES]
-    if isinstance(comment, bytes) and len(comment) < MOST_BYTES and b'"Label"' in comment:
-        # The first eight bytes name the character set (EXIF 2.3, UserComment).
+    if mime == "image/png":
+        for name, value in png_texts(path):
+            if name in (b"AIGC", b"TC260:AIGC"):
+                yield "text chunk", value[:MOST_BYTES].decode("utf-8", "replace")
+    if isinstance(comment, bytes) and len(comment) < MOST_BYTES:
+        # The first eight bytes name the character set (EXIF 2.3, UserComment); "UNICODE" is UTF-16, and UTF-8 by some.
         raw = comment[8:] if comment[:5] in (b"ASCII", b"UNICO", b"\0\0\0\0\0") else comment
-        yield "EXIF", raw.decode("utf-8", "replace").strip("\0 ")
+        for codec in ("utf-8", "utf-16-le", "utf-16-be"):
+            text = raw.decode(codec, "replace")
+            if '"Label"' in text:
+                yield "EXIF", text.strip("\ufeff\0 ")
+                return
 
 
 def _of_chunks(path: Path) -> Iterator[tuple[str, str]]:
@@ -90,10 +115,10 @@ def _of_chunks(path: Path) -> Iterator[tuple[str, str]]:
 def _of_frames(path: Path) -> Iterator[tuple[str, str]]:
     for name, data in frames_of(path, MOST_BYTES):
         # TXXX: the encoding, a description, and after a zero the value (id3.org, ID3v2.4, 4.2.6).
-        if name == b"TXXX" and data[:1] in (b"\0", b"\3"):
-            described, _, value = data[1:].partition(b"\0")
-            if described == b"AIGC":
-                yield "TXXX", value.decode("utf-8", "replace").strip("\0 ")
+        if name == b"TXXX" and data[:1] in _ID3_CODECS:
+            described, _, value = data[1:].decode(_ID3_CODECS[data[:1]], "replace").partition("\0")
+            if described.strip("\ufeff") == "AIGC":
+                yield "TXXX", value.strip("\ufeff\0 ")
 
 
 def _of_boxes(path: Path) -> Iterator[tuple[str, str]]:

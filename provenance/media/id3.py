@@ -25,11 +25,11 @@ def tag_length(head: bytes) -> int:
     return 10 + _syncsafe(head[6:10]) + (10 if head[5] & 0x10 else 0)
 
 
-def read_xmp_frame(path: Path) -> bytes | None:
-    """The first XMP packet in the file's tag, or None. Raises MediaError where the tag does not fit the file."""
-    found = (data for name, data in frames_of(path, _MAX_PACKET) if name == b"PRIV" and data.startswith(_OWNER))
-    packet = next(found, None)
-    return None if packet is None else packet[len(_OWNER) :]
+def xmp_frames(path: Path) -> Iterator[bytes]:
+    """Each XMP packet in the file's tag. Raises MediaError where the tag does not fit the file."""
+    for name, data in frames_of(path, _MAX_PACKET):
+        if name == b"PRIV" and data.startswith(_OWNER):
+            yield data[len(_OWNER) :]
 
 
 def frames_of(path: Path, most: int) -> Iterator[tuple[bytes, bytes]]:

@@ -14,12 +14,14 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
+from xml.sax.saxutils import escape
 
 from ...errors import MediaError
 from .boxes import MAX_BOXES, boxes
 from .files import open_container
 from .gif import read_gif_xmp
-from .id3 import read_xmp_frame, write_xmp_frame
+from .id3 import write_xmp_frame, xmp_frames
+from .packets import jpeg_packets, png_packets
 from .pictures import open_picture
 from .values import Limits, kind_of_mime
 
@@ -29,23 +31,54 @@ _MAX_CHUNKS = 4096
 
 
 def read_xmp(path: Path, mime: str) -> str | None:
-    """The XMP packet's text, or None. Raises MediaError where the container is broken."""
+    """The text of the file's XMP packet, or of all one after another where there are several: whoever reads only one
+    of two that contradict each other sees what its author likes. None without any. Raises MediaError where the
+    container is broken."""
     packet: bytes | str | None
     if mime == "image/gif":
         packet = read_gif_xmp(path)
+    elif mime in ("image/jpeg", "image/png") and (several := _several(path, mime)):
+        packet = several
     elif kind_of_mime(mime) == "image":
         packet = _read_picture_xmp(path, mime)
     elif mime in ("audio/mpeg", "audio/flac"):
-        packet = read_xmp_frame(path)
+        packet = _joined(xmp_frames(path))
     elif mime in ("video/webm", "audio/ogg"):
         packet = _read_tag(path, mime)
     elif mime == "audio/wav":
-        packet = next((_bytes_of(path, data) for name, data in riff_chunks(path) if name == b"_PMX"), None)
+        packet = _joined(_bytes_of(path, data) for name, data in riff_chunks(path) if name == b"_PMX")
     else:
         packet = _read_bmff(path)
     if packet is None:
         return None
     return packet if isinstance(packet, str) else packet.decode("utf-8", "replace").rstrip("\0 \n")
+
+
+def _several(path: Path, mime: str) -> bytes | None:
+    return _joined(jpeg_packets(path) if mime == "image/jpeg" else png_packets(path))
+
+
+def _joined(packets: Iterable[bytes]) -> bytes | None:
+    """None for no packet at all."""
+    found, size = list[bytes](), 0
+    for packet in packets:
+        size += len(packet)
+        if size > _MAX_PACKET:
+            break
+        found.append(packet)
+    return b"\n".join(found) if found else None
+
+
+def plain_xml(packet: str) -> str:
+    """A packet without what is commented out, and with CDATA as the text that it is. No pattern looks twice at what
+    was left open, since a hostile packet is made of that."""
+    for begin, end, kept in (("<!--", "-->", False), ("<![CDATA[", "]]>", True)):
+        parts, place = list[str](), 0
+        while (start := packet.find(begin, place)) >= 0 and (stop := packet.find(end, start + len(begin))) >= 0:
+            parts += [packet[place:start], escape(packet[start + len(begin) : stop]) if kept else ""]
+            place = stop + len(end)
+        packet = "".join([*parts, packet[place:]])
+    return packet
 
 
 def write_xmp(path: Path, mime: str, xmp: str, *, aigc: str | None = None) -> None:
@@ -87,14 +120,17 @@ def _read_tag(path: Path, mime: str) -> str | None:
 
 
 def _read_bmff(path: Path) -> bytes | None:
+    return _joined(_of_bmff(path))
+
+
+def _of_bmff(path: Path) -> Iterator[bytes]:
     with path.open("rb") as stream:
         for name, content, end in islice(boxes(stream, 0, path.stat().st_size), MAX_BOXES):
             if name != b"uuid" or end - content < 16:
                 continue
             stream.seek(content)
             if stream.read(16) == _XMP_UUID:
-                return stream.read(min(end - content - 16, _MAX_PACKET))
-    return None
+                yield stream.read(min(end - content - 16, _MAX_PACKET))
 
 
 def riff_chunks(path: Path) -> Iterator[tuple[bytes, tuple[int, int]]]:

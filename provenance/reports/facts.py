@@ -12,7 +12,13 @@ from typing import Any
 from ..labelling.measured import Measured
 
 _TEXT = 400
-AI_TERMS = ("trainedAlgorithmicMedia", "algorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "compositeSynthetic")
+OTHER_TERMS = frozenset({
+    "digitalCapture", "computationalCapture", "multiFrameComputationalCapture", "negativeFilm", "positiveFilm", "print",
+    "minorHumanEdits", "humanEdits", "compositeCapture", "algorithmicallyEnhanced", "dataDrivenMedia",
+    "softwareImage", "digitalArt", "digitalCreation", "screenCapture", "empty",
+})  # fmt: skip
+"""IPTC's digital source types (and C2PA's `empty`) that are not of AI-made media. Any other word may well be of it:
+misspelt, of another language, or of a later list."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +76,18 @@ class FileFacts:
         return uri.rstrip("/").rsplit("/", 1)[-1] if uri else None
 
     @property
+    def said_types(self) -> tuple[str, ...]:
+        """The last part of every source type that anything in the file names."""
+        xmp = self.xmp or {}
+        uris = [self.source_type or "", xmp.get("source_type") or "", *(xmp.get("source_types") or "").split()]
+        return tuple(dict.fromkeys(uri.rstrip("/").rsplit("/", 1)[-1] for uri in uris if uri))
+
+    @property
     def ai(self) -> bool:
-        """Whether duties of AI-made media apply: unless something says that it is none. What says nothing of itself
-        may well be AI-made, and whoever has it checked thinks that it is."""
-        if self.declared is not None:
-            return self.declared in AI_TERMS or bool(self.aigc)
+        """Whether duties of AI-made media apply: unless the file says that it is none, in known words, and nothing in
+        it says otherwise. What says nothing of itself may well be AI-made, and whoever has it checked thinks so."""
+        if self.said_types:
+            return bool(self.aigc) or not set(self.said_types) <= OTHER_TERMS
         return self.said.get("declared") not in ("camera", "unknown")
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import MediaError
 from ..credentials import Credentials
-from ..foreign import ForeignLabels, from_xmp
+from ..foreign import ForeignLabels, from_xmp, source_types
 from ..labelling import audible
 from ..labelling.measured import claimed_label
 from ..labelling.measuring import measure_stream
@@ -89,6 +89,9 @@ def _xmp(packet: str | None) -> dict[str, str] | None:
         return None
     names = ("source_type", "system", "system_version", "prompt", "prompt_writer")
     found = {name: value for name, value in from_xmp(packet).items() if name in names and value}
+    several = source_types(packet)
+    if len(several) > 1:
+        found["source_types"] = " ".join(several)
     label = read_label(packet)
     return found | ({"asset_id": label.asset_id} if label.asset_id else {})
 

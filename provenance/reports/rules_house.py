@@ -111,6 +111,6 @@ def refusal_faults(entry: dict[str, Any]) -> list[str]:
         faults.append(f"the refusal of {where} gives no reason")
     if not re.match(r"^[a-z_]+\.[a-z_.]+$", str(entry.get("code", ""))):
         faults.append(f"the refusal of {where} has no code")
-    if entry.get("rewrite_offered") is not True and not entry.get("appeal_until") and entry.get("verdict") == "block":
+    if entry.get("rewrite_offered") is not True and not entry.get("appeal_until") and entry.get("verdict") != "rewrite":
         faults.append(f"the refusal of {where} names no time for an appeal")
     return faults

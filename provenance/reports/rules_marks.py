@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..labelling.aigc import problems
-from ..labelling.measured import CONTRAST
+from ..labelling.measured import CONTRAST, says_ai
+from ..labelling.places import ELSEWHERE
 from .duties import Needs
 from .facts import FileFacts, HouseFacts
 from .outcome import Outcome, judged, not_about
@@ -47,7 +48,10 @@ def r5(file: FileFacts, _house: HouseFacts, _needs: Needs) -> Outcome:
     place, text = file.aigc[0]
     opened = any(action == "c2pa.opened" for action, _ in file.actions)
     first = not (opened and "aigc" in file.had)
-    return judged("R5", problems(text, first=first), f"one, in {place}")
+    faults = problems(text, first=first)
+    if place == ELSEWHERE:
+        faults.append("it stands in XMP under another namespace than the standard's, where its readers do not look")
+    return judged("R5", faults, f"one, in {place}")
 
 
 def _shown(file: FileFacts, needs: Needs, rule: str) -> Outcome | None:
@@ -88,7 +92,7 @@ def r6(file: FileFacts, _house: HouseFacts, needs: Needs) -> Outcome:
     text = " ".join(seen.text)
     if needs.china and not _chinese(text):
         faults.append(f"the label {text[:60]!r} has not the words that GB 45438 asks for")
-    elif "AI" not in text and "人工智能" not in text:
+    elif not says_ai(text):
         faults.append(f"the label {text[:60]!r} does not say AI")
     if file.kind == "video":
         whole = file.duration is not None and seen.seconds >= file.duration - 0.35
@@ -98,7 +102,7 @@ def r6(file: FileFacts, _house: HouseFacts, needs: Needs) -> Outcome:
 
 
 def _chinese(text: str) -> bool:
-    return ("AI" in text or "人工智能" in text) and ("生成" in text or "合成" in text)
+    return says_ai(text) and ("生成" in text or "合成" in text)
 
 
 def r14(file: FileFacts, _house: HouseFacts, needs: Needs) -> Outcome:
@@ -116,7 +120,8 @@ def r14(file: FileFacts, _house: HouseFacts, needs: Needs) -> Outcome:
     if (
         needs.visible is not None
         and needs.visible.place == "top-right"
-        and ((left + right) / 2 < 0.5 or (top + bottom) / 2 > 0.5)
+        # Its middle in the right half, its beginning in the topmost quarter: the middle of a picture is not its top.
+        and ((left + right) / 2 < 0.5 or top > 0.25 or (top + bottom) / 2 > 0.5)
     ):
         faults.append("it does not stand at the top right")
     return judged("R14", faults, f"contrast {seen.contrast:.1f} to 1, {seen.height_px} px (by {seen.by})")

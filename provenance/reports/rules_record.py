@@ -81,6 +81,8 @@ def r4(file: FileFacts, _house: HouseFacts, _needs: Needs) -> Outcome:
         faults.append("the XMP has no digital source type")
     elif not xmp["source_type"].startswith(IPTC):
         faults.append("the XMP's source type is no full IPTC URI")
+    if xmp.get("source_types"):
+        faults.append(f"the XMP names several digital source types: {xmp['source_types'][:300]}")
     if file.source_type is None:
         faults.append("the Content Credentials have no digital source type")
     if xmp.get("source_type") and file.source_type and xmp["source_type"] != file.source_type:

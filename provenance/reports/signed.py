@@ -49,9 +49,11 @@ def check_sample(sample: Mapping[str, Any], tree: Mapping[str, Any]) -> None:
         path = [bytes.fromhex(item) for item in sample["proof"]]
         root, entry = bytes.fromhex(tree["root"]), json.loads(leaf)
         verify_inclusion(leaf_hash(leaf), int(sample["index"]), int(tree["size"]), path, root)
-    except (KeyError, ValueError, TypeError) as error:
+        said = {name: entry.get(name) for name in ("asset_id", "sha256", "mime")}
+        said["bindings"] = entry.get("bindings") or []
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise TamperError("a sample of the report is out of form") from error
-    if (entry.get("asset_id"), entry.get("sha256")) != (sample.get("asset_id"), sample.get("sha256")):
+    if said != {name: sample.get(name) for name in said}:
         raise TamperError(f"the entry of the sample {sample.get('asset_id')} is about something else")
 
 

@@ -18,6 +18,8 @@ MOST_KEYS = 2000
 """Different values of one field that are counted apart; what comes beyond is counted as `other`."""
 _TOLD = frozenset({"intent", "decision", "result", "release", "refused", "held", "failed"})
 """Types of entries that have figures of their own beside their number."""
+EXPIRED = "review.expired"
+"""The code of held work that is refused since its time is over."""
 _MOST_JOULES = Decimal(10) ** 18
 
 
@@ -132,7 +134,9 @@ class Tally:
             {str(_mapping(r).get("hazard") or "none") for r in (rules if isinstance(rules, list) else [])}
         ):
             _count(self.hazards, hazard)
-        _count(self.automated, "by people" if "round" in entry else "automated")
+        # Held work that nobody decided on in time is refused by no person, and by no guard either.
+        by = "automated" if "round" not in entry else "by people" if entry.get("code") != EXPIRED else "out of time"
+        _count(self.automated, by)
         if entry.get("rewrite_offered") is True:
             _count(self.automated, "with a rewrite offered")
 

@@ -47,6 +47,9 @@ def _summary(report: dict[str, Any], figures: dict[str, Any]) -> Section:
         ("appeals that overturned a refusal", types.get("appeal.overturned", 0)),
         ("erasures of a person's texts", types.get("erase", 0)),
         ("texts deleted after their time (runs)", types.get("expire", 0)),
+        ("persons to whom was handed out what is kept of them", types.get("subject-export", 0)),
+        ("legal holds placed", types.get("legal-hold", 0)),
+        ("legal holds lifted", types.get("legal-hold.lifted", 0)),
         ("signing keys revoked", types.get("key-revocation", 0)),
     )
     table = Table(("what", "count"), tuple((name, f"{count:,}") for name, count in rows), (0.8, 0.2))
@@ -82,8 +85,8 @@ def _refused(figures: dict[str, Any]) -> Section:
 def _people(figures: dict[str, Any]) -> Section:
     text = (
         "In the manner of Articles 15 and 24 of Regulation (EU) 2022/2065 (Digital Services Act): decisions that let "
-        "nothing pass, by automated means and by people; complaints about them, and what became of these. Each refusal "
-        "has a statement of reasons in the log."
+        "nothing pass, by automated means and by people, and what was refused since nobody decided on it in time; "
+        "complaints about them, and what became of these. Each refusal has a statement of reasons in the log."
     )
     return Section(
         "Transparency: decisions and complaints",

@@ -18,10 +18,10 @@ from filigrana.errors import MediaError, SettingsError
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import GenerateRequest, Release, SealRequest
 from filigrana.provenance.labelling import audible
-from filigrana.provenance.labelling.aigc import FIELDS, Aigc, allowed, kept, problems, producer_code
+from filigrana.provenance.labelling.aigc import FIELDS, NAMESPACE, Aigc, allowed, kept, problems, producer_code
 from filigrana.provenance.labelling.measured import claimed_label
 from filigrana.provenance.labelling.measuring import alike, contrast, letters, luminance, measure
-from filigrana.provenance.labelling.places import in_xmp, read_all
+from filigrana.provenance.labelling.places import ELSEWHERE, in_xmp, read_all
 from filigrana.provenance.labelling.visible import Labeller, Wanted, check_text, draw, plate
 from filigrana.provenance.media import Frame, Limits, SoundBlock, read_xmp
 from filigrana.tests.comply_kit import Listener, clip, engine_of, house_of, sound, wav
@@ -221,7 +221,9 @@ def test_both_shapes_are_read_wherever_they_stand(tmp_path: Path) -> None:
     Image.fromarray(scene(1, 64, 64)).save(exif, exif=made)
     ((place, text),) = read_all(exif, "image/jpeg", None, Limits())
     assert (place, json.loads(text)["Label"]) == ("EXIF", "1")
-    assert in_xmp(f"<r xmlns:T='http://t' T:AIGC='{OTHERS.replace(chr(34), '&quot;')}'/>") == [OTHERS]
+    written = OTHERS.replace(chr(34), "&quot;")
+    assert in_xmp(f"<r xmlns:T='{NAMESPACE}' T:AIGC='{written}'/>") == [("XMP", OTHERS)]
+    assert in_xmp(f"<r xmlns:T='http://t' T:AIGC='{written}'/>") == [(ELSEWHERE, OTHERS)]
 
 
 @pytest.mark.parametrize(
@@ -369,3 +371,9 @@ def test_a_sound_too_short_for_its_label_is_an_error() -> None:
     with pytest.raises(MediaError) as error:
         list(audible.labelled(sound(1.0)))
     assert error.value.code == "input.label.room"
+
+
+@pytest.mark.parametrize("rate", [1, 50, 100, 400, 999, 1000, 8000, 768_000])
+def test_a_sound_of_any_rate_is_listened_to_and_breaks_nothing(rate: int) -> None:
+    wave = np.random.default_rng(1).normal(size=(max(rate, 8) * 2, 1)) * 0.1
+    assert audible.find([SoundBlock(wave.astype(np.float32), rate)]) is None

@@ -91,11 +91,19 @@ def gif_blocks(data: bytes) -> None:
     read_gif_xmp(_file(data))
 
 
+@target(lambda: [_with_xmp("image/png"), _with_xmp("image/jpeg"), b"\xff\xd8\xff\xe1\0\4ab\xff\xda"])
+def picture_packets(data: bytes) -> None:
+    from filigrana.provenance.media.packets import jpeg_packets, png_texts
+
+    assert sum(map(len, jpeg_packets(_file(data)))) <= 4 << 20
+    assert sum(len(value) for _, value in png_texts(_file(data))) <= 4 << 20
+
+
 @target(lambda: [b"ID3\4\0\0\0\0\0\x20PRIV\0\0\0\x0c\0\0XMP\0<x/>abc", b"ID3\3\0\x40\0\0\0\x08\0\0\0\4\0\0\0\0"])
 def id3_frames(data: bytes) -> None:
-    from filigrana.provenance.media.id3 import read_xmp_frame
+    from filigrana.provenance.media.id3 import xmp_frames
 
-    read_xmp_frame(_file(data))
+    list(xmp_frames(_file(data)))
 
 
 @target(lambda: [_with_xmp(m)[:64] for m in ("image/png", "image/jpeg", "image/webp", "image/tiff")] + [_clip()[:64]])

@@ -367,6 +367,7 @@ def test_a_refusal_in_the_log_has_reason_code_and_time(house: Installation, good
         ({"rules": "it may not be"}, "gives no reason"),
         ({"code": "No"}, "has no code"),
         ({"appeal_until": None, "verdict": "block"}, "names no time for an appeal"),
+        ({"appeal_until": None, "verdict": "review", "round": 1}, "names no time for an appeal"),
     ):
         (fault,) = refusal_faults({**entry, **less})
         assert said in fault

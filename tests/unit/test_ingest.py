@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import threading
+import os
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +17,12 @@ from filigrana.errors import FetchError, FiligranaError, InputError
 from filigrana.pipeline.cli.app import app
 from filigrana.pipeline.fetching import Allowed, FetchLimits
 from filigrana.pipeline.request import GenerateRequest, Release
-from filigrana.pipeline.site_walk import Bounds, Walk, _of_map, _of_page
+from filigrana.pipeline.site_links import of_map, of_page
+from filigrana.pipeline.site_walk import Bounds, Walk
 from filigrana.provenance.media import encode_picture
 from filigrana.tests.comply_kit import engine_of, house_of
 from filigrana.tests.doubles import scene
-
-
-class Site:
-    def __init__(self) -> None:
-        self.answers: dict[str, tuple[str, bytes]] = {}
-        self.seen: list[str] = []
-        site = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                site.seen.append(self.path)
-                mime, body = site.answers.get(self.path, ("", b""))
-                self.send_response(200 if mime else 404)
-                self.send_header("Content-Length", str(len(body)))
-                if mime:
-                    self.send_header("Content-Type", mime)
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: Any) -> None: ...
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
-        self.place = f"127.0.0.1:{self.server.server_address[1]}"
-        self.url = f"http://{self.place}"
+from filigrana.tests.site_kit import Site, serving
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +38,12 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Release]:
 @pytest.fixture
 def site(released: tuple[Path, Release]) -> Iterator[Site]:
     """A page with the released file, a CDN's smaller copy, a photograph, and a page further on with the file converted."""
-    made = Site()
     whole = released[1].file.read_bytes()
     picture = Image.open(io.BytesIO(whole)).convert("RGB")
     small, converted = io.BytesIO(), io.BytesIO()
     picture.resize((384, 384)).save(small, "PNG")
     picture.save(converted, "WEBP", quality=85)
-    made.answers |= {
+    answers = {
         "/": (
             "text/html",
             b"<html><img src=/whole.png srcset='/small.png 384w'><img src='photo.png'><a href=/more>m</a></html>",
@@ -80,9 +54,9 @@ def site(released: tuple[Path, Release]) -> Iterator[Site]:
         "/as.webp": ("image/webp", converted.getvalue()),
         "/photo.png": ("image/png", encode_picture(scene(9), "image/png")),
     }
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    with serving() as made:
+        made.answers |= answers
+        yield made
 
 
 def run(data: Path, site: Site | None, *arguments: str) -> tuple[int, dict[str, Any]]:
@@ -183,8 +157,9 @@ def test_a_folder_is_walked_and_exit_codes_tell(released: tuple[Path, Release], 
     ],
 )
 def test_pages_out_of_form_break_nothing(text: str) -> None:
-    _of_page(text)
-    assert _of_map(text) == ([], [])
+    of_page(text)
+    found = of_map(text.encode())
+    assert (found.media, found.pages) == ([], [])
 
 
 def test_for_people_each_file_is_a_line_with_what_to_do(
@@ -238,3 +213,15 @@ def test_the_report_is_not_written_among_the_installations_own_files(
             run(released[0], None, str(tmp_path), "--report", str(target))
         assert error.value.code == "release.target"
         assert not target.exists()
+
+
+def test_a_file_whose_name_is_in_another_encoding_stands_in_the_report(
+    released: tuple[Path, Release], tmp_path: Path
+) -> None:
+    folder, report = tmp_path / "in", tmp_path / "guard.json"
+    folder.mkdir()
+    name = os.fsdecode(b"\xff.png")
+    (folder / name).write_bytes(released[1].file.read_bytes())
+    code, answer = run(released[0], None, str(folder), "--report", str(report))
+    assert (code, answer["counts"]) == (0, {"kept": 1})
+    assert json.loads(report.read_bytes())["files"][0]["place"].endswith(name)

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from filigrana.errors import InputError, LogError
+from filigrana.pipeline import terms
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.report_checking import check_report
 from filigrana.pipeline.reporting import _cell, write_report
 from filigrana.pipeline.request import GenerateRequest, Release
-from filigrana.provenance.reports.tally import MOST_KEYS, Tally
+from filigrana.provenance.reports.tally import EXPIRED, MOST_KEYS, Tally
 from filigrana.tests.comply_kit import engine_of, house_of
 from filigrana.tests.doubles import FakeGuard
 
@@ -88,9 +89,9 @@ def test_a_report_holds_without_the_installation_and_every_figure_is_counted_aga
     write_report(house, tmp_path / "r", since="2000-01-01", until=until)
     with (tmp_path / "entries.jsonl").open("w", encoding="utf-8") as stream:
         house.log.export(stream)
-    assert check_report(tmp_path / "r", house.log.keys, tmp_path / "entries.jsonl") == []
+    assert check_report(tmp_path / "r", house.log.keys, tmp_path / "entries.jsonl").problems == ()
     other = house_of(tmp_path / "other")
-    assert any("report.note" in one for one in check_report(tmp_path / "r", other.log.keys))
+    assert any("report.note" in one for one in check_report(tmp_path / "r", other.log.keys).problems)
     other.close()
 
 
@@ -102,7 +103,7 @@ def test_a_changed_or_missing_file_is_seen(house: Installation, until: str, tmp_
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
     try:
-        found = check_report(tmp_path / "r", house.log.keys)
+        found = list(check_report(tmp_path / "r", house.log.keys).problems)
     except (LogError, InputError) as error:
         found = [error.message]
     assert found
@@ -111,7 +112,7 @@ def test_a_changed_or_missing_file_is_seen(house: Installation, until: str, tmp_
         with pytest.raises(InputError):
             check_report(tmp_path / "r", house.log.keys)
     else:
-        assert check_report(tmp_path / "r", house.log.keys)
+        assert check_report(tmp_path / "r", house.log.keys).problems
 
 
 def test_entries_that_say_something_else_are_seen(house: Installation, until: str, tmp_path: Path) -> None:
@@ -119,10 +120,10 @@ def test_entries_that_say_something_else_are_seen(house: Installation, until: st
     stream = io.StringIO()
     house.log.export(stream)
     lines = stream.getvalue().splitlines()
-    (tmp_path / "less.jsonl").write_text("\n".join(lines[1:]), "utf-8")
-    assert check_report(tmp_path / "r", house.log.keys, tmp_path / "less.jsonl") == [
-        "the entries are not those of the tree that was counted"
-    ]
+    (tmp_path / "less.jsonl").write_text("\n".join(lines[:3]), "utf-8")
+    assert check_report(tmp_path / "r", house.log.keys, tmp_path / "less.jsonl").problems == (
+        "the entries are not those of the tree that was counted",
+    )
 
 
 def test_the_pdf_has_text_that_can_be_read(house: Installation, until: str, tmp_path: Path) -> None:
@@ -187,3 +188,16 @@ def test_entries_out_of_form_are_counted_and_break_nothing(entry: dict[str, obje
     tally.add(0, entry)
     assert tally.figures()["entries"] == 1
     assert len(json.dumps(tally.figures())) < 2000
+
+
+def test_what_nobody_decided_in_time_was_refused_by_no_person() -> None:
+    tally = Tally()
+    for entry in (
+        {"code": "prompt.cse"},
+        {"code": "review.rejected", "round": 1},
+        {"code": "review.expired", "round": 1},
+        {"code": "review.expired", "round": 2},
+    ):
+        tally.add(0, {"type": "refused", "time": "2026-01-01T00:00:00.000Z", "rules": [], **entry})
+    assert tally.figures()["automated"] == {"automated": 1, "by people": 1, "out of time": 2}
+    assert EXPIRED == terms.EXPIRED

@@ -28,6 +28,7 @@ from filigrana.pipeline.review_case import Case, ReviewError
 from filigrana.pipeline.review_showing import row, shown
 from filigrana.pipeline.reviewing import kept_file, sweep
 from filigrana.pipeline.settings import load_settings
+from filigrana.pipeline.subjects import hold
 from filigrana.provenance.credentials import read_credentials
 from filigrana.provenance.database import session
 from filigrana.provenance.media import Frame, encode_picture, open_media
@@ -329,7 +330,10 @@ def test_a_held_photograph_is_sealed_after_its_approval(house: House, tmp_path: 
     photo.write_bytes(encode_picture(scene(4), "image/png"))
     engine = house.engine
     engine.parts = engine.parts.__class__(
-        **{**vars(engine.parts), "frame_guards": lambda _: [FakeGuard("nsfw", {"sxc": 0.6}), *calm("nsfw", "clip", "ocr")]}
+        **{
+            **vars(engine.parts),
+            "frame_guards": lambda _: [FakeGuard("nsfw", {"sxc": 0.6}), *calm("nsfw", "clip", "ocr")],
+        }
     )
     outcome = engine.seal(SealRequest(photo, "camera", subject="anna"))
     assert isinstance(outcome, Held)
@@ -422,6 +426,19 @@ def test_files_are_kept_for_an_appeal_and_no_longer(house: House) -> None:
     sweep(house.engine.parts)
     assert house.kept() == []
     assert code(lambda: appeal(house.desk, intent, "anna", "please")) == "review.appeal.late"
+
+
+def test_files_of_whom_a_legal_hold_is_about_are_kept_until_it_is_lifted(house: House) -> None:
+    intent = house.held_output()
+    house.desk.reject(intent, "ruth", "no")
+    hold(house.opened.ledger, "anna", "case 7")
+    house.clock.jump(days=185)
+    sweep(house.engine.parts)
+    assert len(house.kept()) == 1
+    assert code(lambda: appeal(house.desk, intent, "anna", "please")) == "review.appeal.late"
+    hold(house.opened.ledger, "anna", "settled", lift=True)
+    sweep(house.engine.parts)
+    assert house.kept() == []
 
 
 # ── the policy changes ───────────────────────────────────────────────────────────────────────────────────────────

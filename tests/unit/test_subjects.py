@@ -17,6 +17,7 @@ from filigrana.provenance.identity import AssetId
 from filigrana.provenance.log.sequencer import AuditLog
 from filigrana.provenance.log.signer import Ed25519LogSigner
 from filigrana.provenance.reports.answers import private_parts
+from filigrana.provenance.vault import Vault
 from filigrana.tests.comply_kit import engine_of, house_of
 from filigrana.tests.doubles import FakeClock
 
@@ -91,6 +92,40 @@ def test_what_is_kept_of_a_person_is_handed_out_whole_and_of_nobody_else(databas
     assert (entry["type"], entry["texts"]) == ("subject-export", 1)
     with pytest.raises(InputError):
         export(ledger, "nobody")
+    ledger.log.close()
+
+
+def test_a_reviewer_is_handed_the_acts_and_not_the_requests_of_others(database_url: str, tmp_path: Path) -> None:
+    ledger = ledger_of(database_url, tmp_path, FakeClock())
+    asked(ledger, "ana", "a secret of ana's")
+    asked(ledger, "ruth", "a red boat")
+    theirs, own = (entry["intent"] for _, entry in ledger.log.entries())
+    with ledger.change() as change:
+        actor = Vault(change.session).actor("ruth")
+        for entry in (
+            {"type": "review.approved", "intent": theirs, "actor": actor},
+            {"type": "refused", "intent": theirs, "code": "prompt.cse"},
+            {"type": "refused", "intent": own, "code": "prompt.pub"},
+        ):
+            change.append({**entry, "time": "2026-11-30T12:00:00.000Z"})
+    found = export(ledger, "ruth")["entries"]
+    assert [(one["entry"]["type"], one["entry"]["intent"] == own) for one in found] == [
+        ("intent", True), ("review.approved", False), ("refused", True)]  # fmt: skip
+    ledger.log.close()
+
+
+@pytest.mark.parametrize("days", [400, 3650])
+def test_what_was_promised_to_be_kept_is_kept_although_the_profile_is_chosen_no_more(
+    database_url: str, tmp_path: Path, days: int
+) -> None:
+    """A profile of one's own may ask for longer than any that ships."""
+    clock = FakeClock()
+    ledger = ledger_of(database_url, tmp_path, clock)
+    asked(ledger, "ana", unlabelled="consent", keep_days=days)
+    clock.jump(days=days - 1)
+    assert ledger.expire(clock(), POLICY) is None
+    clock.jump(days=2)
+    assert ledger.expire(clock(), POLICY) is not None
     ledger.log.close()
 
 
