@@ -71,11 +71,15 @@ def test_a_refusal_stays_while_somebody_may_appeal_against_it(house: Installatio
     house.jobs.finish(lease, "refused", {"code": "prompt.vio"})
     days = house.pack.document.review.appeal_days
     assert days > house.settings.jobs_keep_days, "the law gives half a year"
+
+    def after(days: int) -> None:
+        house.clock = lambda: dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+
     for later in (91, days):
-        house.clock = lambda later=later: dt.datetime.now(dt.UTC) + dt.timedelta(days=later)
+        after(later)
         assert (prune(house).jobs, prune(house, days=0).jobs) == (0, 0)
         assert house.jobs.get(refused.id).state == "refused"
-    house.clock = lambda: dt.datetime.now(dt.UTC) + dt.timedelta(days=days + 30)
+    after(days + 30)
     assert prune(house).jobs == 1
 
 
