@@ -180,6 +180,21 @@ def test_from_the_form_to_the_asset_and_nobody_elses(url: str, house: Installati
         assert asset not in other.get("/assets").text
 
 
+def test_a_second_click_is_no_second_job_and_another_prompt_is_one(url: str, house: Installation) -> None:
+    with closing(signed_in(url, house, "creator", subject="clicker")) as client:
+        shown = client.get("/create").text
+        (once,) = re.findall(r'name="once" value="([^"]+)"', shown)
+        form = {"prompt": "a red boat", "media": "image", "once": once, "csrf": token(client)}
+        first, second = (client.post("/create", data=form).headers["location"] for _ in range(2))
+        assert first == second
+        changed = client.post("/create", data={**form, "prompt": "a blue boat"})
+        assert changed.status_code == 303
+        assert changed.headers["location"] != first, "whoever goes back and asks for something else gets it"
+        (anew,) = re.findall(r'name="once" value="([^"]+)"', client.get("/create").text)
+        again = client.post("/create", data={**form, "once": anew})
+        assert again.headers["location"] != first, "a page that was opened anew may ask for the same"
+
+
 def test_what_cannot_be_asked_is_told_in_the_form(url: str, house: Installation) -> None:
     with closing(signed_in(url, house, "creator")) as client:
         answer = client.post("/create", data={"prompt": "a boat", "steps": "9999", "csrf": token(client)})

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
+import secrets
 from contextlib import suppress
 from typing import Any
 
@@ -43,7 +46,7 @@ async def _form(request: Request, session: Session, given: dict[str, str], error
     return page(
         request, "create.html", session, 400 if error else 200,
         given=said, error=error, model=here.installation.settings.model, recent=[_row(job) for job in recent],
-        labelled=here.installation.labels.wanted is not None,
+        labelled=here.installation.labels.wanted is not None, once=secrets.token_urlsafe(16),
     )  # fmt: skip
 
 
@@ -63,7 +66,7 @@ async def order(request: Request) -> Response:
 
 
 def _put(here: Service, session: Session, fields: dict[str, str]) -> Job:
-    settled, key = Here.of(here.installation), fields.get("once") or None
+    settled, key = Here.of(here.installation), _once(fields)
     body: dict[str, Any] = {"prompt": fields.get("prompt", "").replace("\r\n", "\n")}
     body |= {name: fields[name] for name in _FIELDS if fields.get(name)}
     if fields.get("media") == "video":
@@ -73,6 +76,15 @@ def _put(here: Service, session: Session, fields: dict[str, str]) -> Job:
         picture: ImagesAsked = parsed(ImagesAsked, body, strict=False)
         wanted = picture.order(session.caller, settled, key, {"mime": MIMES["png"]})
     return here.installation.jobs.put(wanted)[0]
+
+
+def _once(fields: dict[str, str]) -> str | None:
+    """An idempotency key of the form as it was shown and filled in: a second click is no second job, and what was
+    changed before it is sent again is one."""
+    if not fields.get("once"):
+        return None
+    filled = sorted((name, value) for name, value in fields.items() if name != "csrf")
+    return hashlib.sha256(json.dumps(filled).encode()).hexdigest()
 
 
 @router.get("/work/{job_id}")
