@@ -100,7 +100,9 @@ class PreviewMaker:
         last = [] if self._last is None else [_shrink(self._last)]
         kept = [p for p in self._kept + last if p.shape[:2] == (height, width)]
         out = io.BytesIO()
-        Image.fromarray(np.vstack(kept)).save(out, "JPEG", quality=88, subsampling=0)
+        # Many moments cost the catalog room: what a comparison finds is far coarser than what is left out of them.
+        fine = {"quality": 88, "subsampling": 0} if len(kept) <= _COMPARED else {"quality": 78, "subsampling": 2}
+        Image.fromarray(np.vstack(kept)).save(out, "JPEG", optimize=True, **fine)
         return Preview(out.getvalue(), width, height)
 
 
