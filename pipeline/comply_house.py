@@ -121,7 +121,8 @@ def robustness(given: Path | None) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text("utf-8"))
         return {
-            "algorithms": sorted(found["codecs"]),
+            # Marks of pictures and clips, and the one of sound, which the report keeps beside them.
+            "algorithms": sorted({*found["codecs"], *([found["sound"]["codec"]] if found.get("sound") else [])}),
             "version": found["versions"].get("filigrana"),
             "installed": metadata.version("filigrana"),
             "code": found.get("code"),
