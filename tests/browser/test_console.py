@@ -19,6 +19,9 @@ from filigrana.tests.doubles import calm
 from filigrana.tests.serving import installed, running
 from filigrana.tests.working import working
 
+SEEN = "document.querySelector('.made-thing img').naturalWidth > 0"
+"""The picture has arrived: a page is there before its pictures are."""
+
 
 @dataclass
 class Console:
@@ -93,7 +96,7 @@ def test_a_prompt_becomes_a_picture_before_ones_eyes(enter: Enter) -> None:
     page.wait_for_selector("[data-state=released]")
     photograph(page, "work-released")
     assert page.locator(".stages .is-done").count() == 6
-    assert page.evaluate("document.querySelector('.made-thing img').naturalWidth") > 0
+    page.wait_for_function(SEEN)
     assert " J" in page.locator(".made").inner_text()
     assert axe(page) == []
     page.click(".made-thing figcaption a")
@@ -133,7 +136,7 @@ def test_people_decide_two_where_it_takes_two(browser: Any, tmp_path: Path, ente
         assert axe(desk) == []
         desk.click("tbody a")
         desk.wait_for_selector("#decide")
-        assert desk.evaluate("document.querySelector('.made-thing img').naturalWidth") > 0, "seen beside what was asked"
+        desk.wait_for_function(SEEN)  # beside what was asked
         photograph(desk, "case")
         assert axe(desk) == []
         needed = int(re.findall(r"0 of (\d)", desk.locator("[data-status]").inner_text())[0])
