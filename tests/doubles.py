@@ -18,6 +18,7 @@ from filigrana.pipeline.generators.base import Generated, Sampling, StepProgress
 from filigrana.provenance.identity import AssetId
 from filigrana.provenance.manifest import Model
 from filigrana.provenance.media import Frame, Kind, SoundBlock
+from filigrana.provenance.preview import Preview, PreviewMaker
 from filigrana.provenance.watermark.base import RGB, Detection
 from filigrana.provenance.watermark.dft import Dft
 from filigrana.provenance.watermark.registry import sound_codec
@@ -40,6 +41,16 @@ def _scene(seed: int, width: int, height: int) -> RGB:
         base = base * (1 - inside) + rng.uniform(40, 210, 3) * inside
     noise = rng.normal(0, 5, (height, width, 1)) + rng.normal(0, 2, (height, width, 3))
     return np.clip(base + noise, 0, 255).astype(np.uint8)
+
+
+def preview_of(*frames: RGB) -> Preview:
+    """What the catalog keeps of these frames."""
+    maker = PreviewMaker()
+    for frame in frames:
+        maker.look(frame)
+    made = maker.preview()
+    assert made is not None
+    return made
 
 
 class Failing:

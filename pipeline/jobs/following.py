@@ -29,10 +29,13 @@ def follow(house: Installation) -> int:
     count = 0
     with reported():
         with session(house.jobs.engine) as opened:
-            found = [*opened.scalars(decided.limit(AT_ONCE)), *opened.scalars(overturned.limit(AT_ONCE))]
-        for job in house.jobs.some(found):
-            went_on = standing(house.ledger, job)
-            if went_on is not None:
-                house.jobs.went_on(job, *went_on)
-                count += 1
+            found = list(dict.fromkeys([*opened.scalars(decided), *opened.scalars(overturned)]))
+        # All of them: a job whose first try failed, and whose second is before people, is found each time and stays,
+        # and must not take the place of one that can go on.
+        for start in range(0, len(found), AT_ONCE):
+            for job in house.jobs.some(found[start : start + AT_ONCE]):
+                went_on = standing(house.ledger, job)
+                if went_on is not None:
+                    house.jobs.went_on(job, *went_on)
+                    count += 1
     return count

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filigrana.provenance.comparing import Comparison, compare_picture
-from filigrana.provenance.preview import PreviewMaker
 from filigrana.provenance.registration import place
-from filigrana.tests.doubles import scene
+from filigrana.tests.doubles import preview_of, scene
 
 SIZES = ((512, 512), (512, 768), (640, 512))
 numbers = st.one_of(
@@ -20,16 +19,8 @@ numbers = st.one_of(
 )
 
 
-def preview_of(picture: np.ndarray) -> np.ndarray:
-    maker = PreviewMaker()
-    maker.look(picture)
-    made = maker.preview()
-    assert made is not None
-    return made.pictures()[0]
-
-
 PICTURES = {size: scene(21, size[1], size[0]) for size in SIZES}
-PREVIEWS = {size: preview_of(picture) for size, picture in PICTURES.items()}
+PREVIEWS = {size: preview_of(picture).pictures()[0] for size, picture in PICTURES.items()}
 
 
 @given(

@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 
 from filigrana.pipeline.appeals import appeal
 from filigrana.pipeline.installation import Installation
+from filigrana.pipeline.jobs import following
 from filigrana.pipeline.jobs.chores import Chores
 from filigrana.pipeline.jobs.fence import intent_of, standing
 from filigrana.pipeline.jobs.model import Job, Order
@@ -65,6 +66,22 @@ def held(house: Installation) -> Job:
     return job
 
 
+class Broken(FakeGenerator):
+    def generate(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("the card fell off")
+
+
+def held_at_its_second_try(house: Installation) -> Job:
+    ident = put(house)
+    work(house, generator=Broken())
+    with session(house.jobs.engine, write=True) as opened:
+        opened.execute(update(Row).values(run_after=0))
+    work(house, generator=FakeGenerator(fault=draw))
+    job = house.jobs.get(ident)
+    assert (job.state, job.attempts) == ("held", 2)
+    return job
+
+
 def approved(house: Installation, intent: UUID) -> None:
     desk = Desk(house.ledger, house.pack)
     for name in ("ruth", "rob"):
@@ -78,22 +95,26 @@ def told(house: Installation) -> list[str]:
 
 
 def test_what_is_held_at_its_second_try_stays_before_people(house: Installation) -> None:
-    class Broken(FakeGenerator):
-        def generate(self, *_: Any, **__: Any) -> Any:
-            raise RuntimeError("the card fell off")
-
-    ident = put(house)
-    work(house, generator=Broken())
-    with session(house.jobs.engine, write=True) as opened:
-        opened.execute(update(Row).values(run_after=0))
-    work(house, generator=FakeGenerator(fault=draw))
-    job = house.jobs.get(ident)
-    assert (job.state, job.attempts) == ("held", 2)
+    job = held_at_its_second_try(house)
+    ident = job.id
     assert house.ledger.state(intent_of(ident, 1)) == "failed"
     assert standing(house.ledger, job) is None, "the first try says nothing about the second"
     approved(house, intent_of(ident, 2))
     chores(house)()
     assert house.jobs.get(ident).state == "released"
+
+
+def test_those_that_stay_before_people_keep_nobody_waiting(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their first try, which failed, is found at every look."""
+    monkeypatch.setattr(following, "AT_ONCE", 1)
+    stay = [held_at_its_second_try(house) for _ in range(2)]
+    job = held(house)
+    approved(house, intent_of(job.id, 1))
+    chores(house)()
+    assert house.jobs.get(job.id).state == "released"
+    assert [house.jobs.get(each.id).state for each in stay] == ["held", "held"]
 
 
 def test_what_people_approve_is_told_and_found_without_anybody_asking(house: Installation) -> None:

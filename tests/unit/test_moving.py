@@ -22,7 +22,7 @@ from filigrana.provenance.comparing import Comparison
 from filigrana.provenance.media.values import Frame
 from filigrana.provenance.moving import moving
 from filigrana.provenance.preview import MAX_FRAMES, Preview, PreviewMaker, compare, cover
-from filigrana.tests.doubles import scene
+from filigrana.tests.doubles import preview_of, scene
 
 WIDTH, HEIGHT, COUNT = 512, 384, 48
 Path = Callable[[float], tuple[float, float]]
@@ -46,15 +46,6 @@ def clip(path: Path, radius: int = 30) -> list[np.ndarray]:
     return out
 
 
-def preview_of(pictures: list[np.ndarray]) -> Preview:
-    maker = PreviewMaker()
-    for picture in pictures:
-        maker.look(picture)
-    made = maker.preview()
-    assert made is not None
-    return made
-
-
 def against(stored: Preview, picture: np.ndarray) -> Comparison:
     return compare(stored, [Frame(picture, Fraction(0))], None, (HEIGHT, WIDTH), 2.0)
 
@@ -70,7 +61,7 @@ def as_jpeg(picture: np.ndarray, quality: int = 60) -> np.ndarray:
 @pytest.mark.parametrize("path", PATHS)
 def test_every_picture_of_a_clip_is_a_copy_of_it(path: str) -> None:
     pictures = clip(PATHS[path])
-    stored = preview_of(pictures)
+    stored = preview_of(*pictures)
     found = [against(stored, as_jpeg(picture)) for picture in pictures]
     assert [result.match for result in found] == ["same"] * COUNT
     assert all(result.coverage > 0.99 for result in found)
@@ -80,7 +71,7 @@ def test_every_picture_of_a_clip_is_a_copy_of_it(path: str) -> None:
 
 def test_a_picture_of_a_stored_moment_shows_no_motion() -> None:
     pictures = clip(PATHS["straight"])
-    found = against(preview_of(pictures), as_jpeg(pictures[0]))
+    found = against(preview_of(*pictures), as_jpeg(pictures[0]))
     assert (found.match, found.moving) == ("same", 0.0)
 
 
@@ -90,7 +81,7 @@ def test_what_is_painted_where_nothing_moves_is_an_edit(path: str, at: int) -> N
     pictures = clip(PATHS[path])
     painted = pictures[at].copy()
     painted[8:60, 430:500] = (20, 200, 40)
-    found = against(preview_of(pictures), as_jpeg(painted))
+    found = against(preview_of(*pictures), as_jpeg(painted))
     assert found.match == "edited"
     assert any(r.left <= 465 / WIDTH <= r.right and r.top <= 34 / HEIGHT <= r.bottom for r in found.regions)
 
@@ -100,12 +91,12 @@ def test_a_thing_that_was_never_in_the_clip_is_not_taken_for_motion() -> None:
     pictures = clip(PATHS["straight"])
     painted = pictures[18].copy()
     painted[20:380, 180:240] = (20, 20, 20)
-    assert against(preview_of(pictures), painted).match == "edited"
+    assert against(preview_of(*pictures), painted).match == "edited"
 
 
 def test_a_picture_of_another_clip_is_different() -> None:
     other = scene(41, WIDTH, HEIGHT)
-    assert against(preview_of(clip(PATHS["straight"])), other).match == "different"
+    assert against(preview_of(*clip(PATHS["straight"])), other).match == "different"
 
 
 def pan() -> list[np.ndarray]:
@@ -115,7 +106,7 @@ def pan() -> list[np.ndarray]:
 
 def test_where_everything_moves_nobody_is_accused() -> None:
     pictures = pan()
-    stored = preview_of(pictures)
+    stored = preview_of(*pictures)
     assert against(stored, pictures[0]).match == "same", "a stored moment can be compared"
     for picture in pictures[1:]:
         assert against(stored, picture).match in ("same", "different"), "never an edit: it could be the pan"
@@ -126,7 +117,7 @@ def test_where_everything_moves_nobody_is_cleared_either() -> None:
     for at in (0, 5, 20):
         painted = pictures[at].copy()
         painted[100:200, 200:320] = (255, 0, 255)
-        assert against(preview_of(pictures), painted).match != "same"
+        assert against(preview_of(*pictures), painted).match != "same"
 
 
 @given(
@@ -169,7 +160,7 @@ def test_moments_are_spread_evenly_and_the_last_is_among_them(count: int) -> Non
 
 def test_one_picture_stands_for_a_clip() -> None:
     pictures = clip(PATHS["straight"])
-    stored = preview_of(pictures)
+    stored = preview_of(*pictures)
     first = Preview(cover(stored.data, stored.height), stored.width, stored.height)
     assert len(first.pictures()) == 1
     assert np.abs(first.pictures()[0].astype(int) - stored.pictures()[0].astype(int)).mean() < 2

@@ -16,10 +16,10 @@ from PIL import Image
 from filigrana.provenance.comparing import Comparison, compare_picture
 from filigrana.provenance.identity import AssetId
 from filigrana.provenance.media.values import Frame
-from filigrana.provenance.preview import Preview, PreviewMaker, compare
+from filigrana.provenance.preview import compare
 from filigrana.provenance.registration import place
 from filigrana.provenance.watermark.dft import Dft
-from filigrana.tests.doubles import look, put, scene
+from filigrana.tests.doubles import look, preview_of, put, scene
 
 ID = AssetId(4711)
 FIXTURES = Path(__file__).parent / "embedded_fixtures"
@@ -29,15 +29,6 @@ Change = Callable[[np.ndarray], np.ndarray]
 def fixture(name: str) -> np.ndarray:
     with Image.open(FIXTURES / f"{name}.png") as opened:
         return np.asarray(opened.convert("RGB").resize((512, 512), Image.Resampling.BICUBIC)).copy()
-
-
-def preview_of(*frames: np.ndarray) -> Preview:
-    maker = PreviewMaker()
-    for frame in frames:
-        maker.look(frame)
-    made = maker.preview()
-    assert made is not None
-    return made
 
 
 class Original:
