@@ -280,10 +280,19 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        first = path.relative_to(folder).parts[0]
-        if path.is_file() and not path.is_symlink() and first not in LEFT_OUT:
-            yield path
+    """What is left out is not walked either: it can be large, and folders vanish there while the house works."""
+
+    def failed(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise error
+
+    for at, folders, names in os.walk(folder, onerror=failed):
+        if at == str(folder):
+            folders[:], names = [[name for name in some if name not in LEFT_OUT] for some in (folders, names)]
+        folders.sort()
+        for path in (Path(at, name) for name in sorted(names)):
+            if path.is_file() and not path.is_symlink():
+                yield path
 
 
 def _waited(house: Installation, names: list[str]) -> tuple[str, ...]:

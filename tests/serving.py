@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -53,6 +54,13 @@ def clients(house: Installation, url: str, keys: dict[str, tuple[str, list[str]]
             )
             for name, (tenant, roles) in keys.items()
         }
+
+
+def uploads_left(installation: Installation) -> list[str]:
+    """Names of what lies in the spool beside locks. A request's folder may vanish while this looks (``os.walk`` goes
+    on, ``Path.rglob`` raises)."""
+    found = [name for _, _, files in os.walk(installation.folder / "spool") for name in files]
+    return [name for name in found if name not in ("lock", ".gate")]
 
 
 def installed(folder: Path, **settings: Any) -> Installation:

@@ -11,6 +11,7 @@ import pytest
 
 from filigrana.provenance.words import words
 from filigrana.tests.browser.conftest import Site
+from filigrana.tests.serving import uploads_left
 
 FINDINGS = ["verified", "recovered", "intact", "altered", "contradicted", "unmarked", "unreadable"]
 OpenPage = Callable[..., Any]
@@ -298,8 +299,5 @@ def test_no_cookie_no_storage_and_nothing_left_behind(site: Site, open_page: Ope
     upload(page, site, "verified")
     assert page.context.cookies() == []
     assert page.evaluate("[localStorage.length, sessionStorage.length]") == [0, 0]
-    left = [
-        p for p in (site.installation.folder / "spool").rglob("*") if p.is_file() and p.name not in ("lock", ".gate")
-    ]
-    assert left == []
+    assert uploads_left(site.installation) == []
     assert words("en")("page.privacy") in page.locator("footer").inner_text()

@@ -7,7 +7,9 @@ import io
 import json
 import stat
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs.model import Order
 from filigrana.pipeline.request import Release
 from filigrana.pipeline.settings import load_settings
+from filigrana.pipeline.web.spooling import Spool
 from filigrana.tests.serving import released
 
 Open = Callable[..., Installation]
@@ -171,6 +174,29 @@ def test_a_file_without_a_row_is_left_out_and_one_that_is_gone_is_told(tmp_path:
     assert str(release.asset_id) in json.loads(told.output)["missing"][0]
     told = runner.invoke(app, ["--data-dir", str(tmp_path / "third"), "restore", str(archive), "--json"])
     assert told.exit_code == 0, told.output
+
+
+def test_uploads_may_come_and_go_while_it_is_made(tmp_path: Path, opened: Open) -> None:
+    old = opened(tmp_path / "old")
+    filled(old)
+    done = threading.Event()
+
+    def visited() -> None:
+        with closing(Spool(old.folder / "spool")) as spool:
+            while not done.is_set():
+                with spool.open() as work:
+                    (work / "upload").write_bytes(b"x")
+
+    visitors = [threading.Thread(target=visited) for _ in range(4)]
+    for visitor in visitors:
+        visitor.start()
+    try:
+        made = [backup(old, tmp_path / f"{number}.tar") for number in range(20)]
+    finally:
+        done.set()
+        for visitor in visitors:
+            visitor.join()
+    assert len({one.files for one in made}) == 1
 
 
 def test_released_files_may_be_left_to_a_store_that_keeps_its_own_copies(tmp_path: Path, opened: Open) -> None:

@@ -29,7 +29,7 @@ from filigrana.pipeline.web.service import plain, shown_name
 from filigrana.pipeline.web.showing import moment_text
 from filigrana.pipeline.web.spooling import Spool
 from filigrana.tests.doubles import scene
-from filigrana.tests.serving import installed, released, running
+from filigrana.tests.serving import installed, released, running, uploads_left
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +52,6 @@ def client(url: str) -> Iterator[httpx.Client]:
         yield opened
 
 
-def left(installation: Installation) -> list[str]:
-    """What lies in the spool beside locks."""
-    return [
-        p.name for p in (installation.folder / "spool").rglob("*") if p.is_file() and p.name not in ("lock", ".gate")
-    ]
-
-
 def error(answer: httpx.Response) -> tuple[int, str]:
     body = answer.json()["error"]
     assert set(body) == {"message", "type", "param", "code"}
@@ -74,7 +67,7 @@ def test_an_upload_is_verified(client: httpx.Client, house: tuple[Installation, 
         200, "verified", str(release.asset_id), "boat.png",
     )  # fmt: skip
     assert found["evidence"][0].keys() == {"technique", "status", "detail", "meaning"}
-    assert left(installation) == []
+    assert uploads_left(installation) == []
 
 
 def test_rubbish_is_unreadable_and_no_error(client: httpx.Client) -> None:
@@ -115,7 +108,7 @@ def test_names_are_shown_and_never_used(client: httpx.Client, name: str, house: 
     assert "/" not in shown
     assert "\u202e" not in shown
     assert len(shown) <= 121
-    assert left(house[0]) == []
+    assert uploads_left(house[0]) == []
 
 
 def test_headers_keep_a_browser_safe_everywhere(client: httpx.Client) -> None:
@@ -161,7 +154,7 @@ def test_what_is_no_question_is_refused(
 ) -> None:
     status, found = error(client.post("/v1/verify", **parts))
     assert (status in (400, 415), found) == (True, code)
-    assert left(house[0]) == []
+    assert uploads_left(house[0]) == []
 
 
 @pytest.mark.parametrize(
@@ -196,7 +189,7 @@ def test_a_body_is_counted_whatever_its_length_says(url: str, house: tuple[Insta
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
     endless = head + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%s\r\n" % (len(part), part) + chunk * 40
     assert b" 413 " in raw(url, endless)
-    assert left(house[0]) == []
+    assert uploads_left(house[0]) == []
 
 
 def test_a_body_that_dribbles_is_ended(tmp_path: Path) -> None:
@@ -207,7 +200,7 @@ def test_a_body_that_dribbles_is_ended(tmp_path: Path) -> None:
         answer = raw(url, head + b"--b\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\n", 10)
         assert b" 408 " in answer
         assert time.monotonic() - started < 5
-        assert left(installation) == []
+        assert uploads_left(installation) == []
 
 
 def test_a_head_that_dribbles_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,9 +255,9 @@ def test_a_client_that_goes_away_leaves_nothing(url: str, house: tuple[Installat
         connection.sendall(head + b"--b\r\nContent-Disposition: form-data; name=file; filename=a\r\n\r\n" + b"x" * 9000)
         time.sleep(0.3)
     deadline = time.monotonic() + 5
-    while left(house[0]) and time.monotonic() < deadline:
+    while uploads_left(house[0]) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert left(house[0]) == []
+    assert uploads_left(house[0]) == []
 
 
 def test_more_than_can_be_done_is_told_to_come_back(tmp_path: Path) -> None:
@@ -327,7 +320,7 @@ def test_a_fault_inside_says_nothing_of_the_inside(tmp_path: Path) -> None:
     assert error(answer) == (500, "internal")
     assert answer.headers["connection"] == "close", "the server ends it: the next request goes over another one"
     assert "secret" not in answer.text
-    assert left(installation) == []
+    assert uploads_left(installation) == []
 
 
 def test_who_asks_too_often_waits(tmp_path: Path) -> None:
