@@ -144,6 +144,13 @@ class ReleaseError(FiligranaError):
     hint = "Nothing was published. Check free space and permissions of the output folder, then try again."
 
 
+class BackupError(ReleaseError):
+    """A backup that cannot be made, read or put back. Nothing was changed."""
+
+    code = "backup.failed"
+    hint = ""
+
+
 class JobError(FiligranaError):
     """A job that cannot be taken, found, or gone on with."""
 

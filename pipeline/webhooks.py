@@ -1,51 +1,36 @@
-"""Webhooks: where a tenant hears of its jobs, and the messages that go there, as Standard Webhooks has them.
+"""Webhooks: where a tenant hears of its jobs, what is sent there, and the secrets that it is signed with.
 
-A message is a row that is written with the job's end. Whoever delivers takes it for a while, as a job is taken; it is
-tried until it is taken with 2xx, at growing distances, and given up after a day and a half. A receiver may get one
-twice, and sees that by `webhook-id`.
+A message is a row that is written with the job's end (`jobs.announcing`); `postman` delivers it.
 """
 
 from __future__ import annotations
 
 import base64
 import builtins
-import hmac
-import json
-import logging
 import secrets
-import threading
-from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
-from datetime import datetime
-from hashlib import sha256
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
-from sqlalchemy import delete, func, join, select
+from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
-from ..errors import FetchError, FiligranaError, InputError, ServiceError
-from ..provenance.database import current_revision, session
+from ..errors import InputError, ServiceError
 from ..provenance.log.canonical import time_text
 from ..provenance.service_tables import Webhook, WebhookDelivery
 from ..provenance.tables import now
 from ..provenance.vault import Vault
-from .fetching import FetchLimits, check_url, post
+from .fetching import FetchLimits, check_url
 from .installation import Installation
 from .jobs.announcing import EVENTS
-from .jobs.rows import clock_of
 
-_log = logging.getLogger("filigrana.webhooks")
 MOST = 20
 """Webhooks of one tenant."""
-PAUSES = (5, 30, 120, 600, 3600, 6 * 3600, 12 * 3600, 16 * 3600)
-"""Seconds after each try that failed; after the last of them there is one more try."""
-HELD = 60_000
-"""Milliseconds for which a message is in the hands of one deliverer."""
-AT_ONCE, SHARE = 16, 4
-"""Messages that are on their way at one moment: in all, and of one tenant, whose receivers may be slow or dead."""
-POLL = 1.0
+GRACE = timedelta(hours=24)
+"""For which messages are signed with the secret before as well, so that receivers can change over."""
+TEST = "webhook.test"
 _LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -94,12 +79,19 @@ class Webhooks:
     def remove(self, tenant: str, ident: str, subject: str) -> None:
         """With its messages. Raises ServiceError where there is none."""
         with self._house.ledger.change() as change:
-            row = change.session.get(Webhook, ident, with_for_update=True)
-            if row is None or row.tenant != tenant:
-                raise _none()
+            row = _found(change.session, tenant, ident, lock=True)
             change.session.execute(delete(WebhookDelivery).where(WebhookDelivery.webhook_id == ident))
             change.session.delete(row)
             change.append(self._entry("removed", ident, tenant, Vault(change.session).actor(subject)))
+
+    def rotate(self, tenant: str, ident: str, subject: str) -> tuple[Hook, str]:
+        """A new secret, which is shown once; the one before signs beside it for `GRACE`. Raises ServiceError."""
+        secret = secrets.token_bytes(32)
+        with self._house.ledger.change() as change:
+            row = _found(change.session, tenant, ident, lock=True)
+            row.old_secret, row.old_until, row.secret = row.secret, self._house.clock() + GRACE, secret
+            change.append(self._entry("rotated", ident, tenant, Vault(change.session).actor(subject)))
+            return _hook(row), secret_text(secret)
 
     def list(self, tenant: str) -> list[Hook]:
         query = select(Webhook).where(Webhook.tenant == tenant).order_by(Webhook.created_at, Webhook.id)
@@ -107,27 +99,34 @@ class Webhooks:
             return [_hook(row) for row in opened.scalars(query)]
 
     def deliveries(self, tenant: str, ident: str, limit: int) -> builtins.list[dict[str, Any]]:
-        """What became of the youngest messages."""
+        """What became of the youngest messages. Raises ServiceError."""
         with self._house.ledger.reading() as opened:
-            hook = opened.get(Webhook, ident)
-            if hook is None or hook.tenant != tenant:
-                raise _none()
+            _found(opened, tenant, ident)
             query = select(WebhookDelivery).where(WebhookDelivery.webhook_id == ident)
-            query = query.order_by(WebhookDelivery.created_at.desc()).limit(limit)
-            return [
-                {
-                    "object": "webhook.delivery",
-                    "id": f"msg_{row.id}",
-                    "event": row.event,
-                    "job": row.body["data"]["job"],
-                    "state": row.state,
-                    "attempts": row.attempts,
-                    "status": row.status,
-                    "created_at": row.created_at.isoformat(),
-                    "ended_at": None if row.ended_at is None else row.ended_at.isoformat(),
-                }
-                for row in opened.scalars(query)
-            ]
+            query = query.order_by(WebhookDelivery.created_at.desc(), WebhookDelivery.id).limit(limit)
+            return [_delivery(row) for row in opened.scalars(query)]
+
+    def test(self, tenant: str, ident: str) -> dict[str, Any]:
+        """A message that is about no job; one at a time: while it waits, it is the same one that is tried again.
+        Raises ServiceError."""
+        with self._house.ledger.change() as change:
+            _found(change.session, tenant, ident, lock=True)
+            query = select(WebhookDelivery).where(WebhookDelivery.webhook_id == ident, WebhookDelivery.event == TEST)
+            row = change.session.scalar(query.where(WebhookDelivery.state == "waiting").limit(1))
+            if row is None:
+                body = {"type": TEST, "timestamp": time_text(self._house.clock()), "data": {"webhook": ident}}
+                row = WebhookDelivery(id=uuid4(), webhook_id=ident, event=TEST, body=body, created_at=now())
+                change.session.add(row)
+            return _now(change.session, row)
+
+    def again(self, tenant: str, ident: str, message: str) -> dict[str, Any]:
+        """Sends one message anew, also one that was taken or given up. Raises ServiceError."""
+        with self._house.ledger.change() as change:
+            _found(change.session, tenant, ident)
+            row = change.session.get(WebhookDelivery, _message_id(message), with_for_update=True)
+            if row is None or row.webhook_id != ident:
+                raise _no_message()
+            return _now(change.session, row)
 
     def _entry(self, act: str, ident: str, tenant: str, actor: str) -> dict[str, object]:
         return {
@@ -140,125 +139,57 @@ class Webhooks:
         }
 
 
-@dataclass(frozen=True)
-class _Message:
-    id: UUID
-    tenant: str
-    url: str
-    secret: bytes
-    body: dict[str, Any]
-    attempts: int
-
-
-class Postman:
-    """Delivers what is due, from a thread of its own. Several of them share the work."""
-
-    def __init__(self, house: Installation, clock: Callable[[], datetime] | None = None) -> None:
-        self._house, self._clock = house, clock or house.clock
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="filigrana-postman", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        """Within the time that one try takes."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(self._limits().seconds + 5)
-
-    def _run(self) -> None:
-        while not self._stop.wait(POLL):
-            try:
-                if self._house.exists and current_revision(self._house.log.engine) is not None:
-                    self.deliver()
-            except Exception as error:  # noqa: BLE001  the next round tries again
-                _log.warning("webhooks wait: %s", getattr(error, "code", type(error).__name__))
-
-    def deliver(self) -> int:
-        """Tries everything that is due once; how many messages that were. What is slow keeps a few threads of its
-        tenant, and nobody else waits for it."""
-        count, under_way = 0, dict[Future[None], str]()
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="filigrana-message") as pool:
-            while True:
-                taken = [] if self._stop.is_set() else self._take(Counter(under_way.values()))
-                under_way |= {pool.submit(self._try, message): message.tenant for message in taken}
-                count += len(taken)
-                if not under_way:
-                    return count
-                for done in wait(under_way, POLL, FIRST_COMPLETED).done:
-                    del under_way[done]
-
-    def _take(self, busy: Counter[str]) -> list[_Message]:
-        """``busy``: how many messages of each tenant are under way. Whose message has waited longest comes first."""
-        free, taken = AT_ONCE - busy.total(), list[_Message]()
-        if free <= 0:
-            return taken
-        with session(self._house.log.engine, write=True) as opened:
-            clock = clock_of(opened)
-            due = (WebhookDelivery.state == "waiting") & (WebhookDelivery.due <= clock)
-            hooks = join(WebhookDelivery, Webhook, WebhookDelivery.webhook_id == Webhook.id)
-            full = [tenant for tenant, count in busy.items() if count >= SHARE]
-            tenants = select(Webhook.tenant).select_from(hooks).where(due, Webhook.tenant.not_in(full))
-            tenants = tenants.group_by(Webhook.tenant).order_by(func.min(WebhookDelivery.due)).limit(free)
-            for tenant in opened.scalars(tenants).all():
-                its = select(WebhookDelivery, Webhook).select_from(hooks).where(due, Webhook.tenant == tenant)
-                its = its.order_by(WebhookDelivery.due).limit(min(SHARE - busy[tenant], free - len(taken)))
-                for row, hook in opened.execute(its.with_for_update(of=WebhookDelivery, skip_locked=True)).all():
-                    row.attempts, row.due = row.attempts + 1, clock + HELD
-                    taken.append(_Message(row.id, tenant, hook.url, hook.secret, row.body, row.attempts))
-        return taken
-
-    def _try(self, message: _Message) -> None:
-        body = json.dumps(message.body, separators=(",", ":"), ensure_ascii=True).encode()
-        headers = signed(message.id, message.secret, body, int(self._clock().timestamp()))
-        try:
-            status = post(message.url, body, headers, self._limits())
-        except FetchError as error:
-            _log.info("message %s was not taken: %s", message.id, error.code)
-            status = 0
-        try:
-            self._note(message, status)
-        except FiligranaError as error:
-            _log.warning("message %s: %s", message.id, error.code)
-
-    def _note(self, message: _Message, status: int) -> None:
-        taken = 200 <= status < 300
-        # 410 Gone: Standard Webhooks' way to say that nobody wants them any more.
-        over = taken or status == 410 or message.attempts > len(PAUSES)
-        with session(self._house.log.engine, write=True) as opened:
-            row = opened.get(WebhookDelivery, message.id, with_for_update=True)
-            if row is None or row.attempts != message.attempts or row.state != "waiting":
-                return  # removed, or somebody else has it by now
-            row.status = status
-            if over:
-                row.state, row.ended_at = ("delivered" if taken else "given_up"), now()
-            else:
-                row.due = clock_of(opened) + 1000 * PAUSES[message.attempts - 1]
-
-    def _limits(self) -> FetchLimits:
-        return replace(FetchLimits.of(self._house.settings), seconds=10.0, redirects=0)
-
-
-def signed(message: UUID, secret: bytes, body: bytes, time: int) -> dict[str, str]:
-    """The headers of Standard Webhooks: id, time in seconds, and HMAC-SHA256 over both and the body."""
-    ident = f"msg_{message}"
-    mac = hmac.new(secret, f"{ident}.{time}.".encode() + body, sha256).digest()
-    return {
-        "Content-Type": "application/json",
-        "webhook-id": ident,
-        "webhook-timestamp": str(time),
-        "webhook-signature": f"v1,{base64.b64encode(mac).decode()}",
-    }
-
-
 def secret_text(secret: bytes) -> str:
     return f"whsec_{base64.b64encode(secret).decode()}"
+
+
+def secrets_of(row: Webhook, moment: datetime) -> tuple[bytes, ...]:
+    """What a message is signed with at ``moment``, the newest first."""
+    if row.old_secret is None or row.old_until is None or moment >= row.old_until:
+        return (row.secret,)
+    return row.secret, row.old_secret
 
 
 def _hook(row: Webhook) -> Hook:
     return Hook(row.id, row.url, tuple(row.events), row.created_at)
 
 
-def _none() -> ServiceError:
-    return ServiceError("there is no such webhook", status=404, param="webhook_id", code="service.not_found")
+def _delivery(row: WebhookDelivery) -> dict[str, Any]:
+    waits = row.state == "waiting" and row.attempts > 0
+    return {
+        "object": "webhook.delivery",
+        "id": f"msg_{row.id}",
+        "event": row.event,
+        "job": row.body["data"].get("job"),
+        "state": row.state,
+        "attempts": row.attempts,
+        "status": row.status,
+        "reason": row.reason,
+        "next_try_at": datetime.fromtimestamp(row.due / 1000, UTC).isoformat() if waits else None,
+        "created_at": row.created_at.isoformat(),
+        "ended_at": None if row.ended_at is None else row.ended_at.isoformat(),
+    }
+
+
+def _message_id(text: str) -> UUID:
+    try:
+        return UUID(text.removeprefix("msg_"))
+    except ValueError:
+        raise _no_message() from None
+
+
+def _no_message() -> ServiceError:
+    return ServiceError("there is no such message", status=404, param="delivery_id", code="service.not_found")
+
+
+def _now(opened: Session, row: WebhookDelivery) -> dict[str, Any]:
+    row.state, row.attempts, row.due, row.status, row.reason, row.ended_at = "waiting", 0, 0, None, None, None
+    opened.flush()
+    return _delivery(row)
+
+
+def _found(opened: Session, tenant: str, ident: str, *, lock: bool = False) -> Webhook:
+    row = opened.get(Webhook, ident, with_for_update=lock or None)
+    if row is None or row.tenant != tenant:
+        raise ServiceError("there is no such webhook", status=404, param="webhook_id", code="service.not_found")
+    return row

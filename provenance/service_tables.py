@@ -133,7 +133,8 @@ class WebSession(Base):
 
 
 class Webhook(Base):
-    """Where a tenant hears of its jobs. ``secret``: signs what is sent there, and is shown once."""
+    """Where a tenant hears of its jobs. ``secret``: signs what is sent there, and is shown once; ``old_secret``: the
+    one before, which signs beside it until ``old_until``."""
 
     __tablename__ = "webhooks"
 
@@ -143,6 +144,8 @@ class Webhook(Base):
     events: Mapped[list[str]] = mapped_column(Json)
     secret: Mapped[bytes] = mapped_column(LargeBinary(32))
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    old_secret: Mapped[bytes | None] = mapped_column(LargeBinary(32))
+    old_until: Mapped[datetime | None] = mapped_column(UtcTime)
 
 
 DELIVERY_STATES = ("waiting", "delivered", "given_up")
@@ -150,7 +153,7 @@ DELIVERY_STATES = ("waiting", "delivered", "given_up")
 
 class WebhookDelivery(Base):
     """One message to one webhook, kept until it was taken or given up. ``due``: when it is tried next, in ms by the
-    database's clock. ``status``: what the last try was answered with; 0: nothing."""
+    database's clock. ``status``: what the last try was answered with; 0: nothing, and ``reason`` is the code of why."""
 
     __tablename__ = "webhook_deliveries"
     __table_args__ = (
@@ -168,6 +171,7 @@ class WebhookDelivery(Base):
     status: Mapped[int | None] = mapped_column(Integer)
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
     ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    reason: Mapped[str | None] = mapped_column(String(64))
 
 
 class ServiceCounter(Base):

@@ -46,7 +46,7 @@ def restore(
 
     Every member is held against the archive's manifest before anything is written.
     """
-    from ..backup import restore as put_back
+    from ..restoring import restore as put_back
     from .output import emit_json, out, plain
 
     with installation() as opened:

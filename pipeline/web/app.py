@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from ...errors import FiligranaError
 from ..installation import Installation
-from ..webhooks import Postman
+from ..postman import Postman
 from . import (
     appeals_routes,
     assets_routes,

@@ -32,9 +32,12 @@ DELIVERY: dict[str, Any] = {
     "state": "delivered",
     "attempts": 1,
     "status": 204,
+    "reason": None,
+    "next_try_at": None,
     "created_at": "2026-11-24T12:00:00+00:00",
     "ended_at": "2026-11-24T12:00:01+00:00",
 }
+WAITING: dict[str, Any] = {"state": "waiting", "attempts": 0, "status": None, "ended_at": None}
 Event = Literal["job.released", "job.refused", "job.held", "job.failed", "job.cancelled"]
 ALL: list[Event] = ["job.released", "job.refused", "job.held", "job.failed", "job.cancelled"]
 
@@ -124,3 +127,61 @@ def deliveries(
     """Scope: `generate`."""
     found = Webhooks(service(request).installation).deliveries(caller.tenant, webhook_id, limit)
     return {"object": "list", "data": found}
+
+
+@router.post(
+    "/{webhook_id}/secret",
+    summary="A new secret",
+    operation_id="rotateWebhookSecret",
+    responses={
+        200: {
+            "description": "the webhook, with its new secret, which is shown this once",
+            "content": {"application/json": {"example": {**HOOK, "secret": "whsec_…"}}},
+        },
+        **dict.fromkeys((401, 403, 404, 429, 500, 503), ERROR),
+    },
+)
+def rotate(request: Request, webhook_id: str, caller: Creator) -> dict[str, Any]:
+    """For 24 hours messages are signed with the one before as well. Scope: `generate`."""
+    hook, secret = Webhooks(service(request).installation).rotate(caller.tenant, webhook_id, caller.subject)
+    return {**hook.as_dict(), "secret": secret}
+
+
+@router.post(
+    "/{webhook_id}/test",
+    status_code=202,
+    summary="Sends a message that is about no job",
+    operation_id="testWebhook",
+    responses={
+        202: {
+            "description": "it is on its way; the list of deliveries tells what became of it",
+            "content": {
+                "application/json": {
+                    "example": {**DELIVERY, **WAITING, "event": "webhook.test", "job": None},
+                }
+            },
+        },
+        **dict.fromkeys((401, 403, 404, 429, 500, 503), ERROR),
+    },
+)
+def test(request: Request, webhook_id: str, caller: Creator) -> dict[str, Any]:
+    """Its type is `webhook.test`, whatever events the webhook hears of. Scope: `generate`."""
+    return Webhooks(service(request).installation).test(caller.tenant, webhook_id)
+
+
+@router.post(
+    "/{webhook_id}/deliveries/{delivery_id}/retry",
+    status_code=202,
+    summary="Sends a message again",
+    operation_id="retryWebhookDelivery",
+    responses={
+        202: {
+            "description": "it is on its way, under the same id",
+            "content": {"application/json": {"example": {**DELIVERY, **WAITING}}},
+        },
+        **dict.fromkeys((401, 403, 404, 429, 500, 503), ERROR),
+    },
+)
+def retry(request: Request, webhook_id: str, delivery_id: str, caller: Creator) -> dict[str, Any]:
+    """Also one that was taken or given up; its tries are counted anew. Scope: `generate`."""
+    return Webhooks(service(request).installation).again(caller.tenant, webhook_id, delivery_id)

@@ -11,12 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from filigrana.errors import ReleaseError
+from filigrana.errors import BackupError, ReleaseError
 from filigrana.pipeline import url_store
-from filigrana.pipeline.backup import BackupError, backup, restore
+from filigrana.pipeline.backup import backup
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs.model import Order
 from filigrana.pipeline.request import Release
+from filigrana.pipeline.restoring import restore
 from filigrana.pipeline.settings import load_settings
 from filigrana.pipeline.url_store import UrlStore
 from filigrana.tests import working

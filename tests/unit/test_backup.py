@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -15,16 +16,20 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from filigrana.errors import FiligranaError
-from filigrana.pipeline.backup import BackupError, backup, restore
+from filigrana.errors import BackupError, FiligranaError
+from filigrana.pipeline.backup import backup
 from filigrana.pipeline.cli.app import app
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs.model import Order
 from filigrana.pipeline.request import Release
+from filigrana.pipeline.restoring import restore
 from filigrana.pipeline.settings import load_settings
 from filigrana.pipeline.web.spooling import Spool
+from filigrana.pipeline.webhooks import Webhooks
+from filigrana.provenance.database import HEAD, current_revision
 from filigrana.tests.serving import released
 
+KEPT = Path(__file__).parent.parent / "kept"
 Open = Callable[..., Installation]
 
 
@@ -88,10 +93,10 @@ def changed(archive: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
 
 
 def added(archive: Path, name: str, data: bytes) -> Path:
-    """The archive with one more member, listed as if it had been there."""
+    """The archive with one more member, or another one in its place, listed as if it had been there."""
     with_it = archive.with_name("added.tar")
     with tarfile.open(archive) as source, tarfile.open(with_it, "w") as out:
-        for member in source:
+        for member in (each for each in source if each.name != name):
             held = source.extractfile(member).read()  # type: ignore[union-attr]
             if member.name == "manifest.json":
                 said = json.loads(held)
@@ -148,6 +153,40 @@ def test_it_is_put_into_an_empty_place_only(tmp_path: Path, opened: Open) -> Non
     with pytest.raises(FiligranaError) as version:
         restore(opened(tmp_path / "new"), other)
     assert version.value.code == "backup.version"
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_one_of_the_version_before_is_put_back_and_brought_up_to_date(
+    tmp_path: Path, opened: Open, database: str, request: pytest.FixtureRequest
+) -> None:
+    """`kept/backup-0008.tar.gz` was made by the version with that schema: a release (without its file), a key, a
+    webhook, a cancelled job and the message about it."""
+    url = request.getfixturevalue("postgres_url") if database == "postgresql" else None
+    new = opened(tmp_path / "new", url)
+    told = restore(new, KEPT / "backup-0008.tar.gz")
+    assert (told.entries, told.assets) == (new.log.size(), 0) == (7, 0)
+    assert current_revision(new.log.engine) == HEAD
+    assert new.log.verify().ok
+    (hook,) = Webhooks(new).list("press")
+    (message,) = Webhooks(new).deliveries("press", hook.id, 10)
+    assert (message["event"], message["reason"], message["state"]) == ("job.cancelled", None, "waiting")
+    assert new.log.append({"type": "after"}) == 7
+    assert restore(opened(tmp_path / "again"), backed_up(new, tmp_path / "new.tar")).entries == 8
+
+
+def backed_up(house: Installation, archive: Path) -> Path:
+    backup(house, archive)
+    return archive
+
+
+def test_tables_that_its_version_does_not_have_are_not_put_back(tmp_path: Path, opened: Open) -> None:
+    archive = tmp_path / "old.tar"
+    archive.write_bytes(gzip.decompress((KEPT / "backup-0008.tar.gz").read_bytes()))
+    strange = {"database/webhooks.jsonl": b'{"id": "a1", "uri": "https://example.org/"}\n', "database/more.jsonl": b""}
+    for number, (name, data) in enumerate(strange.items()):
+        with pytest.raises(BackupError) as caught:
+            restore(opened(tmp_path / str(number)), added(archive, name, data))
+        assert caught.value.code == "backup.format"
 
 
 def test_a_file_without_a_row_is_left_out_and_one_that_is_gone_is_told(tmp_path: Path, opened: Open) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ from sqlalchemy import select, update
 from filigrana.errors import FetchError, InputError
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs.model import Order
+from filigrana.pipeline.postman import PAUSES, SHARE, Postman
 from filigrana.pipeline.settings import load_settings
-from filigrana.pipeline.webhooks import PAUSES, SHARE, Postman, Webhooks
+from filigrana.pipeline.webhooks import GRACE, Webhooks
 from filigrana.provenance.database import session
 from filigrana.provenance.service_tables import WebhookDelivery
-from filigrana.tests.serving import installed, running
+from filigrana.tests.serving import clients, installed, running
 from filigrana.tests.working import until, working
 
 
@@ -233,6 +235,95 @@ def test_nothing_is_sent_inside_even_where_the_name_moved_there(house: Installat
         Postman(house).deliver()
         assert (only(house, hook.id)["state"], only(house, hook.id)["status"]) == ("waiting", 0)
         assert kept.got == []
+
+
+def test_why_a_message_was_not_taken_and_when_it_is_tried_next_is_told(house: Installation) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as closed:
+        place = f"127.0.0.1:{closed.getsockname()[1]}"
+    allowing(house, place)
+    hook, _ = Webhooks(house).add("press", "ana", f"http://{place}/", ["job.cancelled"])
+    ended(house)
+    assert only(house, hook.id)["next_try_at"] is None, "it was not tried yet"
+    Postman(house).deliver()
+    told = only(house, hook.id)
+    assert (told["state"], told["status"], told["reason"]) == ("waiting", 0, "input.url.answer")
+    ahead = datetime.fromisoformat(told["next_try_at"]) - datetime.now(UTC)
+    assert abs(ahead.total_seconds() - PAUSES[0]) < 4
+    with receiver() as kept:
+        allowing(house, kept.place)
+        hook, _ = Webhooks(house).add("agency", "eve", kept.url, ["job.cancelled"])
+        ended(house, "agency")
+        Postman(house).deliver()
+        (told,) = Webhooks(house).deliveries("agency", hook.id, 10)
+        assert (told["state"], told["status"], told["reason"], told["next_try_at"]) == ("delivered", 204, None, None)
+
+
+def test_a_rotated_secret_signs_at_once_and_the_one_before_for_a_day(house: Installation) -> None:
+    with receiver() as kept:
+        allowing(house, kept.place)
+        hooks = Webhooks(house)
+        hook, first = hooks.add("press", "ana", kept.url, ["job.cancelled"])
+        _, second = hooks.rotate("press", hook.id, "ana")
+        ended(house)
+        Postman(house).deliver()
+        assert [verified(secret, *kept.got[0]) for secret in (first, second)] == [True, True]
+        _, third = hooks.rotate("press", hook.id, "ana")
+        ended(house)
+        Postman(house).deliver()
+        assert [verified(secret, *kept.got[1]) for secret in (first, second, third)] == [False, True, True]
+        ended(house)
+        Postman(house, clock=lambda: house.clock() + GRACE).deliver()
+        assert len(kept.got[2][0]["webhook-signature"].split()) == 1, "after a day the new one alone"
+        acts = [e["act"] for _, e in house.log.entries() if e["type"] == "webhook"]
+        assert acts == ["added", "rotated", "rotated"]
+
+
+def test_a_message_is_sent_again_and_a_test_is_about_no_job(tmp_path: Path) -> None:
+    with receiver() as kept:
+        house = installed(tmp_path / "data", fetch_allow=[kept.place])
+        try:
+            keys = {"ana": ("press", ["creator"]), "eve": ("agency", ["creator"])}
+            with running(house) as url, clients(house, url, keys) as who:
+                ana, eve = who["ana"], who["eve"]
+                hook = ana.post("/v1/webhooks", json={"url": kept.url, "events": ["job.cancelled"]}).json()["id"]
+                there = f"/v1/webhooks/{hook}"
+
+                def last(state: str, tries: int = 1) -> Any:
+                    rows = ana.get(f"{there}/deliveries").json()["data"]
+                    return rows if rows and (rows[0]["state"], rows[0]["attempts"]) == (state, tries) else None
+
+                told = ana.post(f"{there}/test")
+                assert (told.status_code, told.json()["event"], told.json()["job"]) == (202, "webhook.test", None)
+                until(lambda: last("delivered"), 20)
+                assert json.loads(kept.got[0][1])["data"] == {"webhook": hook}
+
+                kept.answers = [410]
+                ended(house)
+                (message, _) = until(lambda: last("given_up"), 20)
+                again = f"{there}/deliveries/{message['id']}/retry"
+                assert ana.post(again).json()["state"] == "waiting"
+                until(lambda: last("delivered"), 20)
+                assert kept.got[1][0]["webhook-id"] == kept.got[2][0]["webhook-id"]
+                assert kept.got[1][1] == kept.got[2][1]
+
+                for path in (f"{there}/test", f"{there}/secret", again):
+                    assert eve.post(path).status_code == 404, "another tenant's"
+                for path in (f"{there}/deliveries/{message['job']}/retry", f"{there}/deliveries/x/retry"):
+                    assert ana.post(path).status_code == 404
+                new = ana.post(f"{there}/secret").json()["secret"]
+                ana.post(f"{there}/test")
+                until(lambda: len(kept.got) == 4, 20)
+                assert verified(new, *kept.got[3])
+                assert "secret" not in ana.get("/v1/webhooks").text
+        finally:
+            house.close()
+
+
+def test_one_test_waits_at_a_time(house: Installation) -> None:
+    hooks = Webhooks(house)
+    hook, _ = hooks.add("press", "ana", "https://example.org/", ["job.held"])
+    assert hooks.test("press", hook.id)["id"] == hooks.test("press", hook.id)["id"]
+    assert len(hooks.deliveries("press", hook.id, 10)) == 1
 
 
 def test_what_is_no_webhook_is_refused(house: Installation) -> None:
