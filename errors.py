@@ -22,6 +22,7 @@
     │   └── TamperError          log.tamper      the log does not match its hashes or checkpoints
     ├── AccessError              access.*        a key for the service that cannot be made, found or changed
     ├── ReleaseError             release.*       a file could not be put under its public name
+    │   └── BackupError          backup.*        a backup cannot be made, read or put back
     ├── JobError                 jobs.*          a job that cannot be taken, found, or gone on with
     └── ServiceError             service.*       the HTTP service refuses a request
 

@@ -218,9 +218,9 @@ def test_receivers_that_never_answer_delay_no_other_tenant(house: Installation) 
 
 
 def silent_holds(house: Installation) -> int:
-    """Messages that somebody is trying to deliver at this moment."""
+    """Messages that somebody is trying to deliver at this moment, for the first time."""
     with session(house.jobs.engine) as opened:
-        query = select(WebhookDelivery).where(WebhookDelivery.state == "waiting", WebhookDelivery.attempts > 0)
+        query = select(WebhookDelivery).where(WebhookDelivery.attempts > 0, WebhookDelivery.status.is_(None))
         return len(opened.scalars(query).all())
 
 
