@@ -28,7 +28,7 @@ from filigrana.pipeline.postman import PAUSES, SHARE, Postman
 from filigrana.pipeline.settings import load_settings
 from filigrana.pipeline.webhooks import GRACE, Webhooks
 from filigrana.provenance.database import session
-from filigrana.provenance.service_tables import WebhookDelivery
+from filigrana.provenance.service_tables import Webhook, WebhookDelivery
 from filigrana.tests.serving import clients, installed, running
 from filigrana.tests.working import until, working
 
@@ -218,9 +218,10 @@ def test_receivers_that_never_answer_delay_no_other_tenant(house: Installation) 
 
 
 def silent_holds(house: Installation) -> int:
-    """Messages that somebody is trying to deliver at this moment, for the first time."""
+    """The agency's messages that somebody is trying to deliver at this moment, for the first time."""
     with session(house.jobs.engine) as opened:
-        query = select(WebhookDelivery).where(WebhookDelivery.attempts > 0, WebhookDelivery.status.is_(None))
+        query = select(WebhookDelivery).join(Webhook).where(Webhook.tenant == "agency")
+        query = query.where(WebhookDelivery.attempts > 0, WebhookDelivery.status.is_(None))
         return len(opened.scalars(query).all())
 
 
