@@ -33,7 +33,7 @@ class Job(Base):
     """One thing to make. ``request`` has no texts: those are sealed under the subject's key, and ``texts`` names them.
 
     ``attempts`` counts leases; attempt n works under an intent whose id follows from the job's and n (see
-    `pipeline.jobs.fence`). ``outcome`` is what a caller is told at the end."""
+    `pipeline.jobs.fence`). ``outcome`` is what a caller is told at the end, ``mime`` the request's, to list by."""
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -42,6 +42,7 @@ class Job(Base):
         Index("ix_jobs_next", "state", "rank", "place"),
         Index("ix_jobs_tenant_state", "tenant", "state"),
         Index("ix_jobs_tenant_place", "tenant", "place"),
+        Index("ix_jobs_tenant_mime_place", "tenant", "mime", "place"),
         Index("ix_jobs_asset_id", "asset_id"),
         Index("ix_jobs_api_key_state", "api_key", "state"),
         Index("ix_jobs_ended_at", "ended_at"),
@@ -69,22 +70,29 @@ class Job(Base):
     started_at: Mapped[datetime | None] = mapped_column(UtcTime)
     ended_at: Mapped[datetime | None] = mapped_column(UtcTime)
     api_key: Mapped[str | None] = mapped_column(String(16))
+    mime: Mapped[str | None] = mapped_column(String(64))
 
 
 class JobOwner(Base):
     """Which tenant a request belongs to, and what was released for it: outlives the job, which is pruned by age.
 
-    Written with each lease, so that no request is ever before people without its tenant. ``asset_id``: of the job's
-    release, on the row of its last attempt."""
+    Written with each lease, so that no request is ever before people without its tenant. ``asset_id``,
+    ``released_at`` and ``media``: of the job's release, on the row of its last attempt."""
 
     __tablename__ = "job_owners"
-    __table_args__ = (Index("ix_job_owners_tenant_created_at", "tenant", "created_at"),)
+    __table_args__ = (
+        Index("ix_job_owners_tenant_created_at", "tenant", "created_at"),
+        Index("ix_job_owners_tenant_released_at", "tenant", "released_at"),
+        Index("ix_job_owners_tenant_media_released_at", "tenant", "media", "released_at"),
+    )
 
     intent: Mapped[UUID] = mapped_column(primary_key=True)
     job_id: Mapped[UUID] = mapped_column(index=True)
     tenant: Mapped[str] = mapped_column(String(64))
     asset_id: Mapped[int | None] = mapped_column(BigInteger, index=True)
     created_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    released_at: Mapped[datetime | None] = mapped_column(UtcTime)
+    media: Mapped[str | None] = mapped_column(String(16))
 
 
 class IdempotencyKey(Base):

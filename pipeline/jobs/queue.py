@@ -103,6 +103,7 @@ class JobQueue(Owners):
             id=uuid4(), tenant=order.tenant, subject=order.subject, kind=order.kind, state="queued", rank=order.rank,
             request=order.request if order.trace is None else {**order.request, TRACE: order.trace},
             texts=texts, attempts=0, run_after=0, cancelled=False, created_at=now(), api_key=order.caller,
+            mime=order.request.get("mime"),
         )  # fmt: skip
         opened.add(row)
         if order.key is not None:
@@ -269,8 +270,7 @@ class JobQueue(Owners):
     ) -> builtins.list[Job]:
         """The youngest first, or the oldest. ``after``: the place of the last one seen. ``mime``: what they make."""
         query = select(Row).order_by(Row.place if oldest else Row.place.desc()).limit(limit)
-        made = Row.request["mime"].as_string()
-        for column, value in ((Row.tenant, tenant), (Row.state, state), (Row.kind, kind), (made, mime)):
+        for column, value in ((Row.tenant, tenant), (Row.state, state), (Row.kind, kind), (Row.mime, mime)):
             if value is not None:
                 query = query.where(column == value)
         if after:

@@ -111,9 +111,8 @@ def end(opened: Session, row: Row, state: str, outcome: dict[str, Any]) -> None:
     if outcome.get("released"):
         row.asset_id = AssetId.parse(str(outcome["asset_id"])).value
         latest = select(JobOwner.intent).where(JobOwner.job_id == row.id).order_by(JobOwner.created_at.desc()).limit(1)
-        opened.execute(
-            update(JobOwner).where(JobOwner.intent == latest.scalar_subquery()).values(asset_id=row.asset_id)
-        )
+        told = {"asset_id": row.asset_id, "released_at": row.ended_at, "media": outcome.get("media")}
+        opened.execute(update(JobOwner).where(JobOwner.intent == latest.scalar_subquery()).values(told))
     row.lease = row.lease_until = None
     announce(opened, row)
 

@@ -17,10 +17,10 @@ from ...provenance.database import session
 from ...provenance.service_tables import Job, WebhookDelivery
 from ...provenance.tables import Review, now
 from ..jobs.counting import read
-from ..jobs.pruning import FINAL
 from .records_routes import opened_log
 from .service import Service
 
+OPEN = ("queued", "running", "held")
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
@@ -66,7 +66,7 @@ class _House:
     def _queue(self) -> Iterator[Any]:
         with session(self._here.installation.log.engine) as opened:
             states = opened.execute(
-                select(Job.state, func.count()).where(Job.state.not_in(FINAL)).group_by(Job.state)
+                select(Job.state, func.count()).where(Job.state.in_(OPEN)).group_by(Job.state)
             ).all()
             oldest = opened.scalar(select(func.min(Job.created_at)).where(Job.state == "queued"))
             waiting = opened.scalar(
@@ -75,7 +75,7 @@ class _House:
             held = opened.scalar(select(func.count()).select_from(Review).where(Review.status == "open"))
         jobs = GaugeMetricFamily("filigrana_jobs", "Jobs that have not ended", labels=["state"])
         counts = {str(state): int(count) for state, count in states}
-        for state in ("queued", "running", "held"):
+        for state in OPEN:
             jobs.add_metric([state], counts.get(state, 0))
         yield jobs
         for name, text, value in (

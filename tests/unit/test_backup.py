@@ -14,6 +14,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from filigrana.errors import BackupError, FiligranaError
@@ -26,7 +27,9 @@ from filigrana.pipeline.restoring import restore
 from filigrana.pipeline.settings import load_settings
 from filigrana.pipeline.web.spooling import Spool
 from filigrana.pipeline.webhooks import Webhooks
-from filigrana.provenance.database import HEAD, current_revision
+from filigrana.provenance.database import HEAD, current_revision, session
+from filigrana.provenance.service_tables import JobOwner
+from filigrana.provenance.tables import Asset
 from filigrana.tests.serving import released
 
 KEPT = Path(__file__).parent.parent / "kept"
@@ -159,8 +162,8 @@ def test_it_is_put_into_an_empty_place_only(tmp_path: Path, opened: Open) -> Non
 def test_one_of_the_version_before_is_put_back_and_brought_up_to_date(
     tmp_path: Path, opened: Open, database: str, request: pytest.FixtureRequest
 ) -> None:
-    """`kept/backup-0008.tar.gz` was made by the version with that schema: a release (without its file), a key, a
-    webhook, a cancelled job and the message about it."""
+    """`kept/backup-0008.tar.gz` was made by the version with that schema: a key, a webhook, a cancelled job and the
+    message about it, and a job that was released (without its file)."""
     url = request.getfixturevalue("postgres_url") if database == "postgresql" else None
     new = opened(tmp_path / "new", url)
     told = restore(new, KEPT / "backup-0008.tar.gz")
@@ -170,6 +173,11 @@ def test_one_of_the_version_before_is_put_back_and_brought_up_to_date(
     (hook,) = Webhooks(new).list("press")
     (message,) = Webhooks(new).deliveries("press", hook.id, 10)
     assert (message["event"], message["reason"], message["state"]) == ("job.cancelled", None, "waiting")
+    assert [job.state for job in new.jobs.list("press", mime="image/png")] == ["released", "cancelled"]
+    with session(new.log.engine) as rows:
+        (owner,) = rows.scalars(select(JobOwner)).all()
+        asset = rows.get_one(Asset, owner.asset_id)
+        assert (owner.media, owner.released_at) == (asset.media, asset.created_at)
     assert new.log.append({"type": "after"}) == 7
     assert restore(opened(tmp_path / "again"), backed_up(new, tmp_path / "new.tar")).entries == 8
 
