@@ -121,7 +121,7 @@ def record_answer(log: AuditLog, record: AssetRecord) -> dict[str, Any]:
         manifests = list(catalog.manifests(record.asset_id))
     revoked = LocalResolver(log, log.keys).revoked(record.asset_id, None)
     return {
-        "asset": {name: _plain(getattr(record, name)) for name in ASSET_FIELDS},
+        "asset": facts(record),
         "bindings": [list(pair) for pair in bindings],
         "manifest_id": manifests[-1] if manifests else None,
         "preview": None
@@ -136,6 +136,11 @@ def record_answer(log: AuditLog, record: AssetRecord) -> dict[str, Any]:
         "log_keys": [str(key) for key in log.keys],
         "revocation": None if revoked is None else asdict(revoked),
     }
+
+
+def facts(record: AssetRecord) -> dict[str, Any]:
+    """What anybody may know of an asset."""
+    return {name: _plain(getattr(record, name)) for name in ASSET_FIELDS}
 
 
 def proof_of(log: AuditLog, record: AssetRecord) -> str | None:

@@ -10,31 +10,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from sqlalchemy import select
 
-from ....errors import FiligranaError, InputError, ServiceError
+from ....errors import FiligranaError, ServiceError
 from ....provenance.catalog import Catalog
 from ....provenance.database import session as database
 from ....provenance.identity import AssetId
 from ....provenance.preview import cover
 from ....provenance.records import AssetRecord
-from ....provenance.service_tables import JobOwner
-from ....provenance.tables import Asset
 from ..contents import asset_of, content, sent
+from ..releases import MEDIA, Wanted, releases
 from ..service import Service, moment, plain, service
 from ..showing import plain_json, shown
 from .rendering import language_of, page, said_in, signed_in
 
 router = APIRouter(include_in_schema=False)
 PAGE = 24
-FEW = 500
-"""Assets that are looked up one by one."""
-MEDIA = ("image", "video", "audio")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is looked for. ``text``: a number, its beginning, or the sha256 of a file."""
+class Asked:
+    """What the form says."""
 
     text: str = ""
     media: str = ""
@@ -42,7 +37,7 @@ class Wanted:
     before: str = ""
 
     @classmethod
-    def of(cls, query: Any) -> Wanted:
+    def of(cls, query: Any) -> Asked:
         media = str(query.get("media", ""))
         return cls(
             str(query.get("q", ""))[:80].strip(), media if media in MEDIA else "",
@@ -53,53 +48,20 @@ class Wanted:
 @router.get("/assets")
 async def index(request: Request) -> Response:
     session = await signed_in(request, "read")
-    wanted = Wanted.of(request.query_params)
-    found, more = await asyncio.to_thread(_found, service(request), session.caller.tenant, wanted)
-    return page(request, "assets.html", session, wanted=wanted, assets=found, more=more, media=MEDIA)
+    asked = Asked.of(request.query_params)
+    found, more = await asyncio.to_thread(_found, service(request), session.caller.tenant, asked)
+    return page(request, "assets.html", session, wanted=asked, assets=found, more=more, media=MEDIA)
 
 
-def _found(here: Service, tenant: str, wanted: Wanted) -> tuple[list[dict[str, Any]], str | None]:
+def _found(here: Service, tenant: str, asked: Asked) -> tuple[list[dict[str, Any]], str | None]:
     """The youngest first, and where the next page begins."""
-    query = select(JobOwner.asset_id, JobOwner.released_at).where(JobOwner.tenant == tenant)
-    query = query.where(JobOwner.released_at.is_not(None)).order_by(JobOwner.released_at.desc(), JobOwner.asset_id)
-    if wanted.media:
-        query = query.where(JobOwner.media == wanted.media)
-    if (since := _date(wanted.since)) is not None:
-        query = query.where(JobOwner.released_at >= since)
-    if (before := _moment(wanted.before)) is not None:
-        query = query.where(JobOwner.released_at < before)
-    condition = _text(wanted.text) if wanted.text else None
-    if wanted.text and condition is None:
-        return [], None
+    wanted = Wanted(asked.text, asked.media, _date(asked.since), _moment(asked.before))
     with database(here.installation.log.engine) as opened:
-        if condition is not None:
-            # Whether one looks up what is meant, or goes through the releases until a page is full, no planner knows.
-            meant = opened.scalars(select(Asset.asset_id).where(condition).limit(FEW + 1)).all()
-            if not meant:
-                return [], None
-            of_them = select(Asset.asset_id).where(condition) if len(meant) > FEW else meant
-            query = query.where(JobOwner.asset_id.in_(of_them))
-        rows = opened.execute(query.limit(PAGE + 1)).all()
+        found = releases(opened, tenant, wanted, PAGE + 1)
         catalog = Catalog(opened)
-        shown_ = [_card(catalog, AssetId(row.asset_id)) for row in rows[:PAGE]]
-    more = rows[PAGE - 1].released_at.isoformat() if len(rows) > PAGE else None
-    return [card for card in shown_ if card is not None], more
-
-
-def _text(text: str) -> Any:
-    """A condition for what somebody typed; None for what can be nothing of ours."""
-    digits = text.lower()
-    if len(digits) == 64 and all(c in "0123456789abcdef" for c in digits):
-        return Asset.sha256 == bytes.fromhex(digits)
-    letters = "".join(c for c in text.upper() if c.isalnum())
-    if not 1 <= len(letters) <= 12:
-        return None
-    try:
-        # A beginning of a number stands for all numbers that begin so.
-        low, high = (AssetId.parse(letters.ljust(12, end)).value for end in ("0", "Z"))
-    except InputError:
-        return None
-    return Asset.asset_id.between(low, high)
+        cards = [_card(catalog, one.asset_id) for one in found[:PAGE]]
+    more = found[PAGE - 1].released_at.isoformat() if len(found) > PAGE else None
+    return [card for card in cards if card is not None], more
 
 
 def _card(catalog: Catalog, ident: AssetId) -> dict[str, Any] | None:
