@@ -21,12 +21,13 @@ from filigrana.pipeline.cli.app import app
 from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.rekeying import rotate, take_in
-from filigrana.pipeline.request import Release, SealRequest
+from filigrana.pipeline.request import GenerateRequest, Release, SealRequest
 from filigrana.pipeline.settings import load_settings
 from filigrana.provenance import rotation
 from filigrana.provenance.certificates import CLAIM_SIGNING, POLICY, make_claim_chain, make_tsa_chain
 from filigrana.provenance.lint import lint, lint_chain
 from filigrana.provenance.media import encode_picture
+from filigrana.provenance.trust_store import TrustStore
 from filigrana.tests.doubles import scene
 
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
@@ -189,6 +190,31 @@ def test_files_of_old_keys_stay_trusted_after_a_rotation(
     entry = installation.log.entry(done.log_index)
     assert (entry["type"], entry["old"], entry["new"]) == ("signing-key", done.old, done.new)
     assert all(path.stat().st_mode & 0o077 == 0 for path in installation.keys.folder.rglob("*"))
+
+
+def test_a_process_that_runs_signs_with_a_key_that_another_one_took(
+    make_engine: Callable[..., Engine], installation: Installation
+) -> None:
+    engine = make_engine()
+    first = engine.generate(GenerateRequest("a red boat", seed=1))
+    another = Installation(load_settings(data_dir=installation.folder))
+    done = rotate(another)
+    another.close()
+    second = engine.generate(GenerateRequest("a red boat", seed=2))
+    assert isinstance(first, Release)
+    assert isinstance(second, Release)
+    assert second.trust == "development"
+    assert installation.keys.claim().leaf not in (None, done.old)
+    for release in (first, second):
+        assert installation.verifier().verify(release.file).finding == "verified"
+
+
+def test_a_process_that_runs_believes_the_list_that_another_one_installed(installation: Installation) -> None:
+    before = installation.trust
+    root = make_claim_chain(NOW).root.public_bytes(serialization.Encoding.PEM)
+    TrustStore(installation.folder / "trust").update("claim", root, NOW)
+    assert root.decode() in [one.pem for one in installation.trust.claim]
+    assert installation.trust != before
 
 
 @pytest.mark.parametrize("step", range(12))
