@@ -1,0 +1,68 @@
+"""Orders that come at once, and workers that hold what is somebody else's by now: on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func, select, update
+
+from filigrana.errors import FiligranaError, JobError, ServiceError
+from filigrana.pipeline.installation import Installation
+from filigrana.pipeline.jobs import pruning
+from filigrana.pipeline.jobs.model import Order
+from filigrana.pipeline.jobs.queue import JobQueue
+from filigrana.pipeline.jobs.worker import Worker
+from filigrana.pipeline.settings import load_settings
+from filigrana.provenance.database import connect, migrate, session
+from filigrana.provenance.service_tables import Job as Row
+from filigrana.provenance.tables import Asset, SealedText, SubjectKey, TenantKey
+from filigrana.provenance.vault import Vault
+from filigrana.tests import working
+from filigrana.tests.meeting import after, before, meeting, together
+
+REQUEST: dict[str, Any] = {"seed": 3, "mime": "image/png"}
+
+
+def order(prompt: str = "a red boat", **changes: Any) -> Order:
+    given = {"tenant": "press", "subject": "ana", "kind": "generate", "request": REQUEST, "texts": {"prompt": prompt}}
+    return Order(**(given | changes))
+
+
+@pytest.fixture
+def queue(database_url: str) -> Iterator[JobQueue]:
+    engine = connect(database_url)
+    migrate(engine)
+    yield JobQueue(engine, limit=50, tenant_limit=20, seconds=30.0, attempts=3)
+    engine.dispose()
+
+
+@pytest.fixture
+def house(tmp_path: Path, database_url: str) -> Iterator[Installation]:
+    opened = Installation(load_settings(data_dir=tmp_path / "data", database=database_url))
+    yield opened
+    opened.close()
+
+
+def full(found: list[Any]) -> list[str]:
+    return [one.code for one in found if isinstance(one, ServiceError)]
+
+
+def test_the_first_orders_of_all_at_once_are_known_again_by_their_keys(
+    queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key that commitments are made with is drawn once, whoever comes first."""
+    monkeypatch.setattr(Vault, "rotate", before(meeting(4), Vault.rotate))
+    found = together(4, lambda n: queue.put(order(f"boat {n}", key=f"k{n}", subject=f"ana{n}")))
+    jobs = [one[0].id for one in found if isinstance(one, tuple)]
+    assert len(jobs) == 4, found
+    again = [queue.put(order(f"boat {n}", key=f"k{n}", subject=f"ana{n}"))[0].id for n in range(4)]
+    assert again == jobs
+    with session(queue.engine) as opened:
+        assert opened.scalar(select(func.count()).select_from(TenantKey)) == 1
