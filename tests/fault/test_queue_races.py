@@ -54,6 +54,24 @@ def full(found: list[Any]) -> list[str]:
     return [one.code for one in found if isinstance(one, ServiceError)]
 
 
+@pytest.mark.parametrize("which", ["key", "tenant", "all"])
+def test_orders_at_once_do_not_pass_a_limit_together(
+    queue: JobQueue, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    queue.put(order())  # the subject's key, and the tenant's, are there
+    more: dict[str, Any] = {}
+    if which == "key":
+        more = {"caller": "k" * 12, "in_flight": 2}
+        queue.put(order(**more))
+    elif which == "tenant":
+        queue.tenant_limit = 2
+    else:
+        queue.limit = 2
+    monkeypatch.setattr(queue, "_add", before(meeting(4), queue._add))
+    found = together(4, lambda n: queue.put(order(f"boat {n}", **more)))
+    assert full(found) == ["access.in_flight" if which == "key" else "jobs.full"] * 3, found
+
+
 def test_the_first_orders_of_all_at_once_are_known_again_by_their_keys(
     queue: JobQueue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
