@@ -84,3 +84,29 @@ def test_the_first_orders_of_all_at_once_are_known_again_by_their_keys(
     assert again == jobs
     with session(queue.engine) as opened:
         assert opened.scalar(select(func.count()).select_from(TenantKey)) == 1
+
+
+def test_a_job_that_is_tried_again_is_not_forgotten_at_that_moment(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, _ = house.jobs.put(order())
+    lease = house.jobs.lease("w")
+    assert lease is not None
+    house.jobs.finish(lease, "failed", {"code": "engine.timeout"})
+    house.clock = lambda: dt.datetime.now(dt.UTC) + dt.timedelta(days=91)
+    with ThreadPoolExecutor(1) as pool:
+        again: list[Future[Any]] = []
+
+        def tried_again() -> None:
+            again.append(pool.submit(house.jobs.retry, job.id))
+            time.sleep(0.5)  # it gets through, or waits
+
+        monkeypatch.setattr(pruning, "_jobs", before(tried_again, pruning._jobs))
+        pruning.prune(house)
+        there = bool(house.jobs.some([job.id]))
+        try:
+            assert again[0].result().state == "queued"
+        except JobError as error:
+            assert (error.code, there) == ("jobs.unknown", False)
+        else:
+            assert there, "somebody was told that it is tried again"
