@@ -101,10 +101,14 @@ class Ledger:
         self, kind: str, request: dict[str, Any], *, texts: dict[str, str], subject: str, intent_id: UUID
     ) -> OpenIntent:
         """The intent, before any work. ``texts``: what must be kept but not told, such as the prompt: encrypted
-        under the subject's key, and in the entry as a keyed commitment."""
+        under the subject's key, and in the entry as a keyed commitment. Raises JobError, KeyStoreError where it is an
+        attempt at a job that may not begin any more."""
+        from .jobs.beginning import may_begin
+
         for attempt in range(3):
             try:
                 with self._writing() as transaction:
+                    may_begin(transaction.session, intent_id, subject)
                     asset_id = Catalog(transaction.session).draw_asset_id()
                     vault = Vault(transaction.session)
                     actor = vault.actor(subject)

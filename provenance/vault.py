@@ -90,6 +90,14 @@ class Vault:
         held = self._session.get(SubjectKey, subject)
         return None if held is None or held.key is None else self.actor(subject)
 
+    def keeps(self, subject: str) -> bool:
+        """Whether something may be kept under this name without making a key. Where it may, an erasure waits until
+        this transaction has ended, and takes along what it keeps."""
+        held = self._session.get(
+            SubjectKey, subject, with_for_update={"read": True, "key_share": True}, populate_existing=True
+        )
+        return held is not None and held.key is not None
+
     def rotate(self) -> TenantKey:
         """A new current key for the tenant; the old ones stay, to check old commitments with."""
         key = TenantKey(id=secrets.token_hex(6), tenant=self._tenant, key=secrets.token_bytes(32), created_at=now())
