@@ -68,3 +68,26 @@ def test_work_of_somebody_who_is_erased_meanwhile_is_not_held_under_the_name(
     assert names(house) == []
     assert [entry["type"] for _, entry in house.log.entries()][-1] == "failed"
     assert not list((house.folder / "review").glob("*")), "and nothing of it is kept"
+
+
+def test_nothing_expires_of_somebody_who_is_held_at_that_moment(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.ledger.open("generate", {}, texts={"prompt": "a boat"}, subject="ana", intent_id=new_intent_id())
+    with ThreadPoolExecutor(1) as pool:
+        holding: list[Future[tuple[int, str]]] = []
+
+        def meanwhile() -> None:
+            holding.append(pool.submit(hold, house.ledger, "ana", "case 12/26"))
+            time.sleep(0.5)  # it gets through, or waits
+
+        monkeypatch.setattr(Vault, "expire", before(meanwhile, Vault.expire))
+        done = house.ledger.expire(house.clock() + dt.timedelta(days=1), POLICY)
+        try:
+            held = holding[0].result()[0]
+        except InputError:
+            held = None  # there is nothing kept of this person any more
+    with session(house.log.engine) as opened:
+        texts = len(opened.scalars(select(SealedText)).all())
+    assert done is not None
+    assert (held, texts) == (None, 0), "the log has a hold, and then that what it keeps was deleted"
