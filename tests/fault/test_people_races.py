@@ -91,3 +91,14 @@ def test_nothing_expires_of_somebody_who_is_held_at_that_moment(
         texts = len(opened.scalars(select(SealedText)).all())
     assert done is not None
     assert (held, texts) == (None, 0), "the log has a hold, and then that what it keeps was deleted"
+
+
+def test_of_two_that_rotate_a_key_at_once_one_gets_a_new_one(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, _ = house.access.add("press", "ana", ["creator"])
+    monkeypatch.setattr(ApiKeys, "get", after(ApiKeys.get, meeting(2)))
+    found = together(2, lambda _: house.access.rotate(key.id))
+    assert [one.code for one in found if isinstance(one, AccessError)] == ["access.state"]
+    now = house.clock()
+    assert sum(one.state(now) == "valid" for one in house.access.list()) == 1
