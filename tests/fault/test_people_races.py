@@ -102,3 +102,16 @@ def test_of_two_that_rotate_a_key_at_once_one_gets_a_new_one(
     assert [one.code for one in found if isinstance(one, AccessError)] == ["access.state"]
     now = house.clock()
     assert sum(one.state(now) == "valid" for one in house.access.list()) == 1
+
+
+def test_webhooks_that_are_made_at_once_do_not_pass_their_number(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = Webhooks(house)
+    url, events = "https://1.1.1.1/x", ["job.released"]
+    for _ in range(MOST - 1):
+        hooks.add("press", "ana", url, events)
+    monkeypatch.setattr(hooks, "_entry", before(meeting(3), hooks._entry))
+    found = together(3, lambda _: hooks.add("press", "ana", url, events))
+    assert [one.code for one in found if isinstance(one, ServiceError)] == ["webhooks.full"] * 2, found
+    assert len(hooks.list("press")) == MOST
