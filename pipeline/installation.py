@@ -305,7 +305,7 @@ class Installation:
         config = config_of(self.settings, *self._trusted_pems())
         with self._inspecting:
             if self._inspector is not None and self._inspector.config != config:
-                self._inspector.close()
+                self._inspector.retire()  # somebody may be in the middle of a file
                 self._inspector = None
             if self._inspector is None:
                 self._inspector = Inspector(self.settings, config, self.resolvers)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -311,3 +313,34 @@ def test_the_commands(tmp_path: Path) -> None:
     back = run("import", "--key", str(key / "claim.key"), "--chain", str(key / "claim.pem"))
     assert back["new"] == first["new"]
     assert run("lint", str(chain))["certificates"] == 2
+
+
+def test_whoever_verifies_while_the_keys_change_gets_a_finding(
+    make_engine: Callable[..., Engine], installation: Installation, tmp_path: Path
+) -> None:
+    """The confined reader starts again with the new lists; the one before ends when nobody is at a file in it."""
+    file = sealed(make_engine, tmp_path, 1).file
+    before, reading, change = installation.inspector, threading.Event(), threading.Event()
+    assert before.verify(file).finding == "verified"
+
+    class Slow:
+        name = "slow"
+
+        def by_asset_id(self, ident: object) -> None:
+            reading.set()
+            change.wait(30)
+
+        def __getattr__(self, name: str) -> Callable[..., object]:
+            return lambda *_: self.by_asset_id(None) or []
+
+    before._resolvers = lambda: [Slow()]  # type: ignore[assignment,list-item]
+    with ThreadPoolExecutor(1) as pool:
+        finding = pool.submit(before.verify, file)
+        assert reading.wait(30)
+        rotate(installation)
+        after = installation.inspector
+        assert after is not before
+        change.set()
+        assert finding.result().finding != "unreadable"
+    assert after.verify(file).finding == "verified"
+    assert before._isolated._running == [], "and the reader of before has ended"
