@@ -17,9 +17,9 @@ import os
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from uuid import UUID
@@ -27,17 +27,21 @@ from uuid import UUID
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.sql.schema import Table
 
-from ..errors import ReleaseError, SettingsError
+from ..errors import ReleaseError, SafetyError, SettingsError
 from ..provenance.database import HEAD, current_revision, migrate, writer
+from ..provenance.key_lock import reading
 from ..provenance.sidecar import SUFFIX
 from ..provenance.tables import Asset, Base
 from .installation import Installation
+from .register import FILE as REGISTER
+from .register import Register
 from .store import beside
 
 FORMAT = "filigrana.backup.v1"
 LEFT_OUT = ("staging", "spool", "cache", "assets", "audit.db", "audit.db-wal", "audit.db-shm", "checkpoint.guard")
 """Of the data folder: what is being made now, uploads, copies, what comes out of the store, and the database, which is
 taken as rows."""
+_OF_REGISTER = (REGISTER, f"{REGISTER}-journal", f"{REGISTER}-wal", f"{REGISTER}-shm")
 ASSETS = "files/assets/"
 GUARD = "files/checkpoint.guard"
 _MANIFEST = "manifest.json"
@@ -83,8 +87,12 @@ def backup(house: Installation, target: Path, *, assets: bool = True) -> Report:
                 kept.add(GUARD, guard.read_bytes())
             entries, published = _database(log.engine, kept)
             missing = _waited(house, published)
-            for path in _files(folder):
+            with reading(house.keys.folder):  # a key, its chain and its root belong together
+                for path in _files(house.keys.folder):
+                    kept.file(f"files/{path.relative_to(folder).as_posix()}", path)
+            for path in _files(folder, without=(*LEFT_OUT, house.keys.folder.name, *_OF_REGISTER)):
                 kept.file(f"files/{path.relative_to(folder).as_posix()}", path)
+            _register(kept, folder / REGISTER)
             for asset in published if assets else ():
                 _released(house, kept, asset)
             made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -190,12 +198,37 @@ class _Kept:
                 stat = os.fstat(stream.fileno())
                 info = tarfile.TarInfo(name)
                 info.size, info.mode, info.mtime = stat.st_size, stat.st_mode & 0o777, int(stat.st_mtime)
-                digest = file_digest(stream, "sha256").hexdigest()
-                stream.seek(0)
-                self._archive.addfile(info, stream)
+                read = _Hashed(stream)
+                self._archive.addfile(info, read)  # type: ignore[arg-type]  it reads, and no more
         except FileNotFoundError:
             return
-        self.members[name] = digest
+        self.members[name] = read.digest.hexdigest()
+
+
+class _Hashed:
+    """What is read, and its digest: of these bytes, whatever becomes of the file meanwhile."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self.digest = stream, sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._stream.read(size)
+        self.digest.update(block)
+        return block
+
+
+def _register(kept: _Kept, path: Path) -> None:
+    """The register of works as it is at one moment, though somebody may be writing to it. One that is damaged is taken
+    as it lies there."""
+    if not path.is_file():
+        return
+    with tempfile.TemporaryDirectory() as work:
+        copy = Path(work) / REGISTER
+        try:
+            Register(path).copy_to(copy)
+        except SafetyError:
+            copy = path
+        kept.file(f"files/{REGISTER}", copy)
 
 
 def _database(engine: Any, kept: _Kept) -> tuple[int, list[str]]:
@@ -279,8 +312,9 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield batch
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """What is left out is not walked either: it can be large, and folders vanish there while the house works."""
+def _files(folder: Path, *, without: Collection[str] = ()) -> Iterator[Path]:
+    """``without``: names in the folder itself. What is left out is not walked either: it can be large, and folders
+    vanish there while the house works."""
 
     def failed(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
@@ -288,7 +322,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
     for at, folders, names in os.walk(folder, onerror=failed):
         if at == str(folder):
-            folders[:], names = [[name for name in some if name not in LEFT_OUT] for some in (folders, names)]
+            folders[:], names = [[name for name in some if name not in without] for some in (folders, names)]
         folders.sort()
         for path in (Path(at, name) for name in sorted(names)):
             if path.is_file() and not path.is_symlink():
