@@ -54,3 +54,9 @@ def before(first: Callable[[], Any], real: Callable[..., T]) -> Callable[..., T]
         return real(*words, **options)
 
     return call
+
+
+def once(work: Callable[[], T]) -> Callable[[], T | None]:
+    """The first call alone does it: also where it leads here again."""
+    left = [work]
+    return lambda: left.pop()() if left else None

@@ -1,0 +1,58 @@
+"""Folders and files that two processes of one house are at: what one of them removes, the other one may be using."""
+
+from __future__ import annotations
+
+import os
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from filigrana.pipeline import staging
+from filigrana.pipeline.installation import Installation
+from filigrana.pipeline.jobs.incoming import Incoming
+from filigrana.pipeline.released import catalog_problems
+from filigrana.pipeline.request import GenerateRequest, Release
+from filigrana.tests.conftest import MakeEngine
+from filigrana.tests.meeting import after, once
+
+
+def test_recovery_leaves_a_folder_that_somebody_opened_anew(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It opened the lock of a folder that went away, and got it, since nobody held that one any more: then it emptied
+    the folder of whoever came next, with what they had signed and not published yet."""
+    house, intent, real = installation, uuid4(), staging.fcntl.flock
+    row, made, gone = house.ledger.row, list[Path](), list[bool]()
+    first, second = house.staging.open(intent), house.staging.open(intent)
+    first.__enter__()
+
+    def locked(handle: int, how: int) -> None:
+        if how & staging.fcntl.LOCK_NB and not gone:
+            gone.append(True)
+            first.__exit__(None, None, None)  # the folder goes, and with it the file whose lock is asked for
+        real(handle, how)
+
+    def anew(_: UUID) -> Any:
+        """Whenever the database is asked, the first time: recovery has let go of the gate by then."""
+        if not made:
+            made.append(second.__enter__())
+            (made[0] / "finished").write_bytes(b"signed")
+        return row(intent)
+
+    monkeypatch.setattr(staging.fcntl, "flock", locked)
+    monkeypatch.setattr(house.ledger, "row", anew)
+    house.staging.recover(house.ledger, house.store)
+    assert gone
+    anew(intent)
+    assert (made[0] / "finished").read_bytes() == b"signed"
+    second.__exit__(None, None, None)
+
+
+# ── alarms that are none ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+# ── files that are sent again ────────────────────────────────────────────────────────────────────────────────────
