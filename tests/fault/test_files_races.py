@@ -53,6 +53,18 @@ def test_recovery_leaves_a_folder_that_somebody_opened_anew(
 
 
 # ── alarms that are none ─────────────────────────────────────────────────────────────────────────────────────────
+def test_a_release_while_the_catalog_is_checked_is_no_finding(
+    make_engine: MakeEngine, installation: Installation
+) -> None:
+    engine = make_engine()
+    assert isinstance(engine.generate(GenerateRequest("a red boat", seed=1)), Release)
+    more = [2, 3]
+
+    def meanwhile(*_: object) -> None:
+        while more:
+            assert isinstance(engine.generate(GenerateRequest("a red boat", seed=more.pop())), Release)
+
+    assert catalog_problems(installation.log, meanwhile) == []
 
 
 # ── files that are sent again ────────────────────────────────────────────────────────────────────────────────────
