@@ -67,4 +67,15 @@ def test_a_release_while_the_catalog_is_checked_is_no_finding(
     assert catalog_problems(installation.log, meanwhile) == []
 
 
+def test_the_first_checkpoint_while_the_log_is_verified_is_no_finding(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = installation.log
+    log.append({"type": "test"})
+    guard = log._checkpoints.guard_note
+    monkeypatch.setattr(log._checkpoints, "guard_note", after(guard, once(log.checkpoint)))
+    report = log.verify()
+    assert report.ok, report
+
+
 # ── files that are sent again ────────────────────────────────────────────────────────────────────────────────────
