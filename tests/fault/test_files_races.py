@@ -79,3 +79,29 @@ def test_the_first_checkpoint_while_the_log_is_verified_is_no_finding(
 
 
 # ── files that are sent again ────────────────────────────────────────────────────────────────────────────────────
+def test_a_file_that_is_sent_again_at_the_moment_it_would_go_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Incoming(tmp_path / "incoming")
+
+    def sent() -> str:
+        (tmp_path / "upload").write_bytes(b"a photograph")
+        return kept.take(tmp_path / "upload")
+
+    name = sent()
+    os.utime(tmp_path / "incoming" / name, (1, 1))
+    stat = Path.stat
+    again = once(sent)
+    with ThreadPoolExecutor(1) as pool:
+        sending: list[Future[str]] = []
+
+        def looked(path: Path, **how: Any) -> Any:
+            found = stat(path, **how)
+            if path.name == name and not sending:
+                sending.append(pool.submit(again))
+                time.sleep(0.3)  # it gets through, or waits
+            return found
+
+        monkeypatch.setattr(Path, "stat", looked)
+        kept.sweep(set())
+    assert kept.checked(sending[0].result()).read_bytes() == b"a photograph"
