@@ -74,8 +74,8 @@ class Incoming:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Nobody else takes a file in, or away."""
-        handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        """Nobody else takes a file in, or away. The lock lies beside the folder, in which uploads are alone."""
+        handle = os.open(self._folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
