@@ -6,16 +6,21 @@ import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from filigrana.pipeline import staging
+from filigrana.pipeline import recall, staging
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs.incoming import Incoming
+from filigrana.pipeline.rekeying import rotate
 from filigrana.pipeline.released import catalog_problems
 from filigrana.pipeline.request import GenerateRequest, Release
+from filigrana.pipeline.web.contents import content
+from filigrana.provenance.catalog import Catalog
+from filigrana.provenance.database import session
 from filigrana.tests.conftest import MakeEngine
 from filigrana.tests.meeting import after, once
 
@@ -105,3 +110,27 @@ def test_a_file_that_is_sent_again_at_the_moment_it_would_go_stays(
         monkeypatch.setattr(Path, "stat", looked)
         kept.sweep(set())
     assert kept.checked(sending[0].result()).read_bytes() == b"a photograph"
+
+
+# ── files that are replaced ──────────────────────────────────────────────────────────────────────────────────────
+def test_a_file_that_is_signed_again_while_somebody_asks_for_it_is_what_was_released(
+    make_engine: MakeEngine, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = installation
+    done = make_engine().generate(GenerateRequest("a red boat", seed=1))
+    assert isinstance(done, Release)
+    with session(house.log.engine) as opened:
+        record = Catalog(opened).by_asset_id(done.asset_id)
+    assert record is not None
+    recall.revoke(house, first=0, last=None, reason="stolen")
+    rotate(house)
+    fetched = house.store.fetched
+    meanwhile = once(lambda: list(recall.resign(house)))
+
+    def late(name: str) -> Path:
+        meanwhile()
+        return fetched(name)
+
+    monkeypatch.setattr(house.store, "fetched", late)
+    found = content(SimpleNamespace(installation=house), record)  # type: ignore[arg-type]
+    assert found.sha256 != record.sha256.hex(), "it was signed again before it was read"
