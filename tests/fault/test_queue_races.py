@@ -15,12 +15,13 @@ from sqlalchemy import func, select, update
 
 from filigrana.errors import ServiceError
 from filigrana.pipeline.installation import Installation
-from filigrana.pipeline.jobs import pruning
+from filigrana.pipeline.jobs import announcing, pruning
 from filigrana.pipeline.jobs import worker as module
 from filigrana.pipeline.jobs.model import Order
 from filigrana.pipeline.jobs.queue import JobQueue
 from filigrana.pipeline.jobs.worker import Worker
 from filigrana.pipeline.settings import load_settings
+from filigrana.pipeline.webhooks import Webhooks
 from filigrana.provenance.database import connect, migrate, session
 from filigrana.provenance.service_tables import Job as Row
 from filigrana.provenance.tables import Asset, SealedText, SubjectKey, TenantKey
@@ -157,3 +158,22 @@ def test_a_job_of_somebody_who_is_erased_before_it_begins_brings_nobody_back(hou
         assert opened.get(SubjectKey, "ana") is None
         assert opened.scalars(select(SealedText)).all() == []
     assert releases(house) == 0
+
+
+def test_a_job_ends_although_a_webhook_that_hears_of_it_goes(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = Webhooks(house)
+    hook, _ = hooks.add("press", "ana", "https://1.1.1.1/x", ["job.cancelled"])
+    job, _ = house.jobs.put(order())
+    with ThreadPoolExecutor(1) as pool:
+
+        def meanwhile() -> None:
+            removing.append(pool.submit(hooks.remove, "press", hook.id, "ana"))
+            time.sleep(0.5)  # it gets through, or waits
+
+        removing: list[Future[None]] = []
+        monkeypatch.setattr(announcing, "message", before(meanwhile, announcing.message))
+        assert house.jobs.cancel(job.id).state == "cancelled"
+        removing[0].result()
+    assert house.jobs.get(job.id).state == "cancelled"
