@@ -161,23 +161,29 @@ class JobQueue(Owners):
         with self._writing() as opened:
             clock = clock_of(opened)
             self._reap(opened, clock)
-            row = next_of(opened, clock)
-            if row is None:
+            while (row := next_of(opened, clock)) is not None:
+                lease = self._leased(opened, row, worker, clock)
+                if lease is not None:
+                    return lease
+            return None
+
+    def _leased(self, opened: Session, row: Row, worker: str, clock: int) -> Lease | None:
+        """None where the job has ended instead, since its texts are gone and nothing was made of it."""
+        row.state, row.lease, row.worker = "running", uuid4(), worker[:128]
+        row.lease_until = clock + int(self.seconds * 1000)
+        row.attempts += 1
+        row.started_at = row.started_at or now()
+        opened.add(JobOwner(intent=intent_of(row.id, row.attempts), job_id=row.id, tenant=row.tenant))
+        opened.flush()
+        try:
+            texts = {name: Vault(opened).open_text(UUID(kept)) for name, kept in row.texts.items()}
+        except KeyStoreError as error:
+            texts = {}  # what was made of it before may have been released: its worker looks
+            if row.attempts == 1:
+                end(opened, row, "failed", {"code": error.code, "message": "the texts of this job were erased"})
+                opened.flush()
                 return None
-            row.state, row.lease, row.worker = "running", uuid4(), worker[:128]
-            row.lease_until = clock + int(self.seconds * 1000)
-            row.attempts += 1
-            row.started_at = row.started_at or now()
-            opened.add(JobOwner(intent=intent_of(row.id, row.attempts), job_id=row.id, tenant=row.tenant))
-            opened.flush()
-            try:
-                texts = {name: Vault(opened).open_text(UUID(kept)) for name, kept in row.texts.items()}
-            except KeyStoreError as error:
-                texts = {}  # what was made of it before may have been released: its worker looks
-                if row.attempts == 1:
-                    end(opened, row, "failed", {"code": error.code, "message": "the texts of this job were erased"})
-                    return None
-            return Lease(job_of(row), row.lease, row.lease_until, texts)
+        return Lease(job_of(row), row.lease, row.lease_until, texts)
 
     def _reap(self, opened: Session, clock: int) -> None:
         late = select(Row).where(Row.state == "running", Row.lease_until < clock).limit(20)
