@@ -144,7 +144,12 @@ class ApiKeys:
             raise InputError(f"a key is valid for up to {MOST_DAYS} days", code="input.days")
         now = self._clock()
         until = None if days is None else now + dt.timedelta(days=days)
-        return self._made("added", tenant, subject, scopes_of(scopes), until, now, limits)
+        row, secret = _new(tenant, subject, scopes_of(scopes), until, now, limits)
+        with self.ledger.change() as change:
+            change.session.add(row)
+            actor = Vault(change.session).actor(subject)
+            change.append(_entry("added", row, actor, now) | _limited(limits))
+        return _key(row), secret
 
     def rotate(self, key: str, grace: float = 0.0) -> tuple[Key, str]:
         """A new key for the same tenant, subject and scopes, valid for as long as the old one had been from its
@@ -152,13 +157,23 @@ class ApiKeys:
         if not 0 <= grace <= 30 * 86_400:
             raise InputError("a grace period has 0 to 30 days", code="input.grace")
         now = self._clock()
-        found = self.get(key)
-        if found.state(now) != "valid":
-            raise AccessError(f"this key is {found.state(now)}: add a new one", code="access.state")
-        until = None if found.expires_at is None else now + (found.expires_at - found.created_at)
-        return self._made(
-            "rotated", found.tenant, found.subject, found.scopes, until, now, found.limits, found.id, grace
-        )
+        with self.ledger.change() as change:
+            # Looked at under its lock: of two at once the second finds what the first made of it.
+            old = change.session.get(ApiKey, key, with_for_update=True)
+            if old is None:
+                raise _unknown()
+            found = _key(old)
+            if found.state(now) != "valid":
+                raise AccessError(f"this key is {found.state(now)}: add a new one", code="access.state")
+            until = None if found.expires_at is None else now + (found.expires_at - found.created_at)
+            row, secret = _new(found.tenant, found.subject, found.scopes, until, now, found.limits)
+            change.session.add(row)
+            last = now + dt.timedelta(seconds=grace)
+            old.expires_at = last if old.expires_at is None else min(last, old.expires_at)
+            actor = Vault(change.session).actor(row.subject)
+            told = {"old": key, "until": time_text(old.expires_at)}
+            change.append(_entry("rotated", row, actor, now) | _limited(found.limits) | told)
+        return _key(row), secret
 
     def limit(self, key: str, limits: Limits) -> Key:
         """Sets what this key may use, from now on."""
@@ -221,37 +236,22 @@ class ApiKeys:
             rows = opened.scalars(query if tenant is None else query.where(ApiKey.tenant == tenant))
             return [_key(row) for row in rows]
 
-    def _made(
-        self,
-        act: str,
-        tenant: str,
-        subject: str,
-        scopes: tuple[str, ...],
-        until: dt.datetime | None,
-        now: dt.datetime,
-        limits: Limits,
-        old: str | None = None,
-        grace: float = 0.0,
-    ) -> tuple[Key, str]:
-        ident = "".join(secrets.choice(_LETTERS) for _ in range(12))
-        secret = f"fg_{ident}_{secrets.token_urlsafe(32)}"
-        row = ApiKey(
-            id=ident, digest=_digest(secret), tenant=tenant, subject=subject, scopes=list(scopes),
-            created_at=now, expires_at=until, revoked_at=None, limits=limits.as_dict() or None,
-        )  # fmt: skip
-        with self.ledger.change() as change:
-            change.session.add(row)
-            more: dict[str, Any] = {} if limits == Limits() else {"limits": _plain(limits)}
-            if old is not None:
-                before = change.session.get(ApiKey, old, with_for_update=True)
-                if before is None or before.revoked_at is not None:
-                    raise AccessError("this key was revoked: add a new one", code="access.state")
-                last = now + dt.timedelta(seconds=grace)
-                before.expires_at = last if before.expires_at is None else min(last, before.expires_at)
-                more |= {"old": old, "until": time_text(before.expires_at)}
-            actor = Vault(change.session).actor(subject)
-            change.append(_entry(act, row, actor, now) | more)
-        return _key(row), secret
+
+def _new(
+    tenant: str, subject: str, scopes: tuple[str, ...], until: dt.datetime | None, now: dt.datetime, limits: Limits
+) -> tuple[ApiKey, str]:
+    """A row, and its secret."""
+    ident = "".join(secrets.choice(_LETTERS) for _ in range(12))
+    secret = f"fg_{ident}_{secrets.token_urlsafe(32)}"
+    row = ApiKey(
+        id=ident, digest=_digest(secret), tenant=tenant, subject=subject, scopes=list(scopes),
+        created_at=now, expires_at=until, revoked_at=None, limits=limits.as_dict() or None,
+    )  # fmt: skip
+    return row, secret
+
+
+def _limited(limits: Limits) -> dict[str, Any]:
+    return {} if limits == Limits() else {"limits": _plain(limits)}
 
 
 def _entry(act: str, row: ApiKey, actor: str, now: dt.datetime) -> dict[str, object]:

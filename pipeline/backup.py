@@ -15,23 +15,27 @@ import os
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import BackupError
+from ..errors import BackupError, SafetyError
 from ..provenance.database import HEAD, current_revision
+from ..provenance.key_lock import reading
 from ..provenance.tables import Asset, LogEntry
-from .backup_rows import reading
+from .backup_rows import reading as rows_of
 from .installation import Installation
+from .register import FILE as REGISTER
+from .register import Register
 from .store import beside
 
 FORMAT = "filigrana.backup.v1"
 LEFT_OUT = ("staging", "spool", "cache", "assets", "audit.db", "audit.db-wal", "audit.db-shm", "checkpoint.guard")
 """Of the data folder: what is being made now, uploads, copies, what comes out of the store, and the database, which is
 taken as rows."""
+_OF_REGISTER = (REGISTER, f"{REGISTER}-journal", f"{REGISTER}-wal", f"{REGISTER}-shm")
 ASSETS = "files/assets/"
 TABLES = "database/"
 GUARD = "files/checkpoint.guard"
@@ -70,8 +74,12 @@ def backup(house: Installation, target: Path, *, assets: bool = True) -> Report:
                 kept.add(GUARD, guard.read_bytes())
             entries, published = _database(house, kept)
             missing = _waited(house, published)
-            for path in _files(folder):
+            with reading(house.keys.folder):  # a key, its chain and its root belong together
+                for path in _files(house.keys.folder):
+                    kept.file(f"files/{path.relative_to(folder).as_posix()}", path)
+            for path in _files(folder, without=(*LEFT_OUT, house.keys.folder.name, *_OF_REGISTER)):
                 kept.file(f"files/{path.relative_to(folder).as_posix()}", path)
+            _register(kept, folder / REGISTER)
             for asset in published if assets else ():
                 _released(house, kept, asset)
             made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
@@ -139,13 +147,27 @@ class _Kept:
         self.members[name] = copied.digest.hexdigest()
 
 
+def _register(kept: _Kept, path: Path) -> None:
+    """The register of works as it is at one moment, though somebody may be writing to it. One that is damaged is taken
+    as it lies there."""
+    if not path.is_file():
+        return
+    with tempfile.TemporaryDirectory() as work:
+        copy = Path(work) / REGISTER
+        try:
+            Register(path).copy_to(copy)
+        except SafetyError:
+            copy = path
+        kept.file(f"files/{REGISTER}", copy)
+
+
 def _database(house: Installation, kept: _Kept) -> tuple[int, list[str]]:
     """All tables as they are at one moment. How many entries the log has, and the names of released files."""
     engine = house.log.engine
     if current_revision(engine) != HEAD:
         raise BackupError("the database is of another version", code="backup.version")
     count, published = 0, []
-    with reading(engine) as tables:
+    with rows_of(engine) as tables:
         for name, rows in tables:
             with tempfile.TemporaryFile(dir=kept.folder) as lines:
                 for row in rows:
@@ -157,8 +179,9 @@ def _database(house: Installation, kept: _Kept) -> tuple[int, list[str]]:
     return count, published
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """What is left out is not walked either: it can be large, and folders vanish there while the house works."""
+def _files(folder: Path, *, without: Collection[str] = ()) -> Iterator[Path]:
+    """``without``: names in the folder itself. What is left out is not walked either: it can be large, and folders
+    vanish there while the house works."""
 
     def failed(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):
@@ -166,7 +189,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
     for at, folders, names in os.walk(folder, onerror=failed):
         if at == str(folder):
-            folders[:], names = [[name for name in some if name not in LEFT_OUT] for some in (folders, names)]
+            folders[:], names = [[name for name in some if name not in without] for some in (folders, names)]
         folders.sort()
         for path in (Path(at, name) for name in sorted(names)):
             if path.is_file() and not path.is_symlink():

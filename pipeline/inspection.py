@@ -6,8 +6,9 @@ On the host's side nothing decodes a stranger's file, and little is imported, so
 from __future__ import annotations
 
 import datetime as dt
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,12 +50,14 @@ class Inspector:
         bounds = Bounds(memory=settings.verify_memory << 20, cpu=settings.verify_seconds, wall=settings.verify_seconds)
         self._isolated = IsolatedVerifier(config, bounds, workers or settings.verify_workers)
         self._isolated.start()  # loads while the catalog is opened
+        self._lock, self._busy, self._retired = threading.Lock(), 0, False
 
     def verify(self, source: Source, asked: Asked | None = None, *, seconds: float | None = None) -> Finding:
         """The finding for a file or its bytes. A manifest store beside the file (`clip.c2pa`) is taken along.
         ``seconds``: less time than `verify_seconds`."""
         asked = asked or Asked()
         with ExitStack() as stack:
+            stack.enter_context(self._used())
             path = Path(source) if not isinstance(source, bytes) else _spooled(source, stack)
             if asked.sidecar is None and (beside := sidecar_of(path)) is not None:
                 asked = replace(asked, sidecar=beside, found_beside=True)
@@ -72,7 +75,30 @@ class Inspector:
             yield self.verify(source, asked)
 
     def close(self) -> None:
+        """Whoever is verifying at this moment gets no finding."""
         self._isolated.close()
+
+    def retire(self) -> None:
+        """Closes it once nobody verifies with it: another one is used from now on."""
+        with self._lock:
+            self._retired = True
+            self._close_if_idle()
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        with self._lock:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy -= 1
+                self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        """Under the lock: whoever begins at this moment waits, and starts it once more."""
+        if self._retired and not self._busy:
+            self.close()
 
 
 def _spooled(data: bytes, stack: ExitStack) -> Path:

@@ -208,9 +208,10 @@ class Installation:
 
         return Limits(pixels=self.settings.max_pixels, seconds=self.settings.max_seconds)
 
-    @cached_property
+    @property
     def trust(self) -> TrustLists:
-        """Official lists first, then what was configured, then this installation's own development roots."""
+        """Official lists first, then what was configured, then this installation's own development roots. Read each
+        time: another process may have changed the keys or the lists, and what it signs with now must be believed."""
         claim, tsa = self._trusted_pems()
         return TrustLists(
             tuple(TrustList(level, pem) for level, pem in claim), tuple(TrustList(level, pem) for level, pem in tsa)
@@ -231,10 +232,9 @@ class Installation:
             tsa.append(("development", root.decode()))
         return claim, tsa
 
-    def forget_trust(self) -> None:
-        """The keys changed: whom this installation believes is read again, and so is who signs."""
-        for name in ("trust", "who_signs"):
-            self.__dict__.pop(name, None)
+    def forget_signer(self) -> None:
+        """The keys changed: who signs is looked up again."""
+        self.__dict__.pop("who_signs", None)
 
     @property
     def watermark_key(self) -> bytes | None:
@@ -305,7 +305,7 @@ class Installation:
         config = config_of(self.settings, *self._trusted_pems())
         with self._inspecting:
             if self._inspector is not None and self._inspector.config != config:
-                self._inspector.close()
+                self._inspector.retire()  # somebody may be in the middle of a file
                 self._inspector = None
             if self._inspector is None:
                 self._inspector = Inspector(self.settings, config, self.resolvers)

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from ..errors import KeyStoreError, LogError, ReleaseError
 from ..provenance.catalog import AssetRecord, Catalog, PreviewImage
-from ..provenance.database import reason, reclaim, session
+from ..provenance.database import reason, reclaim, session, turn
 from ..provenance.identity import AssetId
 from ..provenance.log.canonical import time_text
 from ..provenance.log.sequencer import AuditLog, LogTransaction
@@ -101,10 +101,14 @@ class Ledger:
         self, kind: str, request: dict[str, Any], *, texts: dict[str, str], subject: str, intent_id: UUID
     ) -> OpenIntent:
         """The intent, before any work. ``texts``: what must be kept but not told, such as the prompt: encrypted
-        under the subject's key, and in the entry as a keyed commitment."""
+        under the subject's key, and in the entry as a keyed commitment. Raises JobError, KeyStoreError where it is an
+        attempt at a job that may not begin any more."""
+        from .jobs.beginning import may_begin
+
         for attempt in range(3):
             try:
                 with self._writing() as transaction:
+                    may_begin(transaction.session, intent_id, subject)
                     asset_id = Catalog(transaction.session).draw_asset_id()
                     vault = Vault(transaction.session)
                     actor = vault.actor(subject)
@@ -211,9 +215,10 @@ class Ledger:
     ) -> tuple[int, dict[str, Any]] | None:
         """Deletes the texts from before that time, and records that; None when there are none. ``policy``: which
         pack's retention period this is. What must be kept stays (``keep_days``: as for :meth:`erase`)."""
-        from .subjects import kept_subjects
+        from .subjects import HOLDS, kept_subjects
 
         with _no_duplicates(), self._writing() as transaction:
+            turn(transaction.session, HOLDS)  # who is held stays so until what goes is gone
             kept = kept_subjects(transaction.session, self._clock(), keep_days)
             found = Vault(transaction.session).expire(before, kept)
             if found is None:

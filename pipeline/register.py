@@ -94,6 +94,11 @@ class Register:
             )
             return [Entry(*row) for row in rows]
 
+    def copy_to(self, target: Path) -> None:
+        """A copy of the file as it is at one moment. What is in it is not checked."""
+        with self._reading() as database, closing(sqlite3.connect(target)) as copy:
+            database.backup(copy)
+
     def index(self) -> CopyIndex:
         """All works, ready to be asked; read again when the file has changed. No file is an empty register."""
         with self._lock:

@@ -77,5 +77,5 @@ def _changed(house: Installation, files: dict[str, bytes], leaf: x509.Certificat
     new = leaf.fingerprint(hashes.SHA256()).hex()
     old = install(house.keys.folder, files)
     entry = {"type": "signing-key", "time": time_text(house.clock()), "how": how, "old": old, "new": new}
-    house.forget_trust()
+    house.forget_signer()
     return Rekeyed(old, new, house.log.append(entry), "claim-root.pem" in files)

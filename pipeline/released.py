@@ -19,8 +19,9 @@ def catalog_problems(log: AuditLog, progress: Progress) -> list[str]:
     """Every release in the log held against its rows in the catalog, and the other way round. Sentences for people."""
     found: list[str] = []
     seen = 0
-    size = log.size()
-    for index, entry in log.search(Query(type="release")):
+    with session(log.engine) as rows:
+        count, size = Catalog(rows).count()  # what is released meanwhile is left for the next time
+    for index, entry in log.search(Query(type="release"), 0, size):
         seen += 1
         progress("catalog", index, size)
         try:
@@ -30,8 +31,6 @@ def catalog_problems(log: AuditLog, progress: Progress) -> list[str]:
             continue
         if released.index != index:
             found.append(f"entry {index} releases {entry.get('asset_id')} again: entry {released.index} did before")
-    with session(log.engine) as rows:
-        count = Catalog(rows).count()
     if count > seen:
         found.append(f"the catalog has {count} assets; the log has {seen} releases")
     return found

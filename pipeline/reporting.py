@@ -7,12 +7,13 @@ later changes nothing, so the same log gives the same bytes again.
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -71,12 +72,23 @@ def write_report(
         load(name)  # before anything is written
     try:
         target.mkdir(parents=True, exist_ok=True)
-        return _written(opened, target, start, end, wanted, samples, (robustness_report, safety_report))
+        with _alone(target):
+            return _written(opened, target, start, end, wanted, samples, (robustness_report, safety_report))
     except OSError as error:  # such as a folder that is a file
         raise ReleaseError(f"{target} cannot be written: {error.strerror}", code="release.target") from error
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """One report at a time into a folder: what is signed must be of one window."""
+    handle = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # a file system that locks no folders (NFS): then that is up to whoever writes it
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
     finally:
-        if target.is_dir():
-            (target / ".assets.part").unlink(missing_ok=True)
+        (target / ".assets.part").unlink(missing_ok=True)
+        os.close(handle)
 
 
 def _written(

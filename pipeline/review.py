@@ -42,7 +42,12 @@ class Desk(DeskRows):
         """Ends a request for now: people decide. ``kept``: the digest of what is kept of finished work. Returns the
         entry's index. Raises ReleaseError where the request cannot be held."""
         with self.ledger.change() as change:
-            self.ledger.advance(change, intent, "held")
+            vault = Vault(change.session)
+            known = vault.keeps(subject)
+            request = self.ledger.advance(change, intent, "held")
+            if not known or (request.kind == "generate" and not vault.texts_of_intent(intent)):
+                # Nobody's name comes back with what was asked for before its erasure.
+                raise KeyStoreError("whoever asked for this work was erased", code="provenance.erased", hint="")
             entry = told(decision, self.pack) | {"kind": "hold", "publish_prompt": publish_prompt}
             return self.open_round(change, intent, "held", entry, kept, subject)
 

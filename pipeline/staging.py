@@ -144,11 +144,15 @@ def _try_lock(work: Path) -> int | None:
     try:
         lock = os.open(work / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever had it may have removed the folder meanwhile, and somebody else have made it anew: that one's lock is
+        # another file.
+        if os.path.samestat(os.fstat(lock), os.stat(work / _LOCK)):
+            return lock
     except OSError:
-        if lock >= 0:
-            os.close(lock)
-        return None
-    return lock
+        pass
+    if lock >= 0:
+        os.close(lock)
+    return None
 
 
 def _finish(ledger: Ledger, store: AssetStore, work: Path, intent: UUID) -> str | None:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
 from ..errors import InputError
+from ..provenance.database import turn
 from ..provenance.log.canonical import time_text
 from ..provenance.log.search import Query, search
 from ..provenance.tables import SealedText, SubjectKey
@@ -22,6 +23,8 @@ from ..provenance.vault import Vault
 from .ledger import Ledger
 
 _MOST_DAYS = 3650
+HOLDS = "legal holds"
+"""The turn of whoever places one, and of what deletes texts by their age: that looks at all holds at once."""
 HELD, LIFTED, EXPORTED = "legal-hold", "legal-hold.lifted", "subject-export"
 
 
@@ -98,6 +101,7 @@ def hold(ledger: Ledger, subject: str, reason: str, *, lift: bool = False) -> tu
     if not 1 <= len(reason.strip()) <= 200:
         raise InputError("a legal hold has a reason of 1 to 200 characters", code="input.reason")
     with ledger.change() as change:
+        turn(change.session, HOLDS)
         # The person's row is locked, so that an erasure at the same moment waits for this, or this for it.
         row = change.session.get(SubjectKey, subject, with_for_update=True)
         actor = None if row is None else Vault(change.session).known_actor(subject)

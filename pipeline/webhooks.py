@@ -18,6 +18,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from ..errors import InputError, ServiceError
+from ..provenance.database import turn
 from ..provenance.log.canonical import time_text
 from ..provenance.service_tables import Webhook, WebhookDelivery
 from ..provenance.tables import now
@@ -69,6 +70,7 @@ class Webhooks:
         ident = "".join(secrets.choice(_LETTERS) for _ in range(12))
         row = Webhook(id=ident, tenant=tenant, url=url, events=sorted(set(events)), secret=secret, created_at=now())
         with self._house.ledger.change() as change:
+            turn(change.session, f"webhooks of {tenant}")  # those who count at once do not pass the number together
             have = change.session.scalars(select(Webhook.id).where(Webhook.tenant == tenant)).all()
             if len(have) >= MOST:
                 raise ServiceError(f"a tenant has {MOST} webhooks at most", status=409, code="webhooks.full")

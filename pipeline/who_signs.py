@@ -22,8 +22,8 @@ from .settings import Settings
 class WhoSigns:
     """``withdrawn``: whether a certificate, by its serial number, was revoked for all that is still to come.
 
-    Each part is made once: a token's session is kept, and authorities remember who failed. ``trust``: asked for
-    when it is needed, since keys may change."""
+    Each part is made once: a token's session is kept, and authorities remember who failed, until other lists are
+    believed. ``trust``: asked for each time, since another process may change them."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class WhoSigns:
         self._settings, self._keys, self._trust, self._clock = settings, keys, trust, clock
         self._withdrawn = withdrawn
         self._signer: Signer | None = None
-        self._authorities: Authorities | None = None
+        self._authorities: tuple[str, Authorities] | None = None
         self._revocation: tuple[str, RevocationCheck] | None = None
 
     def signer(self) -> Signer:
@@ -55,12 +55,12 @@ class WhoSigns:
 
     def authorities(self) -> Authorities:
         """The configured time-stamp authorities, in order."""
-        if self._authorities is None:
-            pem = "".join(one.pem for one in self._trust().tsa).encode()
-            roots = x509.load_pem_x509_certificates(pem) if pem else []
+        pem = "".join(one.pem for one in self._trust().tsa)
+        if self._authorities is None or self._authorities[0] != pem:
+            roots = x509.load_pem_x509_certificates(pem.encode()) if pem else []
             urls, seconds = self._settings.tsa_url, self._settings.tsa_timeout
-            self._authorities = Authorities(urls, roots, seconds=seconds, clock=self._clock)
-        return self._authorities
+            self._authorities = (pem, Authorities(urls, roots, seconds=seconds, clock=self._clock))
+        return self._authorities[1]
 
     @contextmanager
     def _development_tsa(self) -> Iterator[str]:

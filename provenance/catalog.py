@@ -15,7 +15,7 @@ from ..errors import ProvenanceError
 from .identity import AssetId
 from .records import AssetRecord, PreviewImage
 from .revocations import Revocation, revocation_of
-from .tables import Asset, Binding, DecisionRecord, Intent, Manifest, Preview
+from .tables import Asset, Binding, DecisionRecord, Intent, LogEntry, Manifest, Preview
 
 _DRAWS = 32
 
@@ -118,9 +118,12 @@ class Catalog:
         row = self._session.scalar(select(Asset).join(Manifest).where(Manifest.label == label))
         return None if row is None else _record(row)
 
-    def count(self) -> int:
-        """How many assets there are."""
-        return int(self._session.scalar(select(func.count()).select_from(Asset)) or 0)
+    def count(self) -> tuple[int, int]:
+        """How many assets there are, and how many entries the log has at that same moment: they come together."""
+        assets = select(func.count()).select_from(Asset).scalar_subquery()
+        entries = select(func.max(LogEntry.seq) + 1).scalar_subquery()
+        found = self._session.execute(select(assets, entries)).one()  # one statement sees one moment
+        return int(found[0]), int(found[1] or 0)
 
     def newest(self, limit: int = 20) -> tuple[AssetRecord, ...]:
         """The latest releases, newest first."""

@@ -35,6 +35,7 @@ HEAD = "0009"
 BUSY_SECONDS = 30
 _WITH_NAMES = ("subject_keys", "sealed_texts", "reviews", "review_acts", "jobs", "api_keys", "web_sessions")
 _MIGRATION_LOCK = 0x66696C69_6D696772  # "filimigr"
+_TURNS = 0x66696C74  # "filt"
 _BEGIN = "filigrana_begin"
 _ALEMBIC = threading.Lock()
 """Alembic keeps the migration that runs in module globals: one at a time in a process."""
@@ -89,6 +90,14 @@ def session(engine: Engine, *, write: bool = False) -> Iterator[Session]:
     """A session in one transaction: committed at the end, rolled back on any exception."""
     with Session(writer(engine) if write else engine, expire_on_commit=False) as opened, opened.begin():
         yield opened
+
+
+def turn(opened: Session, what: str) -> None:
+    """Waits until no other transaction has its turn at ``what``; it is this one's until it ends. For what is looked at
+    first and written then, where there is no row yet that could be locked. On SQLite, whoever writes is alone anyway.
+    """
+    if opened.get_bind().dialect.name == "postgresql":
+        opened.execute(text("SELECT pg_advisory_xact_lock(:kind, hashtext(:what))"), {"kind": _TURNS, "what": what})
 
 
 def current_revision(engine: Engine) -> str | None:

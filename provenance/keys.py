@@ -11,7 +11,7 @@ import datetime as dt
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from ..errors import KeyStoreError
 from .certificates import KeyPair, make_claim_chain, make_tsa_chain
+from .key_lock import alone, reading
 
-_FILES = ("claim.key", "claim.pem", "claim-root.pem", "tsa.key", "tsa.pem", "tsa-root.pem")
+_CLAIM, _TSA = ("claim.key", "claim.pem", "claim-root.pem"), ("tsa.key", "tsa.pem", "tsa-root.pem")
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -86,60 +87,63 @@ class KeyStore:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             if os.name == "posix":
                 os.chmod(self.folder, 0o700)
-            present = {name for name in _FILES if (self.folder / name).exists()}
-            made: list[str] = []
-            if not present & {"claim.key", "claim.pem", "claim-root.pem"}:
-                chain = make_claim_chain(now)
-                pem = chain.leaf.certificate_pem() + chain.intermediate.public_bytes(serialization.Encoding.PEM)
-                made += self._write(
-                    # The root goes first and the key last: a kill in between leaves no key without its chain.
-                    {
-                        "claim-root.pem": chain.root.public_bytes(serialization.Encoding.PEM),
-                        "claim.pem": pem,
-                        "claim.key": chain.leaf.key_pem(),
-                    }
-                )
-            if not present & {"tsa.key", "tsa.pem", "tsa-root.pem"}:
-                leaf, root = make_tsa_chain(now)
-                made += self._write(
-                    {
-                        "tsa-root.pem": root.public_bytes(serialization.Encoding.PEM),
-                        "tsa.pem": leaf.certificate_pem(),
-                        "tsa.key": leaf.key_pem(),
-                    }
-                )
+            if not any(self._lacks(some) for some in (_CLAIM, _TSA)):
+                return []
+            with alone(self.folder):  # of several processes at their first start, one makes them
+                return self._made(now)
         except OSError as error:
             raise KeyStoreError(
                 f"the key folder cannot be written: {error.strerror}", hint="Choose another --data-dir."
             ) from error
-        return made
 
-    def _write(self, files: dict[str, bytes]) -> list[str]:
-        for name, data in files.items():
-            write_private(self.folder / name, data)
-        return list(files)
+    def _lacks(self, names: Iterable[str]) -> bool:
+        return not any((self.folder / name).exists() for name in names)
+
+    def _made(self, now: dt.datetime) -> list[str]:
+        """A set appears whole: a kill in between leaves no root without its key, which nobody could make good."""
+        from .rotation import finished, put
+
+        finished(self.folder)
+        made: dict[str, bytes] = {}
+        if self._lacks(_CLAIM):
+            chain = make_claim_chain(now)
+            made["claim-root.pem"] = chain.root.public_bytes(serialization.Encoding.PEM)
+            issuing = chain.intermediate.public_bytes(serialization.Encoding.PEM)
+            made["claim.pem"] = chain.leaf.certificate_pem() + issuing
+            made["claim.key"] = chain.leaf.key_pem()
+        if self._lacks(_TSA):
+            leaf, root = make_tsa_chain(now)
+            made["tsa-root.pem"] = root.public_bytes(serialization.Encoding.PEM)
+            made["tsa.pem"] = leaf.certificate_pem()
+            made["tsa.key"] = leaf.key_pem()
+        if made:
+            put(self.folder, made)
+        return list(made)
 
     def claim(self) -> SigningKey:
-        chain = self._certificates("claim.pem")
-        key = self._key("claim.key", chain[0])
+        with reading(self.folder):  # while somebody changes who signs, they would not belong together
+            chain = self._certificates("claim.pem")
+            key, root = self._key("claim.key", chain[0]), self.development_root()
         pem = "".join(c.public_bytes(serialization.Encoding.PEM).decode() for c in chain)
-        return SigningKey(key, chain[0], pem, development=self.development_root() is not None)
+        return SigningKey(key, chain[0], pem, development=root is not None)
 
     def development_root(self) -> bytes | None:
         """The root that this installation made for itself, as PEM, or None where it was replaced."""
-        path = self.folder / "claim-root.pem"
-        return read_private(path) if path.exists() else None
+        with reading(self.folder):
+            path = self.folder / "claim-root.pem"
+            return read_private(path) if path.exists() else None
 
     def old_roots(self) -> list[bytes]:
         """Development roots of keys that signed here before: files of theirs stay trusted."""
         return [read_private(path) for path in sorted(self.folder.glob("old/*/claim-root.pem"))]
 
     def tsa(self) -> TsaKey:
-        leaf = self._certificates("tsa.pem")[0]
-        key = self._key("tsa.key", leaf)
+        with reading(self.folder):
+            leaf = self._certificates("tsa.pem")[0]
+            key, root = self._key("tsa.key", leaf), self._certificates("tsa-root.pem")[0]
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             raise KeyStoreError("tsa.key is not an elliptic-curve key")
-        return TsaKey(KeyPair(key, leaf), self._certificates("tsa-root.pem")[0])
+        return TsaKey(KeyPair(key, leaf), root)
 
     def tsa_root(self) -> bytes | None:
         path = self.folder / "tsa-root.pem"

@@ -1,20 +1,22 @@
 """Changing who signs: the old files go to ``old/<sha256 of the leaf>/``, the new ones take their place, all or none.
 
 A kill at any moment leaves the old files or the new ones: the new ones are written whole into ``pending/`` first, and
-whoever opens the folder next (`finish`) moves what is left of them. The roots under ``old/`` stay trusted for old
-files.
+whoever opens the folder next (`finish`) moves what is left of them. One process at a time does either (`key_lock`). The
+roots under ``old/`` stay trusted for old files.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from ..errors import KeyStoreError
+from .key_lock import alone
 from .keys import read_private, write_private
 
 CLAIM_FILES = ("claim-root.pem", "claim.pem", "claim.key")
@@ -24,42 +26,54 @@ _GONE = "gone"
 def install(folder: Path, files: dict[str, bytes]) -> str | None:
     """Puts claim files in place of the present ones; a name of `CLAIM_FILES` that is not given is taken away. Returns
     the fingerprint (hex) under which the old ones are kept, None where there were none. Raises KeyStoreError."""
-    finish(folder)
     try:
-        kept = _archive(folder)
-        draft = folder / "pending.draft"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(mode=0o700)
-        for name, data in files.items():
-            write_private(draft / name, data)
-        gone = [name for name in CLAIM_FILES if name not in files]
-        write_private(draft / _GONE, "\n".join(gone).encode())
-        os.rename(draft, folder / "pending")
-        _sync(folder)
+        with alone(folder):
+            finished(folder)
+            kept = _archive(folder)
+            put(folder, files, [name for name in CLAIM_FILES if name not in files])
     except OSError as error:
         raise KeyStoreError(f"the key folder cannot be written: {error.strerror}") from error
-    finish(folder)
     return kept
+
+
+def put(folder: Path, files: dict[str, bytes], gone: Iterable[str] = ()) -> None:
+    """All of ``files`` in their places, and ``gone`` away, or nothing of it. Within `alone`. Raises OSError."""
+    draft = folder / "pending.draft"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(mode=0o700)
+    for name, data in files.items():
+        write_private(draft / name, data)
+    write_private(draft / _GONE, "\n".join(gone).encode())
+    _sync(draft)
+    os.rename(draft, folder / "pending")
+    _sync(folder)
+    finished(folder)
 
 
 def finish(folder: Path) -> None:
     """Moves what an interrupted change left in ``pending/``. Does nothing where there is none."""
+    if not (folder / "pending").is_dir():
+        return
+    try:
+        with alone(folder):
+            finished(folder)
+    except OSError as error:
+        raise KeyStoreError(f"the key folder cannot be written: {error.strerror}") from error
+
+
+def finished(folder: Path) -> None:
+    """The same within `alone`. Raises OSError."""
     pending = folder / "pending"
     if not pending.is_dir():
         return
-    try:
-        for name in CLAIM_FILES:
-            if (pending / name).exists():
-                os.replace(pending / name, folder / name)
-        gone = pending / _GONE
-        for name in gone.read_text("ascii").split() if gone.exists() else []:
-            (folder / name).unlink(missing_ok=True)
-        _sync(folder)
-        shutil.rmtree(pending)
-    except FileNotFoundError:
-        return  # another process finishes it
-    except OSError as error:
-        raise KeyStoreError(f"the key folder cannot be written: {error.strerror}") from error
+    for path in sorted(pending.iterdir()):
+        if path.name != _GONE and not path.name.startswith("."):
+            os.replace(path, folder / path.name)
+    gone = pending / _GONE
+    for name in gone.read_text("ascii").split() if gone.exists() else []:
+        (folder / name).unlink(missing_ok=True)
+    _sync(folder)
+    shutil.rmtree(pending)
 
 
 def _archive(folder: Path) -> str | None:

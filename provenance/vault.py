@@ -22,6 +22,7 @@ from sqlalchemy import delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from ..errors import InputError, KeyStoreError, TamperError
+from .database import turn
 from .service_tables import ApiKey, WebSession
 from .tables import SealedText, SubjectKey, TenantKey, now
 
@@ -54,7 +55,7 @@ class Vault:
         Without a salt: equal texts have equal commitments, and who has the key can test a guess. For what is sealed,
         :meth:`seal_text` commits with one. The text counts as it stands, in UTF-8: no normalisation.
         """
-        key = self._current_key() or self.rotate()
+        key = self._key()
         return _commitment(_SCHEME, key, text.encode())
 
     def check(self, text: str, commitment: str) -> bool:
@@ -89,6 +90,14 @@ class Vault:
         held = self._session.get(SubjectKey, subject)
         return None if held is None or held.key is None else self.actor(subject)
 
+    def keeps(self, subject: str) -> bool:
+        """Whether something may be kept under this name without making a key. Where it may, an erasure waits until
+        this transaction has ended, and takes along what it keeps."""
+        held = self._session.get(
+            SubjectKey, subject, with_for_update={"read": True, "key_share": True}, populate_existing=True
+        )
+        return held is not None and held.key is not None
+
     def rotate(self) -> TenantKey:
         """A new current key for the tenant; the old ones stay, to check old commitments with."""
         key = TenantKey(id=secrets.token_hex(6), tenant=self._tenant, key=secrets.token_bytes(32), created_at=now())
@@ -99,7 +108,7 @@ class Vault:
     def seal_text(self, subject: str, text: str, *, kind: str = "prompt", intent_id: UUID | None = None) -> Sealed:
         """Keeps ``text`` encrypted under ``subject``'s key (made at first use)."""
         key = self._key_for(subject)
-        tenant = self._current_key() or self.rotate()
+        tenant = self._key()
         identity, nonce, salt = uuid4(), secrets.token_bytes(12), secrets.token_bytes(_SALT_BYTES)
         commitment = _commitment(_SALTED, tenant, salt + text.encode())
         bound = _bound(identity, kind, commitment)
@@ -192,6 +201,15 @@ class Vault:
         """How many texts :meth:`expire` would delete."""
         query = select(func.count()).select_from(SealedText).where(SealedText.created_at < before)
         return int(self._session.scalar(query) or 0)
+
+    def _key(self) -> TenantKey:
+        """The current key. Whoever comes first makes it, and only one does: what was committed to with another one
+        would not be known again."""
+        found = self._current_key()
+        if found is None:
+            turn(self._session, f"tenant key {self._tenant}")
+            found = self._current_key()
+        return found or self.rotate()
 
     def _current_key(self) -> TenantKey | None:
         query = select(TenantKey).where(TenantKey.tenant == self._tenant)

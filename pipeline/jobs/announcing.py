@@ -20,7 +20,10 @@ _TOLD = ("released", "asset_id", "media", "mime", "sha256", "bytes", "verdict", 
 def announce(opened: Session, row: Job) -> None:
     """One message to each webhook of the tenant that asked for this event."""
     event = f"job.{row.state}"
-    hooks = opened.scalars(select(Webhook).where(Webhook.tenant == row.tenant))
+    hooks = opened.scalars(
+        # One that is removed at this moment goes before, and hears nothing, or after, and takes its message along.
+        select(Webhook).where(Webhook.tenant == row.tenant).with_for_update(read=True, key_share=True)
+    )
     wanted = [hook for hook in hooks if event in hook.events]
     for hook in wanted:
         opened.add(WebhookDelivery(id=uuid4(), webhook_id=hook.id, event=event, body=message(row, event)))

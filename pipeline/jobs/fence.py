@@ -3,7 +3,8 @@
 Before an attempt begins, all earlier ones are looked up in the outbox. One that released, refused or held is the job's
 end, whoever died before saying so. One that is still under way is closed there: after that neither its worker, if it
 lives, nor a recovery can release it, since the outbox refuses every further step. So a lease may be lost at any moment,
-to a kill, a stopped clock or a cut network, and nothing is released twice or unrecorded.
+to a kill, a stopped clock or a cut network, and nothing is released twice or unrecorded. An attempt that was not begun
+yet cannot be closed: see `beginning`.
 """
 
 from __future__ import annotations

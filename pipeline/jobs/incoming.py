@@ -3,10 +3,12 @@ file that is sent twice lies there once, and a worker sees that it is still what
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from hashlib import file_digest
 from pathlib import Path
 
@@ -37,8 +39,9 @@ class Incoming:
         with path.open("rb") as file:
             os.fsync(file.fileno())
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.utime(path)
-        os.replace(path, self._folder / name)
+        with self._alone():
+            os.utime(path)
+            os.replace(path, self._folder / name)
         sync_folder(self._folder)
         return name
 
@@ -61,9 +64,20 @@ class Incoming:
         count, before = 0, (time.time() if now is None else now) - YOUNG
         for path in sorted(self._folder.iterdir()) if self._folder.is_dir() else []:
             try:
-                if path.name not in wanted and path.stat().st_mtime < before:
-                    path.unlink()
-                    count += 1
+                with self._alone():  # between the look and the end nobody sends the same file again
+                    if path.name not in wanted and path.stat().st_mtime < before:
+                        path.unlink()
+                        count += 1
             except OSError:
                 continue  # another process was faster
         return count
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else takes a file in, or away. The lock lies beside the folder, in which uploads are alone."""
+        handle = os.open(self._folder.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)

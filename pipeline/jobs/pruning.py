@@ -85,7 +85,8 @@ def _all(engine: Any, query: Any, gone: Any) -> int:
     count = 0
     while True:
         with session(engine, write=True) as opened:
-            rows = opened.execute(query.limit(AT_ONCE)).all()
+            # Locked, and looked at once more: a job that somebody tries again at this moment is not over.
+            rows = opened.execute(query.limit(AT_ONCE).with_for_update(skip_locked=True)).all()
             if rows:
                 gone(opened, rows)
         count += len(rows)

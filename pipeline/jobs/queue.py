@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from ...errors import JobError, KeyStoreError, ServiceError
-from ...provenance.database import session
+from ...provenance.database import session, turn
 from ...provenance.service_tables import IdempotencyKey, JobOwner
 from ...provenance.service_tables import Job as Row
 from ...provenance.tables import now
@@ -30,6 +30,8 @@ from .rows import check, clock_of, end, fingerprint, free, job_of, known, lost, 
 
 FIRST, TRACE = "_first", "_trace"
 """In a row's request: how many attempts do not count, and the trace that it was asked for in."""
+NEAR = 1_000
+"""More orders than are taken at one moment: so far below a limit, those who count at once cannot pass it."""
 CHANNEL = "filigrana_jobs"
 """On PostgreSQL, workers listen here for new jobs."""
 
@@ -74,25 +76,32 @@ class JobQueue(Owners):
         check(order)
         with self._reading() as opened:
             if known(opened, order) is None:
-                self._bounded(opened, order, 1)
+                self._bounded(opened, order, 1, taken=False)
 
-    def _bounded(self, opened: Session, order: Order, more: int) -> None:
-        """Counts no further than the limits."""
+    def _bounded(self, opened: Session, order: Order, more: int, *, taken: bool = True) -> None:
+        """Counts no further than the limits. ``taken``: whether the order is taken in this transaction: then those who
+        come near a limit count one after the other, so that they do not pass it together."""
         if not more:
             return
         queued = select(Row.place).where(Row.state == "queued")  # what an index has: no row is read
-        limits = [(self.tenant_limit, queued.where(Row.tenant == order.tenant)), (self.limit, queued)]
+        limits = [
+            (self.tenant_limit, queued.where(Row.tenant == order.tenant), f"tenant {order.tenant}", "jobs.full"),
+            (self.limit, queued, "all", "jobs.full"),
+        ]
         if order.caller is not None and order.in_flight is not None:
             mine = select(Row.place).where(Row.api_key == order.caller, Row.state.in_(("queued", "running")))
-            limits.insert(0, (order.in_flight, mine))
-        for limit, query in limits:
-            count = opened.scalar(select(func.count()).select_from(query.limit(limit).subquery())) or 0
+            limits.insert(0, (order.in_flight, mine, f"key {order.caller}", "access.in_flight"))
+        for limit, query, whose, code in limits:
+            counted = select(func.count()).select_from(query.limit(limit).subquery())
+            count = opened.scalar(counted) or 0
+            if taken and count + more <= limit < count + more + NEAR:
+                turn(opened, f"jobs of {whose}")
+                count = opened.scalar(counted) or 0
             if count + more > limit:
-                own = len(limits) == 3 and query is limits[0][1]
+                own = code != "jobs.full"
                 raise ServiceError(
                     f"this key may have {limit} jobs at once" if own else "too many jobs are waiting",
-                    status=429, code="access.in_flight" if own else "jobs.full",
-                    retry_after=max(1, int(self.seconds / 3)),
+                    status=429, code=code, retry_after=max(1, int(self.seconds / 3)),
                 )  # fmt: skip
 
     def _add(self, opened: Session, order: Order) -> Row:
@@ -153,23 +162,29 @@ class JobQueue(Owners):
         with self._writing() as opened:
             clock = clock_of(opened)
             self._reap(opened, clock)
-            row = next_of(opened, clock)
-            if row is None:
+            while (row := next_of(opened, clock)) is not None:
+                lease = self._leased(opened, row, worker, clock)
+                if lease is not None:
+                    return lease
+            return None
+
+    def _leased(self, opened: Session, row: Row, worker: str, clock: int) -> Lease | None:
+        """None where the job has ended instead, since its texts are gone and nothing was made of it."""
+        row.state, row.lease, row.worker = "running", uuid4(), worker[:128]
+        row.lease_until = clock + int(self.seconds * 1000)
+        row.attempts += 1
+        row.started_at = row.started_at or now()
+        opened.add(JobOwner(intent=intent_of(row.id, row.attempts), job_id=row.id, tenant=row.tenant))
+        opened.flush()
+        try:
+            texts = {name: Vault(opened).open_text(UUID(kept)) for name, kept in row.texts.items()}
+        except KeyStoreError as error:
+            texts = {}  # what was made of it before may have been released: its worker looks
+            if row.attempts == 1:
+                end(opened, row, "failed", {"code": error.code, "message": "the texts of this job were erased"})
+                opened.flush()
                 return None
-            row.state, row.lease, row.worker = "running", uuid4(), worker[:128]
-            row.lease_until = clock + int(self.seconds * 1000)
-            row.attempts += 1
-            row.started_at = row.started_at or now()
-            opened.add(JobOwner(intent=intent_of(row.id, row.attempts), job_id=row.id, tenant=row.tenant))
-            opened.flush()
-            try:
-                texts = {name: Vault(opened).open_text(UUID(kept)) for name, kept in row.texts.items()}
-            except KeyStoreError as error:
-                texts = {}  # what was made of it before may have been released: its worker looks
-                if row.attempts == 1:
-                    end(opened, row, "failed", {"code": error.code, "message": "the texts of this job were erased"})
-                    return None
-            return Lease(job_of(row), row.lease, row.lease_until, texts)
+        return Lease(job_of(row), row.lease, row.lease_until, texts)
 
     def _reap(self, opened: Session, clock: int) -> None:
         late = select(Row).where(Row.state == "running", Row.lease_until < clock).limit(20)

@@ -49,8 +49,6 @@ def content(here: Service, record: AssetRecord) -> Content:
     """The file. Raises ServiceError where it is not there yet, or is not what was released."""
     if record.public_name is None:
         raise _none()
-    with session(here.installation.log.engine) as opened:
-        again = newest_resigning(opened, record.asset_id)
     try:
         path = here.installation.store.fetched(record.public_name)
         seen = path.stat()
@@ -60,6 +58,9 @@ def content(here: Service, record: AssetRecord) -> Content:
         raise ServiceError(
             "the file is not here at this moment", status=503, code="service.content", retry_after=2
         ) from None
+    # Asked after the file was read: what it was replaced by stands in the log before it is replaced.
+    with session(here.installation.log.engine) as opened:
+        again = newest_resigning(opened, record.asset_id)
     if digest not in {record.sha256.hex(), *([again.sha256.hex()] if again is not None else [])}:
         raise ServiceError("the file is not what was released", status=500, code="service.content_changed")
     return Content(record, path, digest)

@@ -275,8 +275,9 @@ class AuditLog:
         show a history that was rewritten as a whole.
         """
         outside = checkpoints if isinstance(checkpoints, Mapping) else [*checkpoints]
+        due = self._checkpoints.guard_is_due()  # in this order: a first checkpoint in between is none that lacks it
         guard = self._checkpoints.guard_note()
-        missing = guard is None and self._checkpoints.guard_is_due()
+        missing = guard is None and due
         with self._reading() as connection:
             return verify_log(connection, self.keys, outside, guard, progress, guard_missing=missing)
 

@@ -6,30 +6,38 @@ import gzip
 import hashlib
 import io
 import json
+import secrets
 import stat
 import tarfile
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 from typer.testing import CliRunner
 
 from filigrana.errors import BackupError, FiligranaError
-from filigrana.pipeline.backup import backup
+from filigrana.pipeline.backup import _Kept, backup
 from filigrana.pipeline.cli.app import app
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs.model import Order
+from filigrana.pipeline.register import Register
+from filigrana.pipeline.rekeying import rotate
 from filigrana.pipeline.request import Release
 from filigrana.pipeline.restoring import restore
 from filigrana.pipeline.settings import load_settings
 from filigrana.pipeline.web.spooling import Spool
 from filigrana.pipeline.webhooks import Webhooks
 from filigrana.provenance.database import HEAD, current_revision, session
+from filigrana.provenance.media import encode_picture
 from filigrana.provenance.service_tables import JobOwner
 from filigrana.provenance.tables import Asset
+from filigrana.tests.doubles import scene
 from filigrana.tests.serving import released
 
 KEPT = Path(__file__).parent.parent / "kept"
@@ -255,3 +263,73 @@ def test_released_files_may_be_left_to_a_store_that_keeps_its_own_copies(tmp_pat
         assert not [name for name in made.getnames() if str(release.asset_id) in name]
     new = opened(tmp_path / "new")
     assert restore(new, archive).assets == 0
+
+
+def test_a_register_that_is_written_to_meanwhile_comes_back_whole(tmp_path: Path, opened: Open) -> None:
+    """It changed between its digest and its copy: the archive was one that could not be put back."""
+    house = opened(tmp_path / "old")
+    house.log.size()
+    register, done = Register(house.folder / "register.db"), threading.Event()
+    for number in range(3):
+        picture = tmp_path / f"{number}.png"
+        picture.write_bytes(encode_picture(scene(number, 128, 128), "image/png"))
+        register.add(picture)
+
+    def written() -> None:
+        while not done.is_set():
+            with register._writing() as rows:
+                rows.execute("update works set title = ? where number = 1", (secrets.token_hex(3000),))
+
+    writer = threading.Thread(target=written)
+    writer.start()
+    try:
+        for number in range(8):
+            backup(house, tmp_path / f"{number}.tar")
+    finally:
+        done.set()
+        writer.join()
+    for number in range(8):
+        new = opened(tmp_path / f"new{number}")
+        restore(new, tmp_path / f"{number}.tar")
+        assert len(Register(new.folder / "register.db").entries()) == 3
+
+
+def test_a_file_that_changes_while_it_is_read_does_not_spoil_the_rest(
+    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = opened(tmp_path / "old")
+    house.log.size()
+    note, real = house.folder / "note", tarfile.TarFile.addfile
+    note.write_bytes(b"before")
+
+    def slow(archive: tarfile.TarFile, info: tarfile.TarInfo, stream: Any = None) -> None:
+        if info.name == "files/note":
+            note.write_bytes(b"after!")
+        real(archive, info, stream)
+
+    monkeypatch.setattr(tarfile.TarFile, "addfile", slow)
+    backup(house, tmp_path / "backup.tar")
+    new = opened(tmp_path / "new")
+    restore(new, tmp_path / "backup.tar")
+    assert (new.folder / "note").read_bytes() == b"after!"
+
+
+def test_a_key_that_changes_meanwhile_comes_back_with_its_own_chain(
+    tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = opened(tmp_path / "old")
+    house.log.size()
+    real = _Kept.file
+    with ThreadPoolExecutor(1) as pool:
+
+        def slow(kept: _Kept, name: str, path: Path) -> None:
+            real(kept, name, path)
+            if name == "files/keys/claim.key":
+                pool.submit(rotate, opened(house.folder))
+                time.sleep(0.5)  # it gets through, or waits
+
+        monkeypatch.setattr(_Kept, "file", slow)
+        backup(house, tmp_path / "backup.tar")
+    new = opened(tmp_path / "new")
+    restore(new, tmp_path / "backup.tar")
+    new.keys.claim()

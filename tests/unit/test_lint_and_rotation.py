@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,13 @@ from filigrana.pipeline.cli.app import app
 from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.rekeying import rotate, take_in
-from filigrana.pipeline.request import Release, SealRequest
+from filigrana.pipeline.request import GenerateRequest, Release, SealRequest
 from filigrana.pipeline.settings import load_settings
 from filigrana.provenance import rotation
 from filigrana.provenance.certificates import CLAIM_SIGNING, POLICY, make_claim_chain, make_tsa_chain
 from filigrana.provenance.lint import lint, lint_chain
 from filigrana.provenance.media import encode_picture
+from filigrana.provenance.trust_store import TrustStore
 from filigrana.tests.doubles import scene
 
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
@@ -191,6 +194,31 @@ def test_files_of_old_keys_stay_trusted_after_a_rotation(
     assert all(path.stat().st_mode & 0o077 == 0 for path in installation.keys.folder.rglob("*"))
 
 
+def test_a_process_that_runs_signs_with_a_key_that_another_one_took(
+    make_engine: Callable[..., Engine], installation: Installation
+) -> None:
+    engine = make_engine()
+    first = engine.generate(GenerateRequest("a red boat", seed=1))
+    another = Installation(load_settings(data_dir=installation.folder))
+    done = rotate(another)
+    another.close()
+    second = engine.generate(GenerateRequest("a red boat", seed=2))
+    assert isinstance(first, Release)
+    assert isinstance(second, Release)
+    assert second.trust == "development"
+    assert installation.keys.claim().leaf not in (None, done.old)
+    for release in (first, second):
+        assert installation.verifier().verify(release.file).finding == "verified"
+
+
+def test_a_process_that_runs_believes_the_list_that_another_one_installed(installation: Installation) -> None:
+    before = installation.trust
+    root = make_claim_chain(NOW).root.public_bytes(serialization.Encoding.PEM)
+    TrustStore(installation.folder / "trust").update("claim", root, NOW)
+    assert root.decode() in [one.pem for one in installation.trust.claim]
+    assert installation.trust != before
+
+
 @pytest.mark.parametrize("step", range(12))
 def test_a_rotation_that_dies_leaves_the_old_key_or_the_new_one(
     installation: Installation, monkeypatch: pytest.MonkeyPatch, step: int
@@ -285,3 +313,34 @@ def test_the_commands(tmp_path: Path) -> None:
     back = run("import", "--key", str(key / "claim.key"), "--chain", str(key / "claim.pem"))
     assert back["new"] == first["new"]
     assert run("lint", str(chain))["certificates"] == 2
+
+
+def test_whoever_verifies_while_the_keys_change_gets_a_finding(
+    make_engine: Callable[..., Engine], installation: Installation, tmp_path: Path
+) -> None:
+    """The confined reader starts again with the new lists; the one before ends when nobody is at a file in it."""
+    file = sealed(make_engine, tmp_path, 1).file
+    before, reading, change = installation.inspector, threading.Event(), threading.Event()
+    assert before.verify(file).finding == "verified"
+
+    class Slow:
+        name = "slow"
+
+        def by_asset_id(self, ident: object) -> None:
+            reading.set()
+            change.wait(30)
+
+        def __getattr__(self, name: str) -> Callable[..., object]:
+            return lambda *_: self.by_asset_id(None) or []
+
+    before._resolvers = lambda: [Slow()]  # type: ignore[assignment,list-item]
+    with ThreadPoolExecutor(1) as pool:
+        finding = pool.submit(before.verify, file)
+        assert reading.wait(30)
+        rotate(installation)
+        after = installation.inspector
+        assert after is not before
+        change.set()
+        assert finding.result().finding != "unreadable"
+    assert after.verify(file).finding == "verified"
+    assert before._isolated._running == [], "and the reader of before has ended"

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from filigrana.pipeline.request import GenerateRequest, Release
 from filigrana.provenance.reports.tally import EXPIRED, MOST_KEYS, Tally
 from filigrana.tests.comply_kit import engine_of, house_of
 from filigrana.tests.doubles import FakeGuard
+from filigrana.tests.meeting import before, meeting, together
 
 WINDOW = {"since": "2000-01-01", "until": ""}
 
@@ -201,3 +203,25 @@ def test_what_nobody_decided_in_time_was_refused_by_no_person() -> None:
         tally.add(0, {"type": "refused", "time": "2026-01-01T00:00:00.000Z", "rules": [], **entry})
     assert tally.figures()["automated"] == {"automated": 1, "by people": 1, "out of time": 2}
     assert EXPIRED == terms.EXPIRED
+
+
+def test_two_reports_at_once_into_one_folder_are_one_after_the_other(
+    house: Installation, until: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each wrote over the other's drafts, and what was signed was of two windows."""
+    from filigrana.pipeline import reporting
+
+    monkeypatch.setattr(reporting, "_report", before(meeting(2), reporting._report))
+    windows = (("2000-01-01", until), ("2000-01-01", "2000-01-02"))
+
+    def written(number: int) -> dict[str, Any]:
+        since, end = windows[number]
+        return write_report(house, tmp_path / "r", since=since, until=end, formats=("json", "csv"))
+
+    found = together(2, written)
+    assert not [one for one in found if isinstance(one, Exception)]
+    assert check_report(tmp_path / "r", house.log.keys).problems == ()
+    report = json.loads((tmp_path / "r" / "report.json").read_text("utf-8"))
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "r" / "report.csv").read_text("utf-8"))))
+    assert [row["asset_id"] for row in rows] == [asset["asset_id"] for asset in report["assets"]]
+    assert len(rows) == sum(report["figures"]["released"].values())
