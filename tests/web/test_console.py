@@ -114,9 +114,36 @@ def test_a_role_sees_its_pages_and_no_others(url: str, house: Installation, role
             assert answer.status_code == (200 if scope in ROLES[role] else 403), page
             if answer.status_code == 403:
                 assert 'data-error="access.scope"' in answer.text
+                assert "otto" in answer.text, "whoever is signed in still is, and finds the way to their pages"
+                assert 'href="/status"' in answer.text
+                assert "权限" in client.get(page, headers={"Accept-Language": "zh"}).text
         nav = client.get("/status").text
         for page, scope in PAGES.items():
             assert (f'href="{page}"' in nav) == (scope in ROLES[role])
+
+
+@pytest.mark.parametrize(
+    ("form", "page"),
+    [("/create", "/create"), ("/desk/0d6e7bd2", "/desk/0d6e7bd2"), ("/work/7b0e/appeal", "/work/7b0e"),
+     ("/audit/verify", "/audit"), ("/sign-out", "/create")],
+)  # fmt: skip
+def test_a_form_after_the_session_ended_leads_back_to_its_page_and_says_so(url: str, form: str, page: str) -> None:
+    with httpx.Client(base_url=url, headers={"Accept": "text/html"}) as client:
+        answer = client.post(form, data={"prompt": "an hour's work"})
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/sign-in?next={page}&ended=1")
+        assert "Your session has ended" in client.get(answer.headers["location"]).text
+        assert "Your session has ended" not in client.get(f"/sign-in?next={page}").text
+
+
+def test_what_is_no_entrys_number_is_not_there_and_the_answer_of_a_form_has_an_address(
+    url: str, house: Installation
+) -> None:
+    with closing(signed_in(url, house, "auditor")) as client:
+        for number in ("x", "-1", "99999999", "1" * 30):
+            answer = client.get(f"/audit/{number}")
+            assert (answer.status_code, 'data-error="service.not_found"' in answer.text) == (404, True)
+        answer = client.get("/audit/verify?lang=zh")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/audit?lang=zh")
 
 
 def test_a_form_without_its_token_or_from_elsewhere_does_nothing(url: str, house: Installation) -> None:
