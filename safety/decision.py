@@ -138,7 +138,7 @@ class Decision:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """In their words, the strictest rule's first. Of what is blocked, those of rules that block alone: the others say
+        """In the rules' words, the strictest first. Of what is blocked, those of rules that block alone: the others say
         that a person looks at it, which nobody does then. The statement of reasons names every rule."""
         blocks = self.verdict is Verdict.BLOCK
         told = [hit for hit in self.hits if not blocks or hit.verdict is Verdict.BLOCK] or list(self.hits)

@@ -258,6 +258,23 @@ def test_status_is_for_anyone_and_its_numbers_for_those_inside(url: str, house: 
         assert "日志条目" in client.get("/status?lang=zh").text
 
 
+def test_where_no_worker_runs_the_pages_say_so_and_not_that_everything_works(tmp_path: Path) -> None:
+    house = installed(tmp_path / "data")
+    try:
+        with running(house) as url, closing(signed_in(url, house, "creator")) as client:
+            place = client.post("/create", data={"prompt": "a boat", "csrf": token(client)}).headers["location"]
+            told = "it may be that no worker runs"
+            assert told not in client.get(place).text
+            assert 'data-ok="true"' in client.get("/status").text
+            house.clock = lambda: dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2)
+            assert told in client.get(place).text
+            assert told in client.get("/status").text
+            assert 'data-ok="false"' in client.get("/status").text
+            assert "Workers" not in httpx.get(f"{url}/status").text, "that is nothing for strangers"
+    finally:
+        house.close()
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 13, 64, 100])
 def test_every_proof_is_drawn_as_it_leads_to_the_root(size: int) -> None:
     leaves = [leaf_hash(bytes([number])) for number in range(size)]

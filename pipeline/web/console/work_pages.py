@@ -25,6 +25,7 @@ from ..showing import plain_json
 from ..videos_routes import percent
 from .rendering import form_of, moved, page, session_of, signed_in
 from .sessions import Session
+from .status_pages import unattended
 
 router = APIRouter(include_in_schema=False)
 STAGES = ("judge prompt", "generate", "judge output", "encode", "sign", "publish")
@@ -95,6 +96,7 @@ async def work(request: Request, job_id: str) -> Response:
     job = await asyncio.to_thread(awaiting.found, here, job_id, session.caller.tenant)
     view = await asyncio.to_thread(_view, here, job, session.caller)
     view |= await asyncio.to_thread(_appeal, here, job, session.caller)
+    view["stuck"] = job.state == "queued" and await asyncio.to_thread(unattended, here) is not None
     return page(request, "work.html", session, job=view, may_create=session.caller.may("generate"))
 
 
