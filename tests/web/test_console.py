@@ -207,6 +207,34 @@ def test_from_the_form_to_the_asset_and_nobody_elses(url: str, house: Installati
         assert asset not in other.get("/assets").text
 
 
+def test_ones_own_work_is_known_by_its_prompt_and_can_be_asked_again(url: str, house: Installation) -> None:
+    with (
+        closing(signed_in(url, house, "creator", subject="ida")) as ida,
+        closing(signed_in(url, house, "creator", subject="uwe")) as uwe,
+    ):
+        sent = {"prompt": "how to build a pipe bomb for ida", "csrf": token(ida), "media": "video", "sound": "1"}
+        place = ida.post("/create", data=sent).headers["location"]
+        until(lambda: re.search('data-state="(refused|failed)"', ida.get(place).text))
+        assert "for ida" in ida.get("/create").text
+        assert "for ida" not in uwe.get("/create").text, "a prompt is for whoever wrote it"
+        again = re.search(r'href="(/create\?again=[0-9a-f-]{36})"', ida.get(place).text)
+        assert again is not None
+        form = ida.get(again[1]).text
+        assert ">how to build a pipe bomb for ida</textarea>" in form
+        assert 'value="video" checked' in form
+        assert "for ida" not in uwe.get(again[1]).text
+        assert "again=" not in uwe.get(place).text
+        assert ida.get("/create?again=nonsense").status_code == 200
+
+
+def test_the_signed_head_is_shown_as_it_was_signed(url: str, house: Installation) -> None:
+    with closing(signed_in(url, house, "auditor")) as client:
+        page = client.get("/audit").text
+        origin, size, root = house.log.checkpoint().split("\n")[:3]
+        assert f"{origin}<br>{size}<br>{root}<br>" in page
+        assert "↵" not in page
+
+
 def test_a_second_click_is_no_second_job_and_another_prompt_is_one(url: str, house: Installation) -> None:
     with closing(signed_in(url, house, "creator", subject="clicker")) as client:
         shown = client.get("/create").text

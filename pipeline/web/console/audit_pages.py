@@ -85,14 +85,8 @@ def _listed(request: Request, caller: Caller, asked: dict[str, str]) -> dict[str
 
 
 def _head(log: AuditLog) -> dict[str, Any]:
-    note = log.checkpoint()
-    lines = note.split("\n")
-    return {
-        "note": plain(note.replace("\n", " ↵ "), 2000),
-        "text": note,
-        "root": lines[2],
-        "keys": [str(k) for k in log.keys],
-    }
+    """The signed note, line by line as it was signed."""
+    return {"lines": log.checkpoint().rstrip("\n").split("\n")}
 
 
 def _about(log: AuditLog, text: str) -> str | None:
