@@ -64,5 +64,6 @@ def _view(here: Service, inside: bool) -> dict[str, Any]:
         failed = failed if since is None else [*failed, "workers"]
     return {
         "parts": parts, "ok": not failed, "stopping": "stopping" in failed, "policy": policy, "numbers": numbers,
-        "since": None if since is None else since.isoformat(), "version": version("filigrana"), "model": here.installation.settings.model if inside else None,
+        "since": None if since is None else since.isoformat(),
+        "version": version("filigrana"), "model": here.installation.settings.model if inside else None,
     }  # fmt: skip
