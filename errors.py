@@ -58,7 +58,7 @@ class FiligranaError(Exception):
 
 class SettingsError(FiligranaError):
     code = "settings.invalid"
-    hint = "Run `filigrana doctor` to see every setting and where it came from."
+    hint = "`filigrana doctor` shows what is set and where it comes from; docs/settings.md says what it may be."
 
 
 class InputError(FiligranaError):

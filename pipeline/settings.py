@@ -346,6 +346,9 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"the setting {place} is wrong: {first['msg']}") from error
+        from .settings_told import source
+
+        hint = f"It is set by {source(str(first['loc'][0]), given)}; docs/settings.md says what it may be."
+        raise SettingsError(f"the setting {place} is wrong: {first['msg']}", hint=hint) from error
     except ValueError as error:  # a TOML file that does not parse
         raise SettingsError(f"{CONFIG_FILE} is not valid TOML: {str(error)[:120]}") from error

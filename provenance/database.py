@@ -37,6 +37,8 @@ _WITH_NAMES = ("subject_keys", "sealed_texts", "reviews", "review_acts", "jobs",
 _MIGRATION_LOCK = 0x66696C69_6D696772  # "filimigr"
 _TURNS = 0x66696C74  # "filt"
 _BEGIN = "filigrana_begin"
+_URLS = "Write `sqlite:///FILE` or `postgresql://USER@HOST/NAME` into the setting `database`, or leave it out."
+_REACHED = "Does the setting `database` name it, does its server run, and does it let this user in?"
 _ALEMBIC = threading.Lock()
 """Alembic keeps the migration that runs in module globals: one at a time in a process."""
 
@@ -46,7 +48,7 @@ def connect(url: str | URL) -> Engine:
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise SettingsError("the database is not given as a URL such as sqlite:///audit.db") from None
+        raise SettingsError("the database is not given as a URL such as sqlite:///audit.db", hint=_URLS) from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
         engine = create_engine(
@@ -61,7 +63,7 @@ def connect(url: str | URL) -> Engine:
         event.listen(engine, "connect", _on_postgresql_connect)
         return engine
     if backend != "sqlite":
-        raise SettingsError("the audit database is SQLite or PostgreSQL")
+        raise SettingsError("the audit database is SQLite or PostgreSQL", hint=_URLS)
     if not parsed.database or parsed.database == ":memory:":
         raise SettingsError("the audit database needs a file: a record in memory records nothing")
     _create_private(Path(parsed.database))
@@ -127,7 +129,7 @@ def migrate(engine: Engine, revision: str = "head") -> None:
                     hint="It was probably written by a newer release: use that one.",
                 ) from error
     except SQLAlchemyError as error:
-        raise SettingsError(f"the audit database cannot be opened: {reason(error)}") from error
+        raise SettingsError(f"the audit database cannot be opened: {reason(error)}", hint=_REACHED) from error
 
 
 def downgrade(engine: Engine, revision: str = "base") -> None:

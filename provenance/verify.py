@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import ManifestError, MediaError
@@ -126,18 +128,27 @@ _MOMENTS = (0.0, 1.0, 2.0)
 
 
 def _beginning(media: MediaFile) -> Iterator[tuple[float, bytes]]:
-    """JPEGs of 1600 px at most, made in the confined process for readers outside of it."""
-    waiting = list(_MOMENTS)
+    """JPEGs of 1600 px at most, made in the confined process for readers outside of it. Of a clip that ends before the
+    last moment, its last picture too: one of two seconds has none at 2.0."""
+    waiting, passed = list(_MOMENTS), None
     for frame in media.frames():
         if not waiting:
             return
         if float(frame.time) + 1e-6 < waiting[0]:
+            passed = frame
             continue
         waiting.pop(0)
-        picture, out = Image.fromarray(frame.shown), io.BytesIO()
-        picture.thumbnail((1600, 1600))
-        picture.save(out, "JPEG", quality=92, subsampling=0)
-        yield float(frame.time), out.getvalue()
+        passed = None
+        yield float(frame.time), _legible(frame.shown)
+    if passed is not None:
+        yield float(passed.time), _legible(passed.shown)
+
+
+def _legible(rgb: NDArray[np.uint8]) -> bytes:
+    picture, out = Image.fromarray(rgb), io.BytesIO()
+    picture.thumbnail((1600, 1600))
+    picture.save(out, "JPEG", quality=92, subsampling=0)
+    return out.getvalue()
 
 
 def _thumbnail(media: MediaFile) -> bytes | None:

@@ -138,7 +138,11 @@ class Decision:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(hit.reason for hit in sorted(self.hits, key=lambda hit: -hit.verdict)))
+        """In the rules' words, the strictest first. Of what is blocked, those of rules that block alone: the others say
+        that a person looks at it, which nobody does then. The statement of reasons names every rule."""
+        blocks = self.verdict is Verdict.BLOCK
+        told = [hit for hit in self.hits if not blocks or hit.verdict is Verdict.BLOCK] or list(self.hits)
+        return tuple(dict.fromkeys(hit.reason for hit in sorted(told, key=lambda hit: -hit.verdict)))
 
     def hazards(self) -> dict[str, float]:
         """The highest score by hazard over all guards; a rule without a score counts as 1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -30,10 +31,8 @@ def list_(
     json_: JSON = False,
 ) -> None:
     """Lists jobs, the youngest first."""
-    from rich.table import Column, Table
-
     from ...provenance.service_tables import JOB_STATES
-    from .output import emit_json, out, plain
+    from .output import emit_json, out
 
     if state is not None and state not in JOB_STATES:
         raise InputError(f"a job is {', '.join(JOB_STATES)}", code="input.option")
@@ -42,16 +41,39 @@ def list_(
     if json_:
         emit_json({"jobs": [_row(job) for job in found], "counts": counts})
         return
-    table = Table(Column("job", no_wrap=True, min_width=36), "tenant", "state", "attempts", "asked", "what came of it",
-                  box=None, header_style="dim")  # fmt: skip
-    for job in found:
-        told = job.outcome or {}
-        table.add_row(str(job.id), plain(job.tenant), job.state, str(job.attempts),
-                      job.created_at.strftime("%Y-%m-%d %H:%M"),
-                      plain(told.get("asset_id") or told.get("code") or ""))  # fmt: skip
-    out.print(table if found else "there are no jobs")
+    if not found:
+        out.print("there are no jobs")
+    for line in _lines(found):
+        out.print(line)
     if counts:
         out.print(f"[dim]{escape(', '.join(f'{count} {state}' for state, count in sorted(counts.items())))}[/dim]")
+
+
+def _lines(found: list[Job]) -> Iterator[str]:
+    """One a job, never cut: a narrow terminal, or a pipe, hides neither the state nor what came of it."""
+    from .output import plain
+
+    if found:
+        yield f"[dim]{'job':<36}  {'state':<9}  {'asked':<16}  {'attempts'}  tenant, what came of it[/dim]"
+    for job in found:
+        told = job.outcome or {}
+        came = plain(told.get("asset_id") or told.get("code") or "")
+        yield (
+            f"{job.id}  {job.state:<9}  {job.created_at:%Y-%m-%d %H:%M}  {job.attempts:>8}  {plain(job.tenant)}  {came}"
+        ).rstrip()
+
+
+def _flat(said: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What there is to say, a line each; what holds more is written as JSON, as `--json` has it."""
+    import json
+
+    for name, value in said.items():
+        if isinstance(value, dict):
+            for key, one in value.items():
+                text = one if isinstance(one, str) else json.dumps(one, ensure_ascii=False)
+                yield f"{name}.{key}", text
+        elif value is not None:
+            yield name, str(value)
 
 
 @app.command()
@@ -64,9 +86,8 @@ def show(job: JOB, json_: JSON = False) -> None:
     if json_:
         emit_json(said)
         return
-    for name, value in said.items():
-        if value is not None:
-            out.print(f"[dim]{escape(name):<12}[/dim] {plain(value)}")
+    for name, value in _flat(said):
+        out.print(f"[dim]{escape(name):<18}[/dim] {plain(value)}")
 
 
 @app.command()

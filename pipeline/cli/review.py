@@ -38,8 +38,6 @@ def list_(
     json_: JSON = False,
 ) -> None:
     """Lists held work and appeals, the most urgent first."""
-    from rich.table import Column, Table
-
     from .output import emit_json, out, plain
 
     if open_ and (overdue or all_):
@@ -50,15 +48,18 @@ def list_(
     if json_:
         emit_json([_row(case) for case in found])
         return
-    table = Table(Column("request", no_wrap=True, min_width=36), "what", "code", "status", "approvals", "by",
-                  "assigned to", box=None, header_style="dim")  # fmt: skip
+    if not found:
+        out.print("nothing waits for anybody")
+        return
+    # Lines and no table: a narrow terminal, or a pipe, would cut what tells one from another.
+    out.print(f"[dim]{'request':<36}  {'by':<20}  approvals  status, what, code, assigned to[/dim]")
     for case in found:
-        what = f"{case.kind} · {case.side}"
         status_ = "goes on: review resume" if case.goes_on else case.status
-        counted = f"{case.approvals} of {case.needed}"
-        table.add_row(str(case.intent), what, plain(case.entry["code"]), status_, counted,
-                      _time(case.deadline), plain(case.assignee or ""))  # fmt: skip
-    out.print(table if found else "nothing waits for anybody")
+        to = f" · {plain(case.assignee)}" if case.assignee else ""
+        out.print(
+            f"{case.intent}  {_time(case.deadline):<20}  {f'{case.approvals} of {case.needed}':<9}  "
+            f"{status_} · {case.kind} · {case.side} · {plain(case.entry['code'])}{to}"
+        )
 
 
 @app.command()

@@ -66,6 +66,11 @@ def settings(**overrides: Any) -> Settings:
     return load_settings(**(options | {k: v for k, v in overrides.items() if v is not None}))
 
 
+def options_given() -> list[str]:
+    """Names of the settings that the options before the command say."""
+    return [name for name, value in vars(state).items() if value is not None]
+
+
 def environment() -> dict[str, str]:
     """What the options before the command say, for processes of our own: not as arguments, which everybody sees."""
     return {f"FILIGRANA_{name.upper()}": str(value) for name, value in vars(state).items() if value is not None}

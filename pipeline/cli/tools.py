@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from ...errors import FiligranaError
-from .state import installation, pipeline, settings
+from .state import installation, options_given, pipeline, settings
 
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 
@@ -46,6 +46,7 @@ def replay(
 
 def doctor(json_: JSON = False) -> None:
     """Checks what this installation needs, and says what to do about what is missing. Exit codes: 0 fit, 1 not."""
+    from ..settings_told import shown, told
     from .output import emit_json, out
 
     checks: list[tuple[str, bool, str]] = []
@@ -65,7 +66,7 @@ def doctor(json_: JSON = False) -> None:
         present = find_spec(package) is not None
         checks.append((f"package {package}", present, "installed" if present else "pip install 'filigrana[generate]'"))
     with installation() as opened:
-        check("keys", lambda: opened.ensure_keys() or "all there")
+        check("keys", lambda: f"made {', '.join(made)}" if (made := opened.ensure_keys()) else "all there")
         check("claim certificate", lambda: _days_left(opened))
         check("audit log", lambda: f"{opened.log.size()} entries")
         check("publishing", lambda: opened.publishing.summary())
@@ -79,18 +80,21 @@ def doctor(json_: JSON = False) -> None:
         check("guards", lambda: _guards(opened))
         check("guards of prompts", lambda: _text_guards(opened))
         check("guard of sound", lambda: _sound_guard(opened))
-    fit = all(ok for _, ok, _ in checks)
+    fit, given = all(ok for _, ok, _ in checks), told(used, options_given())
     if json_:
         emit_json(
             {
                 "fit": fit,
                 "checks": [{"name": n, "ok": ok, "detail": d} for n, ok, d in checks],
-                "settings": {k: str(v) for k, v in used.model_dump().items()},
+                "settings": {k: shown(v) for k, v in used.model_dump().items()},
+                "set_by": {one.name: one.source for one in given},
             }
         )
     else:
         for name, ok, detail in checks:
             out.print(f"{'[green]✓[/green]' if ok else '[red]✗[/red]'} {name:<20} {escape(detail)}")
+        for one in given:
+            out.print(f"[dim]· set[/dim] {one.name} = {escape(one.value)} [dim]({escape(one.source)})[/dim]")
     raise typer.Exit(0 if fit else 1)
 
 

@@ -29,7 +29,7 @@ def update(
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise SettingsError(f"{file} cannot be read: {error.strerror}", code="settings.trust") from error
+        raise SettingsError(f"{file} cannot be read: {error.strerror}", code="settings.trust", hint="") from error
     with installation() as opened:
         done = TrustStore(opened.folder / "trust").update("tsa" if tsa else "claim", data, opened.clock())
     if json_:

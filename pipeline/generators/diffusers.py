@@ -152,7 +152,12 @@ class DiffusersGenerator:
         except (FiligranaError, KeyboardInterrupt, StoppedEarly):
             raise
         except Exception as error:  # a pipeline may raise anything for options that it cannot serve
-            raise GenerationError(f"the model could not generate: {short(error)}") from error
+            said = f"the model could not generate: {short(error)}"
+            if isinstance(error, ValueError) and sampling.size is not None:
+                # What it says of arguments, before it begins; a size is what may be asked for that it may not serve.
+                hint = "Ask for another size, or for none: the model has one of its own."
+                raise GenerationError(said, code="generate.size", hint=hint) from error
+            raise GenerationError(said) from error
         frames, size = self._frames(result, sampling, options)
         used: dict[str, Any] = {
             "seed": sampling.seed,

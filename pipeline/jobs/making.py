@@ -56,12 +56,20 @@ def refused(outcome: Refusal) -> tuple[str, dict[str, Any], dict[str, str]]:
     return ("held" if isinstance(outcome, Held) else "refused"), told, texts
 
 
+TOLD = (
+    "provenance.watermark.too_small", "provenance.watermark.too_long", "provenance.watermark.rate",
+    "provenance.watermark.not_finite", "release.profile",
+)  # fmt: skip
+"""Codes of what is wrong with a file, or with what it became: these messages speak of it alone."""
+
+
 def failure(error: Exception) -> dict[str, Any]:
     """Code and message. Messages of the inside may name folders and servers: those stay inside."""
-    if isinstance(error, (InputError, GenerationError, PolicyError)):
+    if not isinstance(error, FiligranaError):
+        return {"code": "internal", "message": "the job failed"}
+    if isinstance(error, (InputError, GenerationError, PolicyError)) or error.code in TOLD:
         return {"code": error.code, "message": error.message, "hint": error.hint}
-    code = error.code if isinstance(error, FiligranaError) else "internal"
-    return {"code": code, "message": "the job failed"}
+    return {"code": error.code, "message": "the job failed"}
 
 
 def again(error: Exception) -> bool:

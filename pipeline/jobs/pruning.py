@@ -78,7 +78,7 @@ def prune(house: Installation, days: float | None = None) -> Pruned:
 
 def _hopeless(outcome: dict[str, Any] | None) -> bool:
     """Whether it failed by what was asked, or by the file itself: no second try changes that."""
-    return str((outcome or {}).get("code") or "").startswith("input.")
+    return str((outcome or {}).get("code") or "").startswith(("input.", "provenance.watermark.too_"))
 
 
 def _all(engine: Any, query: Any, gone: Any) -> int:

@@ -20,7 +20,8 @@ from .service import Service
 
 SLOWEST = 1.0
 """Seconds between two looks, once a job takes its time."""
-_INPUT = ("input.", "generate.media", "generate.size")
+_INPUT = ("input.", "generate.media", "generate.size", "provenance.watermark.too_")
+"""What is wrong with the request: asking for the same again gives the same."""
 
 
 def job_id(text: str) -> UUID:
@@ -103,8 +104,10 @@ def refused(here: Service, jobs: Sequence[Job], kind: str, caller: Caller) -> To
     if job.state == "cancelled":
         return ToldError("the job was cancelled", status=409, code=code, more=more, headers={"X-Should-Retry": "false"})
     if code.startswith(_INPUT):
-        return ToldError(message, status=400, code=code, more=more)
-    return ToldError("the job failed", status=500, code=code, more=more, headers={"X-Should-Retry": "false"})
+        field = "prompt" if "prompt" in code else code.rpartition(".")[2]
+        param = field if field in ("prompt", "size") else "size" if "watermark" in code else None
+        return ToldError(message, status=400, code=code, param=param, more=more)
+    return ToldError(message, status=500, code=code, more=more, headers={"X-Should-Retry": "false"})
 
 
 def waiting(jobs: Sequence[Job], key: str | None) -> ToldError:

@@ -17,6 +17,7 @@ from ..review import Desk
 from ..review_case import Case, ReviewError, spelled
 from ..review_showing import row, shown
 from ..reviewing import kept_file, sweep_quietly
+from ..terms import liftable
 from ..waiting import stamping_parts
 from .records_routes import opened_log
 from .service import Service
@@ -44,7 +45,8 @@ def case(here: Service, caller: Caller, text: str) -> dict[str, Any]:
     """All that a reviewer needs, with whether a file was kept. Raises ServiceError (404) for another tenant's."""
     at = desk(here)
     found = _found(here, at, caller, text)
-    extra = {"has_file": _has_file(at, found), "mime": _mime(here, found), "own": _own(found, caller)}
+    extra = {"has_file": _has_file(at, found), "mime": _mime(here, found), "own": _own(found, caller),
+             "liftable": liftable(found.entry)}  # fmt: skip
     return shown(at, found) | extra
 
 

@@ -142,7 +142,7 @@ class Server:
             self._socket.listen(128)
         except (OSError, OverflowError) as error:
             raise SettingsError(
-                f"cannot listen on {host}: {error}",
+                f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}",
                 code="settings.listen",
                 hint="Choose another --host or --port.",
             ) from error

@@ -41,7 +41,7 @@ def shown(answer: dict[str, Any], said: Words, preview: PreviewImage | None) -> 
         "evidence": evidence,
         "counts": " · ".join(f"{n} {said(f'status.{status}')}" for status, n in counts.items() if n),
         "made": _made(answer, said),
-        "history": _history(answer.get("history") or {}, said),
+        "history": _history(answer.get("history") or {}, said, _unsigned(answer)),
         "compare": _compare(answer, said, preview),
         "media": _media(media),
         "seconds": said("page.checked", seconds=f"{answer['seconds']:.2f}"),
@@ -105,12 +105,19 @@ def moment_text(text: object) -> str | None:
         return plain(text, 60)
 
 
-def _history(history: dict[str, Any], said: Words) -> dict[str, Any] | None:
+def _unsigned(answer: dict[str, Any]) -> bool:
+    """Whether the file has no credentials of its own that hold: a history that does is then the original's."""
+    return all(item["technique"] != "c2pa.signature" or item["status"] != "ok" for item in answer["evidence"])
+
+
+def _history(history: dict[str, Any], said: Words, unsigned: bool) -> dict[str, Any] | None:
+    """``unsigned``: the file shows no signature that holds."""
     nodes = history.get("nodes", [])[:_MAX_SHOWN]
     if not nodes or (len(nodes) == 1 and not nodes[0].get("actions")):
         return None
     shown_nodes = [_node(number, node, said) for number, node in enumerate(nodes)]
     numbers = {node["id"]: number for number, node in enumerate(nodes)}
+    holds = shown_nodes[0]["state"] in ("trusted", "valid")
     for edge in history.get("edges", []):
         if edge["from"] in numbers and edge["to"] in numbers:
             part = {**shown_nodes[numbers[edge["to"]]], "relationship": _relationship(edge["relationship"], said)}
@@ -121,6 +128,7 @@ def _history(history: dict[str, Any], said: Words) -> dict[str, Any] | None:
     return {
         "nodes": shown_nodes,
         "drawing": drawing,
+        "of": said(f"page.history.{'original' if unsigned and holds else 'this'}"),
         "truncated": bool(history.get("truncated")) or len(history.get("nodes", [])) > _MAX_SHOWN,
     }
 

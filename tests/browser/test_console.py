@@ -134,6 +134,10 @@ def test_people_decide_two_where_it_takes_two(browser: Any, tmp_path: Path, ente
         desk = enter("reviewer", "/desk")
         photograph(desk, "desk")
         assert axe(desk) == []
+        desk.set_viewport_size({"width": 360, "height": 800})
+        broken = "[...document.querySelectorAll('tbody code')].filter(each => each.getClientRects().length > 1).length"
+        assert desk.evaluate(broken) == 0, "a code is one line on a telephone, too: the table scrolls"
+        desk.set_viewport_size({"width": 1100, "height": 900})
         desk.click("tbody a")
         desk.wait_for_selector("#decide")
         desk.wait_for_function(SEEN)  # beside what was asked

@@ -80,6 +80,24 @@ def test_the_history_is_a_graph_that_leads_to_its_list(site: Site, open_page: Op
     assert page.evaluate("location.hash") == boxes.nth(1).get_attribute("href")
 
 
+@pytest.mark.parametrize(("finding", "whose"), [("verified", "this file"), ("recovered", "the original"), ("altered", "the original")])
+def test_a_stripped_copy_is_not_drawn_as_signed(site: Site, open_page: OpenPage, finding: str, whose: str) -> None:
+    """What is drawn for a copy without credentials is the history of what it was copied from."""
+    page = open_page()
+    page.set_input_files("#file", str(site.files[finding]))
+    page.wait_for_selector(f"[data-finding={finding}]")
+    assert "signed" in page.locator(".graph .box").first.text_content()
+    assert page.locator(".graph .box .name").first.text_content() == whose
+    assert whose in page.locator("#step-0 h4").text_content()
+
+
+def test_why_a_file_cannot_be_read_is_seen_at_once(site: Site, open_page: OpenPage) -> None:
+    page = open_page()
+    page.set_input_files("#file", str(site.files["unreadable"]))
+    page.wait_for_selector("[data-finding=unreadable]")
+    assert page.locator(".evidence .detail").first.is_visible()
+
+
 def test_the_answer_can_be_taken_along(site: Site, open_page: OpenPage) -> None:
     page = open_page()
     upload(page, site, "recovered")

@@ -481,6 +481,17 @@ def test_a_short_label_in_a_clip_fails(house: Installation, tmp_path: Path) -> N
     assert status("R6", replace(facts, visible=replace(facts.visible, seconds=1.0)))[0] == "fail"
 
 
+@pytest.mark.parametrize(
+    ("seconds", "moments"), [(0.5, [0.0, 0.375]), (2.0, [0.0, 1.0, 1.875]), (3.0, [0.0, 1.0, 2.0])]
+)
+def test_whoever_reads_a_clips_label_sees_its_last_picture_too(
+    house: Installation, tmp_path: Path, seconds: float, moments: list[float]
+) -> None:
+    """A clip of two seconds has no picture at 2.0: what was released with its label all through failed R6."""
+    finding = house.verifier().verify(clip(tmp_path / "c.mp4", seconds), Asked(facts=True))
+    assert [time for time, _ in finding.looked_at] == moments
+
+
 # ── leaving the label out ────────────────────────────────────────────────────────────────────────────────────────
 def test_the_visible_label_is_left_out_with_a_logged_consent_where_the_law_allows_it(tmp_path: Path) -> None:
     opened = house_of(tmp_path, profiles=["cn"])

@@ -155,8 +155,9 @@ def test_an_unknown_model_is_an_error_that_says_what_to_give(name: str) -> None:
 
 
 def test_options_that_the_model_cannot_serve_are_an_error(tiny: Path) -> None:
-    with pytest.raises(GenerationError):
+    with pytest.raises(GenerationError) as error:
         DiffusersGenerator(str(tiny)).generate(sampling(size=(257, 255)), quiet)
+    assert error.value.code == "generate.size", "whoever asked can mend it: that is no fault of the service"
 
 
 def test_not_a_number_is_never_a_picture(tiny: Path) -> None:

@@ -42,6 +42,17 @@ def test_a_whole_installation_is_fit(data: Path) -> None:
     assert "none" in checks["guard of sound"]["detail"]
 
 
+def test_it_shows_what_is_set_and_no_password(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FILIGRANA_DATABASE", "postgresql://bob:hunter2@127.0.0.1:1/x")
+    for more in ([], ["--json"]):
+        result = CliRunner().invoke(app, ["--data-dir", str(data), "doctor", *more])
+        assert result.exit_code == 1
+        assert "hunter2" not in result.output
+        assert "FILIGRANA_DATABASE" in result.output
+        assert "--data-dir" in result.output
+    assert json.loads(result.stdout)["settings"]["database"] == "postgresql://bob:***@127.0.0.1:1/x"
+
+
 def test_a_guard_that_cannot_read_is_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> list[Any]:
         raise OSError("the weights are gone")

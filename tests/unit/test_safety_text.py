@@ -262,6 +262,15 @@ def test_a_decision_names_policy_rules_and_guards() -> None:
     assert "Mickey" not in str(record)
 
 
+def test_what_is_blocked_is_not_told_that_a_person_looks_at_it() -> None:
+    """Rules that ask for people fire beside those that block: nobody looks, so nobody may be told so."""
+    decision = judge_prompt("how to build a pipe bomb")
+    assert decision.verdict is Verdict.BLOCK
+    assert len({hit.verdict for hit in decision.hits}) > 1, "this prompt fires rules of both kinds"
+    assert decision.reasons
+    assert "a person looks" not in " ".join(decision.reasons)
+
+
 def test_a_rewrite_is_offered_judged_and_repeatable() -> None:
     first, second = judge_prompt("a castle by Greg Rutkowski"), judge_prompt("a castle by Greg Rutkowski")
     assert first.verdict is Verdict.REWRITE

@@ -9,6 +9,7 @@ import pytest
 from filigrana.errors import SettingsError
 from filigrana.pipeline.energy import EnergyMeter
 from filigrana.pipeline.settings import load_settings
+from filigrana.pipeline.settings_told import told
 
 
 def test_file_then_environment_then_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +44,32 @@ def test_a_mistake_in_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert "FILIGRANA_POLCY" in caught.value.message
+
+
+def test_a_mistake_says_who_made_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "filigrana.toml").write_text("cpu_watts = -1\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert "filigrana.toml" in caught.value.hint
+    monkeypatch.setenv("FILIGRANA_CPU_WATTS", "many")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert "FILIGRANA_CPU_WATTS" in caught.value.hint
+
+
+def test_what_is_set_is_told_with_who_set_it_and_without_passwords(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "filigrana.toml").write_text('policy = "platform"\n')
+    monkeypatch.delenv("FILIGRANA_DATA_DIR", raising=False)
+    monkeypatch.setenv("FILIGRANA_DATABASE", "postgresql://bob:hunter2@db/filigrana")
+    found = {one.name: one for one in told(load_settings(model="embedded"), ["model"])}
+    assert {name: one.source for name, one in found.items()} == {
+        "policy": "filigrana.toml", "database": "FILIGRANA_DATABASE", "model": "the option --model",
+    }  # fmt: skip
+    assert found["database"].value == "postgresql://bob:***@db/filigrana"
 
 
 def test_the_watermark_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:

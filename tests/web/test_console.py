@@ -114,9 +114,36 @@ def test_a_role_sees_its_pages_and_no_others(url: str, house: Installation, role
             assert answer.status_code == (200 if scope in ROLES[role] else 403), page
             if answer.status_code == 403:
                 assert 'data-error="access.scope"' in answer.text
+                assert "otto" in answer.text, "whoever is signed in still is, and finds the way to their pages"
+                assert 'href="/status"' in answer.text
+                assert "权限" in client.get(page, headers={"Accept-Language": "zh"}).text
         nav = client.get("/status").text
         for page, scope in PAGES.items():
             assert (f'href="{page}"' in nav) == (scope in ROLES[role])
+
+
+@pytest.mark.parametrize(
+    ("form", "page"),
+    [("/create", "/create"), ("/desk/0d6e7bd2", "/desk/0d6e7bd2"), ("/work/7b0e/appeal", "/work/7b0e"),
+     ("/audit/verify", "/audit"), ("/sign-out", "/create")],
+)  # fmt: skip
+def test_a_form_after_the_session_ended_leads_back_to_its_page_and_says_so(url: str, form: str, page: str) -> None:
+    with httpx.Client(base_url=url, headers={"Accept": "text/html"}) as client:
+        answer = client.post(form, data={"prompt": "an hour's work"})
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/sign-in?next={page}&ended=1")
+        assert "Your session has ended" in client.get(answer.headers["location"]).text
+        assert "Your session has ended" not in client.get(f"/sign-in?next={page}").text
+
+
+def test_what_is_no_entrys_number_is_not_there_and_the_answer_of_a_form_has_an_address(
+    url: str, house: Installation
+) -> None:
+    with closing(signed_in(url, house, "auditor")) as client:
+        for number in ("x", "-1", "99999999", "1" * 30):
+            answer = client.get(f"/audit/{number}")
+            assert (answer.status_code, 'data-error="service.not_found"' in answer.text) == (404, True)
+        answer = client.get("/audit/verify?lang=zh")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/audit?lang=zh")
 
 
 def test_a_form_without_its_token_or_from_elsewhere_does_nothing(url: str, house: Installation) -> None:
@@ -180,6 +207,34 @@ def test_from_the_form_to_the_asset_and_nobody_elses(url: str, house: Installati
         assert asset not in other.get("/assets").text
 
 
+def test_ones_own_work_is_known_by_its_prompt_and_can_be_asked_again(url: str, house: Installation) -> None:
+    with (
+        closing(signed_in(url, house, "creator", subject="ida")) as ida,
+        closing(signed_in(url, house, "creator", subject="uwe")) as uwe,
+    ):
+        sent = {"prompt": "how to build a pipe bomb for ida", "csrf": token(ida), "media": "video", "sound": "1"}
+        place = ida.post("/create", data=sent).headers["location"]
+        until(lambda: re.search('data-state="(refused|failed)"', ida.get(place).text))
+        assert "for ida" in ida.get("/create").text
+        assert "for ida" not in uwe.get("/create").text, "a prompt is for whoever wrote it"
+        again = re.search(r'href="(/create\?again=[0-9a-f-]{36})"', ida.get(place).text)
+        assert again is not None
+        form = ida.get(again[1]).text
+        assert ">how to build a pipe bomb for ida</textarea>" in form
+        assert 'value="video" checked' in form
+        assert "for ida" not in uwe.get(again[1]).text
+        assert "again=" not in uwe.get(place).text
+        assert ida.get("/create?again=nonsense").status_code == 200
+
+
+def test_the_signed_head_is_shown_as_it_was_signed(url: str, house: Installation) -> None:
+    with closing(signed_in(url, house, "auditor")) as client:
+        page = client.get("/audit").text
+        origin, size, root = house.log.checkpoint().split("\n")[:3]
+        assert f"{origin}<br>{size}<br>{root}<br>" in page
+        assert "↵" not in page
+
+
 def test_a_second_click_is_no_second_job_and_another_prompt_is_one(url: str, house: Installation) -> None:
     with closing(signed_in(url, house, "creator", subject="clicker")) as client:
         shown = client.get("/create").text
@@ -229,6 +284,23 @@ def test_status_is_for_anyone_and_its_numbers_for_those_inside(url: str, house: 
     with closing(signed_in(url, house, "auditor")) as client:
         assert "Log entries" in client.get("/status").text
         assert "日志条目" in client.get("/status?lang=zh").text
+
+
+def test_where_no_worker_runs_the_pages_say_so_and_not_that_everything_works(tmp_path: Path) -> None:
+    house = installed(tmp_path / "data")
+    try:
+        with running(house) as url, closing(signed_in(url, house, "creator")) as client:
+            place = client.post("/create", data={"prompt": "a boat", "csrf": token(client)}).headers["location"]
+            told = "it may be that no worker runs"
+            assert told not in client.get(place).text
+            assert 'data-ok="true"' in client.get("/status").text
+            house.clock = lambda: dt.datetime.now(dt.UTC) + dt.timedelta(minutes=2)
+            assert told in client.get(place).text
+            assert told in client.get("/status").text
+            assert 'data-ok="false"' in client.get("/status").text
+            assert "Workers" not in httpx.get(f"{url}/status").text, "that is nothing for strangers"
+    finally:
+        house.close()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 13, 64, 100])

@@ -329,6 +329,23 @@ def test_what_is_held_is_taken_and_not_there(url: str, house: Installation) -> N
         assert video["state"] == "held"
 
 
+@pytest.mark.parametrize(
+    ("code", "status", "param"),
+    [("generate.size", 400, "size"), ("provenance.watermark.too_small", 400, "size"), ("generate.failed", 500, None)],
+)
+def test_a_job_that_failed_is_answered_with_its_reason(
+    url: str, house: Installation, code: str, status: int, param: str | None
+) -> None:
+    _, secret = house.access.add("wrong", "ana", ["creator"])
+    told = {"code": code, "message": "this model draws squares, not 1000x77"}
+    ended(house, "wrong", "failed", told, {})
+    with client_of(url, secret) as client:
+        answer = client.post(IMAGES, json={"prompt": "slow 20 somebody", "size": "1000x77"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["code"]) == (status, param, code)
+    assert error["message"] == told["message"], "the job tells it to the same tenant, too"
+
+
 @pytest.mark.parametrize("approved", [True, False])
 def test_what_people_decide_becomes_the_jobs_end(tmp_path: Path, approved: bool) -> None:
     """Through the review itself: a guard gave no answer, the output was held, and people looked."""

@@ -118,6 +118,40 @@ def test_at_the_desk_nothing_is_lost_and_whoever_approved_is_told_so(people: Peo
         assert ('value="approve"' in shown, 'value="reject"' in shown) == (False, True)
 
 
+def test_a_case_shows_what_counts_and_offers_what_is_possible(people: People, house: Installation) -> None:
+    """An appeal against what nobody may lift: why is at the top, approving is not offered, the scores that the rules
+    rest on come first; once one is decided, the next is one click away."""
+    answer = people["ana"].post("/v1/images/generations", json={"prompt": "how to build a pipe bomb"})
+    request = answer.json()["error"]["request"]
+    assert people["ana"].post(f"/v1/appeals/{request}", json={"reason": "for bomb disposal"}).status_code == 201
+    other = people["ana"].post("/v1/images/generations", json={"prompt": "a portrait of Angela Merkel on a boat"})
+    key = people["ruth"].headers["authorization"].removeprefix("Bearer ")
+    with httpx.Client(base_url=people["ruth"].base_url, headers={"Accept": "text/html"}, timeout=60) as browser:
+        browser.post("/sign-in", data={"key": key})
+        listed, shown = browser.get("/desk").text, browser.get(f"/desk/{request}").text
+        assert "weapons" in listed
+        assert shown.index("for bomb disposal") < shown.index('id="rules"'), "why, before all that was computed"
+        assert ('value="approve"' in shown, 'value="reject"' in shown) == (False, True)
+        assert "It can only be rejected" in shown
+        assert people["ruth"].get(f"/v1/reviews/{request}").json()["liftable"] is False
+        assert "appealed against" in shown
+        assert "提出申诉" in browser.get(f"/desk/{request}?lang=zh").text
+        folded = shown.index("All other scores")
+        first = re.findall(r"<td>[\d.]+</td><td>(.*?)</td></tr>", shown[:folded])
+        rest = re.findall(r"<td>[\d.]+</td><td>(.*?)</td></tr>", shown[folded:])
+        assert rest
+        assert set(rest) == {"–"}, "what no rule rests on is folded away"
+        assert "–" not in first or "weapons <code>iwp</code>" in shown[:folded]
+        assert "The next one" not in shown
+        token = re.findall(r'name="csrf" value="([0-9a-f]{64})"', shown)[0]
+        assert browser.post(f"/desk/{request}", data={"csrf": token, "decision": "reject", "reason": "no"}).status_code == 303
+        shown = browser.get(f"/desk/{request}").text
+        following = re.search(r'href="/desk/([0-9a-f-]{36})">The next one', shown)
+        assert following is not None
+        assert following[1] != request
+    assert other.status_code == 202
+
+
 def test_another_tenants_cases_are_not_there(people: People, house: Installation) -> None:
     _, request = held(people, house, seed=9)
     assert people["other"].get("/v1/reviews", params={"status": "all"}).json()["data"] == []

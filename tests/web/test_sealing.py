@@ -143,6 +143,16 @@ def test_what_is_no_picture_fails_in_its_job(client: httpx.Client) -> None:
     assert told["outcome"]["code"].startswith("input.media")
 
 
+def test_a_picture_that_cannot_carry_a_mark_is_told_why(client: httpx.Client) -> None:
+    small = io.BytesIO()
+    Image.fromarray(scene(3, 200, 160)).save(small, "JPEG")
+    job = client.post("/v1/seal", files={"file": ("p.jpg", small.getvalue())}, data={"source_type": "camera"}).json()
+    told = ended(client, job["id"])["outcome"]
+    assert told["code"] == "provenance.watermark.too_small"
+    assert "256 px" in told["message"]
+    assert told["hint"] == "Seal a larger version of the picture."
+
+
 def test_an_address_inside_is_never_asked(client: httpx.Client, house: Installation) -> None:
     with shelf(photo()) as place:
         answer = client.post("/v1/seal", json={"url": place, "source_type": "camera"})
@@ -185,7 +195,9 @@ def test_a_file_whose_job_failed_stays_as_long_as_another_try_may_help(tmp_path:
     house = installed(tmp_path / "data")
     try:
         kept: dict[str, Any] = {}
-        for number, (who, code) in enumerate((("ana", "engine.timeout"), ("ben", "input.media"), ("eve", "engine.timeout"))):
+        codes = {"ana": "engine.timeout", "ben": "input.media", "eve": "engine.timeout",
+                 "tom": "provenance.watermark.too_small"}  # fmt: skip
+        for number, (who, code) in enumerate(codes.items()):
             file = tmp_path / "upload"
             file.write_bytes(photo(50 + number))
             name = house.incoming.take(file)
@@ -197,7 +209,7 @@ def test_a_file_whose_job_failed_stays_as_long_as_another_try_may_help(tmp_path:
         house.ledger.erase("eve")
         for path in kept.values():
             os.utime(path, (0, 0))
-        assert prune(house).files == 2
+        assert prune(house).files == 3
         assert [who for who, path in kept.items() if path.exists()] == ["ana"]
         house.clock = lambda: dt.datetime.now(dt.UTC) + dt.timedelta(days=8)
         assert prune(house).files == 1

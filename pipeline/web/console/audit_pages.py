@@ -23,7 +23,7 @@ from ..records_routes import opened_log
 from ..service import plain, service
 from ..showing import plain_json
 from .proof_drawing import draw
-from .rendering import form_of, page, signed_in
+from .rendering import LANGUAGES, form_of, moved, page, signed_in
 
 router = APIRouter(include_in_schema=False)
 PAGE = 50
@@ -37,6 +37,14 @@ async def index(request: Request) -> Response:
     session = await signed_in(request, "audit")
     view = await asyncio.to_thread(_listed, request, session.caller, dict(request.query_params))
     return page(request, "audit.html", session, **view, types=TYPES, report=None)
+
+
+@router.get("/audit/verify")
+async def verified(request: Request) -> Response:
+    """The address of a form's answer, opened again, in another language, say: the page with the form."""
+    await signed_in(request, "audit")
+    lang = request.query_params.get("lang")
+    return moved("/audit" + (f"?lang={lang}" if lang in LANGUAGES else ""))
 
 
 @router.post("/audit/verify")
@@ -77,14 +85,8 @@ def _listed(request: Request, caller: Caller, asked: dict[str, str]) -> dict[str
 
 
 def _head(log: AuditLog) -> dict[str, Any]:
-    note = log.checkpoint()
-    lines = note.split("\n")
-    return {
-        "note": plain(note.replace("\n", " ↵ "), 2000),
-        "text": note,
-        "root": lines[2],
-        "keys": [str(k) for k in log.keys],
-    }
+    """The signed note, line by line as it was signed."""
+    return {"lines": log.checkpoint().rstrip("\n").split("\n")}
 
 
 def _about(log: AuditLog, text: str) -> str | None:
@@ -110,9 +112,9 @@ def _row(number: int, entry: dict[str, Any]) -> dict[str, Any]:
 
 
 @router.get("/audit/{index}")
-async def one(request: Request, index: int) -> Response:
+async def one(request: Request, index: str) -> Response:
     session = await signed_in(request, "audit")
-    view = await asyncio.to_thread(_proven, request, session.caller, index)
+    view = await asyncio.to_thread(_proven, request, session.caller, _number(index, -1))
     return page(request, "audit_entry.html", session, **view)
 
 

@@ -30,7 +30,14 @@ async def index(request: Request) -> Response:
         if error.status != 404:
             raise
         cases = []
+    for case in cases:
+        case["hazard"] = _hazard(case)
     return page(request, "desk.html", session, cases=cases, every=every)
+
+
+def _hazard(case: dict[str, Any]) -> str:
+    """The name of the word that says what a code is about."""
+    return f"console.hazard.{str(case['code']).rpartition('.')[2]}"
 
 
 @router.get("/desk/{request_id}")
@@ -45,8 +52,31 @@ async def _case(
 ) -> Response:  # fmt: skip
     """``reason``: what was written already, which is not lost with an error."""
     found = await asyncio.to_thread(reviewing.case, service(request), session.caller, ident)
-    found["said"] = _said(found, session)
+    found |= {
+        "said": _said(found, session),
+        "named": _hazard(found),
+        "appealed": next((act for act in reversed(found["history"]) if act["act"] == "appeal.filed"), None),
+        **_scores(found),
+    }
+    over = found["said"] or found["own"] or found["status"] != "open"
+    found["next"] = await asyncio.to_thread(_next, request, session, found["request"]) if over else None
     return page(request, "case.html", session, status, case=found, error=error, reason=reason)
+
+
+def _scores(case: dict[str, Any]) -> dict[str, Any]:
+    """What the rules rest on apart from the rest: twenty other numbers say nothing to whoever decides."""
+    codes = {case["code"], *(str(rule.get("code")) for rule in case["rules"])}
+    parts: dict[str, list[dict[str, Any]]] = {"reached": [], "others": []}
+    for each in case["scores"]:
+        counts = each["threshold"] is not None or each["error"] or f"{case['side']}.{each['hazard']}" in codes
+        parts["reached" if counts else "others"].append(each)
+    return parts
+
+
+def _next(request: Request, session: Session, ident: str) -> str | None:
+    """The most urgent of those that are open besides."""
+    found = reviewing.cases(service(request), session.caller, "open", appeals=False, mine=False)
+    return next((str(each["request"]) for each in found if each["request"] != ident), None)
 
 
 def _said(case: dict[str, Any], session: Session) -> bool:

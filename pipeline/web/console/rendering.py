@@ -92,8 +92,12 @@ async def signed_in(request: Request, *scopes: str) -> Session:
     found = await asyncio.to_thread(session_of, request)
     if found is None:
         raise SignInError
+    # Also where what follows fails: the page of the error is still theirs.
+    request.state.session = found
     if scopes and not found.caller.may(*scopes):
-        raise ServiceError("this page is not for you", status=403, code="access.scope")
+        raise ServiceError(
+            f"your key has not the scope {' or '.join(scopes)}, which this page needs", status=403, code="access.scope"
+        )
     here = service(request)
     caller = limited(found.caller, here.installation.settings)
     wait = here.key_rates.take(caller.key, caller.limits.rate or 1.0)
@@ -171,9 +175,19 @@ def _pages(caller: Caller | None) -> list[tuple[str, str]]:
 
 
 def to_sign_in(request: Request) -> Response:
-    """Where the page that was wanted is opened afterwards."""
-    there = request.url.path if request.method == "GET" else "/create"
-    return RedirectResponse(f"/sign-in?next={quote(there, safe='/')}", 303)
+    """Where the page that was wanted is opened afterwards. Of a form, the page that it stands on: what was written
+    there is still in the browser, and whoever wrote it is told so."""
+    there, ended = request.url.path, ""
+    if request.method != "GET":
+        there, ended = _before(there), "&ended=1"
+    return RedirectResponse(f"/sign-in?next={quote(there, safe='/')}{ended}", 303)
+
+
+def _before(path: str) -> str:
+    """The page on which the form stands that was sent to this address."""
+    for end in ("/cancel", "/appeal", "/verify"):
+        path = path.removesuffix(end)
+    return "/create" if path == "/sign-out" else path
 
 
 def moved(place: str) -> Response:
@@ -187,7 +201,9 @@ def is_ours(path: str) -> bool:
 
 
 def error_page(request: Request, status: int, body: dict[str, Any], headers: dict[str, str]) -> Response:
-    """Never looks who is signed in: what failed may be just that."""
-    answer = page(request, "problem.html", None, status, error=body["error"])
+    """Never looks who is signed in, since what failed may be just that; who was found before stays it, so that the way
+    to their other pages is there."""
+    session: Session | None = getattr(request.state, "session", None)
+    answer = page(request, "problem.html", session, status, error=body["error"])
     answer.headers.update(headers)
     return answer

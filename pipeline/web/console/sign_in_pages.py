@@ -19,8 +19,8 @@ PLACES = ("/create", "/desk", "/assets", "/audit", "/status", "/work/")
 @router.get("/sign-in")
 async def show(request: Request) -> Response:
     session = await asyncio.to_thread(session_of, request)
-    wanted = _place(request.query_params.get("next"))
-    return page(request, "sign_in.html", session, wanted=wanted, wrong=False, oidc=_oidc(request))
+    wanted, ended = _place(request.query_params.get("next")), request.query_params.get("ended") == "1"
+    return page(request, "sign_in.html", session, wanted=wanted, wrong=False, ended=ended, oidc=_oidc(request))
 
 
 @router.post("/sign-in")
@@ -31,7 +31,7 @@ async def enter(request: Request) -> Response:
     caller = await asyncio.to_thread(known, here, fields.get("key", ""))
     wanted = _place(fields.get("next"))
     if caller is None:
-        return page(request, "sign_in.html", None, 401, wanted=wanted, wrong=True, oidc=_oidc(request))
+        return page(request, "sign_in.html", None, 401, wanted=wanted, wrong=True, ended=False, oidc=_oidc(request))
     secret = await asyncio.to_thread(Sessions(here.installation).begin, caller)
     return with_cookie(request, moved(wanted), secret)
 

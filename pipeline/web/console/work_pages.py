@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from ....errors import ServiceError
+from ....errors import JobError, ServiceError
 from ...access import Caller
 from ...jobs.fence import intent_of
 from ...jobs.model import Job
@@ -25,6 +25,7 @@ from ..showing import plain_json
 from ..videos_routes import percent
 from .rendering import form_of, moved, page, session_of, signed_in
 from .sessions import Session
+from .status_pages import unattended
 
 router = APIRouter(include_in_schema=False)
 STAGES = ("judge prompt", "generate", "judge output", "encode", "sign", "publish")
@@ -36,16 +37,38 @@ RECENT = 12
 @router.get("/create")
 async def show(request: Request) -> Response:
     session = await signed_in(request, "generate")
-    return await _form(request, session, {}, None)
+    again = request.query_params.get("again")
+    given = await asyncio.to_thread(_again, service(request), session.caller, again) if again else {}
+    return await _form(request, session, given, None)
+
+
+def _again(here: Service, caller: Caller, text: str) -> dict[str, str]:
+    """What was asked for, to be changed and asked again: by whoever asked alone."""
+    try:
+        job = here.installation.jobs.get(awaiting.job_id(text), caller.tenant)
+    except JobError:
+        return {}
+    prompt = _own_prompt(here, job, caller)
+    if prompt is None:
+        return {}
+    return {"prompt": prompt, "media": _media_kind(job), **({"sound": "1"} if job.request.get("sound") else {})}
+
+
+def _own_prompt(here: Service, job: Job, caller: Caller) -> str | None:
+    return here.installation.jobs.text(job, "prompt") if job.subject == caller.subject else None
+
+
+def _media_kind(job: Job) -> str:
+    return "video" if str(job.request.get("mime", "")).startswith("video/") else "image"
 
 
 async def _form(request: Request, session: Session, given: dict[str, str], error: ServiceError | None) -> Response:
     here = service(request)
-    recent = await asyncio.to_thread(here.installation.jobs.list, session.caller.tenant, None, RECENT)
+    recent = await asyncio.to_thread(_recent, here, session.caller)
     said = {"prompt": "", "media": "image", **given}
     return page(
         request, "create.html", session, 400 if error else 200,
-        given=said, error=error, model=here.installation.settings.model, recent=[_row(job) for job in recent],
+        given=said, error=error, model=here.installation.settings.model, recent=recent,
         labelled=here.installation.labels.wanted is not None, once=secrets.token_urlsafe(16),
     )  # fmt: skip
 
@@ -95,6 +118,7 @@ async def work(request: Request, job_id: str) -> Response:
     job = await asyncio.to_thread(awaiting.found, here, job_id, session.caller.tenant)
     view = await asyncio.to_thread(_view, here, job, session.caller)
     view |= await asyncio.to_thread(_appeal, here, job, session.caller)
+    view["stuck"] = job.state == "queued" and await asyncio.to_thread(unattended, here) is not None
     return page(request, "work.html", session, job=view, may_create=session.caller.may("generate"))
 
 
@@ -164,8 +188,13 @@ def _appeal(here: Service, job: Job, caller: Caller) -> dict[str, Any]:
     return {"may_appeal": may and job.state == "refused", "appealed": stands.get("status")}
 
 
-def _row(job: Job) -> dict[str, Any]:
-    return {"id": str(job.id), "kind": job.kind, "state": job.state, "created_at": job.created_at.isoformat()}
+def _recent(here: Service, caller: Caller) -> list[dict[str, Any]]:
+    """The tenant's last jobs; of one's own with the prompt, by which people tell them apart."""
+    return [
+        {"id": str(job.id), "kind": job.kind, "state": job.state, "created_at": job.created_at.isoformat(),
+         "prompt": _own_prompt(here, job, caller) if job.kind == "generate" else None}
+        for job in here.installation.jobs.list(caller.tenant, None, RECENT)
+    ]  # fmt: skip
 
 
 def _view(here: Service, job: Job, caller: Caller) -> dict[str, Any]:
@@ -200,12 +229,12 @@ def _view(here: Service, job: Job, caller: Caller) -> dict[str, Any]:
         "policy": outcome.get("policy"),
         "energy": outcome.get("energy"),
         "rewrite": awaiting.rewrite(here, job, caller),
-        "prompt": here.installation.jobs.text(job, "prompt") if job.subject == caller.subject else None,
+        "prompt": _own_prompt(here, job, caller),
         "candidates": _candidates(outcome.get("details") or {}),
         "request": outcome.get("request"),
         "labelled": job.request.get("labelled") is True,
         "attempts": job.attempts,
-        "media_kind": "video" if str(job.request.get("mime", "")).startswith("video/") else "image",
+        "media_kind": _media_kind(job),
         "json": plain_json(outcome),
         "created_at": job.created_at.isoformat(),
     }
