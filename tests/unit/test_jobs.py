@@ -213,7 +213,6 @@ def test_a_job_of_an_erased_subject_fails_and_the_next_one_is_taken(queue: JobQu
     stays, _ = queue.put(order(subject="ben"))
     with session(queue.engine, write=True) as opened:
         Vault(opened).erase("ana")
-    assert queue.lease("w") is None
     lease = queue.lease("w")
     assert lease is not None
     assert lease.job.id == stays.id
