@@ -176,6 +176,7 @@ class Installation:
     @cached_property
     def log(self) -> AuditLog:
         from ..provenance.log.sequencer import AuditLog
+        from ..provenance.rotation import change_is_untold
 
         self.ensure_keys()
         signer = Ed25519LogSigner.load(self.keys.folder / "log.key")
@@ -185,9 +186,14 @@ class Installation:
                 f"the log's key is named {signer.name}, and the setting log_name says {wanted}",
                 hint="A log keeps its name for as long as it lives: take the setting away, or start another log.",
             )
-        return AuditLog(
+        log = AuditLog(
             self.settings.database_url, signer=signer, guard_path=self.guard_path, second=self._second_key(signer.name)
         )
+        if change_is_untold(self.keys.folder):
+            from .rekeying import tell_change
+
+            tell_change(self.keys.folder, log)
+        return log
 
     @cached_property
     def publishing(self) -> Publishing:

@@ -14,9 +14,13 @@ from ..provenance.certificates import make_claim_chain
 from ..provenance.keys import read_private
 from ..provenance.lint import Problem, lint_chain
 from ..provenance.log.canonical import time_text
-from ..provenance.rotation import install
+from ..provenance.log.search import Query
+from ..provenance.log.sequencer import AuditLog
+from ..provenance.rotation import change_to_tell, install
 from ..provenance.signers.algorithms import algorithm_of
 from .installation import Installation
+
+CHANGED = "signing-key"
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,16 @@ def _only_files(house: Installation) -> None:
 
 def _changed(house: Installation, files: dict[str, bytes], leaf: x509.Certificate, how: str) -> Rekeyed:
     new = leaf.fingerprint(hashes.SHA256()).hex()
-    old = install(house.keys.folder, files)
-    entry = {"type": "signing-key", "time": time_text(house.clock()), "how": how, "old": old, "new": new}
+    log = house.log  # open before: whoever opens it tells what a process before this one did not come to tell
+    old = install(house.keys.folder, files, {"time": time_text(house.clock()), "how": how, "new": new})
     house.forget_signer()
-    return Rekeyed(old, new, house.log.append(entry), "claim-root.pem" in files)
+    index = tell_change(house.keys.folder, log)
+    if index is None:  # another process did
+        index = max(index for index, entry in log.search(Query(type=CHANGED)) if entry["new"] == new)
+    return Rekeyed(old, new, index, "claim-root.pem" in files)
+
+
+def tell_change(folder: Path, log: AuditLog) -> int | None:
+    """Writes down a change of the signing key that the log does not have yet. Returns the entry's index."""
+    with change_to_tell(folder) as said:
+        return None if said is None else log.append({"type": CHANGED, **said})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -169,16 +170,17 @@ def check_target(target: Path) -> None:
 
 def export(source: Path, target: Path) -> None:
     """Copies a released asset to where its author wants it, whole or not at all, over what was there."""
-    handle, name = -1, ""
+    name = ""
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        part = str(target.with_name(f".{target.name}.{secrets.token_hex(4)}"))
+        # With the rights that any new file gets. The mask is not asked for: that means changing it, and whatever other
+        # threads make at that moment could be written by everybody.
+        handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        name = part
         with os.fdopen(handle, "wb") as out, source.open("rb") as read:
             shutil.copyfileobj(read, out, 1 << 20)
             out.flush()
             os.fsync(out.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
         os.replace(name, target)
     except OSError as error:
         if name:

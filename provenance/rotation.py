@@ -7,10 +7,13 @@ roots under ``old/`` stay trusted for old files.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -20,20 +23,47 @@ from .key_lock import alone
 from .keys import read_private, write_private
 
 CLAIM_FILES = ("claim-root.pem", "claim.pem", "claim.key")
-_GONE = "gone"
+_GONE, _CHANGE = "gone", "signing-key.json"
 
 
-def install(folder: Path, files: dict[str, bytes]) -> str | None:
+def install(folder: Path, files: dict[str, bytes], told: dict[str, str] | None = None) -> str | None:
     """Puts claim files in place of the present ones; a name of `CLAIM_FILES` that is not given is taken away. Returns
-    the fingerprint (hex) under which the old ones are kept, None where there were none. Raises KeyStoreError."""
+    the fingerprint (hex) under which the old ones are kept, None where there were none. ``told``: what the log is to
+    say of the change: it lies beside the new files until it does (`change_to_tell`). Raises KeyStoreError."""
     try:
         with alone(folder):
             finished(folder)
             kept = _archive(folder)
-            put(folder, files, [name for name in CLAIM_FILES if name not in files])
+            note = {} if told is None else {_CHANGE: json.dumps({**told, "old": kept}).encode()}
+            put(folder, files | note, [name for name in CLAIM_FILES if name not in files])
     except OSError as error:
         raise KeyStoreError(f"the key folder cannot be written: {error.strerror}") from error
     return kept
+
+
+def change_is_untold(folder: Path) -> bool:
+    """Whether `change_to_tell` has something."""
+    return (folder / _CHANGE).exists()
+
+
+@contextmanager
+def change_to_tell(folder: Path) -> Iterator[dict[str, Any] | None]:
+    """A change that the log does not have yet: told once the block has ended. Raises KeyStoreError."""
+    path = folder / _CHANGE
+    if not change_is_untold(folder):
+        yield None
+        return
+    try:
+        with alone(folder):
+            try:
+                said = json.loads(read_private(path)) if path.exists() else None
+            except ValueError as error:
+                raise KeyStoreError(f"{_CHANGE} is damaged") from error
+            yield said
+            path.unlink(missing_ok=True)
+            _sync(folder)
+    except OSError as error:
+        raise KeyStoreError(f"the key folder cannot be written: {error.strerror}") from error
 
 
 def put(folder: Path, files: dict[str, bytes], gone: Iterable[str] = ()) -> None:

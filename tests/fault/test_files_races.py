@@ -18,6 +18,7 @@ from filigrana.pipeline.jobs.incoming import Incoming
 from filigrana.pipeline.rekeying import rotate
 from filigrana.pipeline.released import catalog_problems
 from filigrana.pipeline.request import GenerateRequest, Release
+from filigrana.pipeline.store import export
 from filigrana.pipeline.web.contents import content
 from filigrana.provenance.catalog import Catalog
 from filigrana.provenance.database import session
@@ -134,3 +135,28 @@ def test_a_file_that_is_signed_again_while_somebody_asks_for_it_is_what_was_rele
     monkeypatch.setattr(house.store, "fetched", late)
     found = content(SimpleNamespace(installation=house), record)  # type: ignore[arg-type]
     assert found.sha256 != record.sha256.hex(), "it was signed again before it was read"
+
+
+def test_an_export_leaves_the_mask_of_other_threads_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was set to nothing to be read: folders that others made meanwhile could be written by everybody."""
+    (tmp_path / "asset").write_bytes(b"released")
+    real = os.umask
+    mask = real(0o027)
+
+    def slow(to: int) -> int:
+        found = real(to)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(os, "umask", slow)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            exporting = pool.submit(export, tmp_path / "asset", tmp_path / "copy")
+            time.sleep(0.1)
+            (tmp_path / "folder").mkdir()
+            exporting.result()
+    finally:
+        real(mask)
+    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o750
+    assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o640
+    assert not list(tmp_path.glob(".copy.*"))

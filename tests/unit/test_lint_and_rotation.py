@@ -342,3 +342,26 @@ def test_whoever_verifies_while_the_keys_change_gets_a_finding(
         assert finding.result().finding != "unreadable"
     assert after.verify(file).finding == "verified"
     assert before._isolated._running == [], "and the reader of before has ended"
+
+
+def test_a_change_whose_process_died_before_the_log_had_it_is_told_by_the_next(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Died(BaseException):
+        pass
+
+    def dies(*_: object) -> int:
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(installation.log, "append", dies)
+        with pytest.raises(Died):
+            rotate(installation)
+    for _ in range(2):
+        another = Installation(load_settings(data_dir=installation.folder))
+        told = [entry for _, entry in another.log.entries() if entry["type"] == "signing-key"]
+        leaf = another.keys.claim().leaf
+        another.close()
+    assert [entry["new"] for entry in told] == [leaf.fingerprint(hashes.SHA256()).hex()]
+    assert told[0]["old"] in rotation.old_leaves(installation.keys.folder)
+    assert rotate(installation).log_index == installation.log.size() - 1
