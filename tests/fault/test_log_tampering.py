@@ -90,10 +90,11 @@ def flipped(data: bytes, at: int, bit: int = 0) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.slow
-def test_every_byte_of_every_entry_and_hash(log: AuditLog) -> None:
+@pytest.mark.parametrize("first", range(0, 200, 20))
+def test_every_byte_of_every_entry_and_hash(log: AuditLog, first: int) -> None:
+    """Of 200 entries, in logs of 20: each change is looked for in the whole log."""
     with log.transaction() as transaction:
-        for number in range(200 if log.engine.dialect.name == "sqlite" else 4):
+        for number in range(first, first + (20 if log.engine.dialect.name == "sqlite" else 1)):
             transaction.append({"n": number, "type": "e"})
     log.checkpoint()
     with intruder(log) as intruding:

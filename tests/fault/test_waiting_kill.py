@@ -198,16 +198,19 @@ def held(bench: Bench, furnished: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def limits(count: int, kills: int) -> range:
-    return range(1, count + 1, max(1, count // kills))
+def limits(count: int, kills: int, half: int | None = None) -> range:
+    """As many lines as ``kills``; or every other one of them: two tests that may run at the same time share them."""
+    step = max(1, count // kills)
+    return range(1, count + 1, step) if half is None else range(1 + half * step, count + 1, 2 * step)
 
 
-def test_a_kill_on_the_way_into_the_queue(bench: Bench) -> None:
+@pytest.mark.parametrize("half", [0, 1])
+def test_a_kill_on_the_way_into_the_queue(bench: Bench, half: int) -> None:
     said = bench.run("generate", bench.copy(), count=True)
     assert said["code"] == "timestamp.waiting"
     assert said["count"] > 80
     ended: Counter[str] = Counter()
-    for limit in limits(said["count"], 30):
+    for limit in limits(said["count"], 30, half):
         folder = bench.copy()
         bench.authority.stop()
         bench.kill("generate", folder, limit)
@@ -217,24 +220,25 @@ def test_a_kill_on_the_way_into_the_queue(bench: Bench) -> None:
         assert types["release"] + types["abandoned"] == 1
         ended += types
     bench.authority.stop()
-    assert ended["release"] >= 3, "both sides of the commit were seen"
-    assert ended["abandoned"] >= 3
+    assert ended["release"] >= 1, "both sides of the commit were seen"
+    assert ended["abandoned"] >= 1
 
 
-def test_a_kill_on_the_way_out_of_the_queue(bench: Bench, held: Path) -> None:
+@pytest.mark.parametrize("half", [0, 1])
+def test_a_kill_on_the_way_out_of_the_queue(bench: Bench, held: Path, half: int) -> None:
     said = bench.run("stamp", bench.copy(held), count=True)
     assert said["found"] == [["released", ""]]
     assert said["count"] > 150
     before: Counter[str] = Counter()
-    for limit in limits(said["count"], 40):
+    for limit in limits(said["count"], 40, half):
         folder = bench.copy(held)
         bench.kill("stamp", folder, limit)
         before["released" if bench.check(folder, done=False)["release"] else "waiting"] += 1
         types = bench.finish(folder)
         assert types["release"] == 1
         assert types["abandoned"] == types["failed"] == 0
-    assert before["released"] >= 3
-    assert before["waiting"] >= 3
+    assert before["released"] >= 1
+    assert before["waiting"] >= 1
 
 
 def test_a_second_and_a_third_kill(bench: Bench, held: Path) -> None:
