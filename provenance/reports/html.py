@@ -42,7 +42,8 @@ def _table(table: Table) -> str:
     )
     # As wide as in the PDF: a column of short words is else as narrow as one letter, beside one of long ones.
     columns = "".join(f'<col style="width: {share:.0%}">' for share in table.widths)
-    return f'<div class="wide"><table><colgroup>{columns}</colgroup><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    inside = f"<colgroup>{columns}</colgroup><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+    return f'<div class="wide"><table>{inside}</table></div>'
 
 
 def _bars(plot: Bars) -> str:
