@@ -47,6 +47,13 @@ class Checked:
     def failed(self) -> bool:
         return self.facts is None or any(o.status == "fail" for o in self.outcomes)
 
+    @property
+    def assumed(self) -> bool:
+        """Whether nothing in the file says how it was made: it is then held against the rules for what AI makes."""
+        facts = self.facts
+        said = facts is None or facts.said_types or facts.aigc or facts.said.get("declared")
+        return not said and facts is not None and facts.ai
+
 
 class Complying:
     """Checks files for one installation. ``proof`` and ``keys``: an inclusion proof and its log's keys, for files that

@@ -23,6 +23,7 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 from ..errors import FetchError
 from .public_internet import Address, is_public
 
+_OWN = "Places of your own are named in the setting `fetch_allow`, such as `127.0.0.1:8080`."
 PORTS = {"http": 80, "https": 443}
 _MAX_URL = 2048
 _BLOCK = 1 << 16
@@ -140,7 +141,7 @@ def check_url(url: str, allowed: Allowed | None = None) -> SplitResult:
     port = port if port is not None else PORTS[parts.scheme]
     allowed = allowed or Allowed()
     if port not in PORTS.values() and (host, port) not in allowed.places:
-        raise FetchError("only the ports 80 and 443 are asked", code="input.url.port")
+        raise FetchError("only the ports 80 and 443 are asked", code="input.url.port", hint=_OWN)
     try:
         address = ip_address(host)
     except ValueError:
@@ -186,7 +187,7 @@ def addresses_of(parts: SplitResult, allowed: Allowed, until: float) -> list[Add
 def _checked(address: Address, allowed: Allowed) -> None:
     if not is_public(address) and not any(address in net for net in allowed.networks):
         # Nothing more is said: whoever asks must not learn what this network resolves or holds.
-        raise FetchError("the address is not on the public internet", code="input.url.private")
+        raise FetchError("the address is not on the public internet", code="input.url.private", hint=_OWN)
 
 
 def _looked_up(name: str, port: int, until: float) -> list[tuple[Any, ...]]:

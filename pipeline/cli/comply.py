@@ -23,6 +23,7 @@ PROFILE = Annotated[
 ]
 _SIGNS = {"pass": "[green]✓[/green]", "fail": "[red]✗[/red]", "open": "[yellow]?[/yellow]", "none": "[dim]·[/dim]"}
 NOTE = "Evidence, not legal advice."
+ASSUMED = "nothing in it says how it was made: it is held against the rules as if AI had made it"
 
 
 @app.command("check")
@@ -114,6 +115,8 @@ def _show(one: Checked) -> None:
     out.print(f"[bold]{escape(one.file)}[/bold] [dim]{one.finding.finding}[/dim]")
     if one.facts is None:
         out.print(f"  {_SIGNS['fail']} it cannot be read: {escape(one.finding.evidence[0].detail)}")
+    if one.assumed:
+        out.print(f"  [dim]{ASSUMED}[/dim]")
     for outcome in one.outcomes:
         out.print(f"  {_SIGNS[outcome.status]} {outcome.rule:<4}{RULES[outcome.rule].title}: {escape(outcome.detail)}")
 
@@ -140,6 +143,7 @@ def _answer(checked: list[Checked], names: list[str]) -> dict[str, Any]:
                 "asset_id": None if one.finding.asset_id is None else str(one.finding.asset_id),
                 "sha256": None if one.facts is None else one.facts.sha256,
                 "passed": one.passed,
+                "assumed_ai": one.assumed,
                 "rules": [
                     {
                         "rule": outcome.rule,

@@ -35,6 +35,7 @@ from . import (
 )
 from .console import assets_pages, audit_pages, desk_pages, sign_in_pages, status_pages, work_pages
 from .console.rendering import SignInError, error_page, is_ours, to_sign_in
+from .describing import describe
 from .desk import Desk
 from .guarding import Guard
 from .inspecting import HouseInspector, Inspector
@@ -107,6 +108,7 @@ def create_app(
     )
     app.state.metrics = metrics
     _say_no(app)
+    describe(app)
     return app
 
 

@@ -106,7 +106,10 @@ class Asked(Labelled):
     def order(self, caller: Caller, here: Here, key: str | None, more: dict[str, Any]) -> Order:
         """``more``: further fields of the request. Raises ServiceError, InputError."""
         if self.model not in (None, OURS, here.model):
-            raise ServiceError("there is no such model here", status=404, param="model", code="service.model")
+            raise ServiceError(
+                f"there is no such model here: leave `model` out, or name `{OURS}`",
+                status=404, param="model", code="service.model",
+            )  # fmt: skip
         size = _SIZE.fullmatch(self.size or "")
         request: dict[str, Any] = {
             "seed": self.seed,
@@ -191,8 +194,20 @@ def parsed(shape: type[BaseModel], body: dict[str, Any], *, strict: bool = True)
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         # With the field's name: the openai client, and a form, show the message alone.
-        message = f"`{plain(place, 64)}`: {first['msg']}" if place else str(first["msg"])
+        message = f"`{plain(place, 64)}`: {_in_words(shape, first)}" if place else str(first["msg"])
         raise ServiceError(message[:200], param=place[:64] or None, code="service.parameter") from None
+
+
+def _in_words(shape: type[BaseModel], wrong: Any) -> str:
+    """For whoever wrote the request: a pattern, or pydantic's own words for a typo, say little."""
+    if wrong["type"] == "extra_forbidden":
+        return "there is no such field here"
+    if wrong["type"] == "missing":
+        return "this field is missing"
+    field = shape.model_fields.get(str(wrong["loc"][0]))
+    if wrong["type"] == "string_pattern_mismatch" and field is not None and field.description:
+        return f"not as it is written here: {field.description}"
+    return str(wrong["msg"])
 
 
 def body_of(shape: type[BaseModel], example: dict[str, Any], *, form: bool = False) -> dict[str, Any]:

@@ -40,7 +40,10 @@ def _table(table: Table) -> str:
         f'<tr><th scope="row">{escape(row[0])}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in row[1:])}</tr>'
         for row in table.rows
     )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    # As wide as in the PDF: a column of short words is else as narrow as one letter, beside one of long ones.
+    columns = "".join(f'<col style="width: {share:.0%}">' for share in table.widths)
+    inside = f"<colgroup>{columns}</colgroup><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>"
+    return f'<div class="wide"><table>{inside}</table></div>'
 
 
 def _bars(plot: Bars) -> str:

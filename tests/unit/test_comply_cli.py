@@ -132,6 +132,18 @@ def test_what_could_not_be_looked_at_is_no_pass(made: tuple[Path, Release], tmp_
     assert (code, file["passed"], [r["status"] for r in file["rules"]]) == (4, False, ["open"])
 
 
+def test_a_file_that_says_nothing_of_itself_is_told_to_be_judged_as_ai_made(
+    made: tuple[Path, Release], tmp_path: Path
+) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(encode_picture(scene(9), "image/png"))
+    for file, assumed in ((photo, True), (made[1].file, False)):
+        _, out = run(made[0], "check", str(file), "--profile", "us-ny", "--no-ocr")
+        assert ("as if AI had made it" in out) is assumed
+        told = json.loads(run(made[0], "check", str(file), "--profile", "us-ny", "--no-ocr", "--json")[1])
+        assert told["files"][0]["assumed_ai"] is assumed
+
+
 def test_a_folder_is_checked_and_the_worst_file_gives_the_exit_code(made: tuple[Path, Release], tmp_path: Path) -> None:
     good = tmp_path / "in"
     good.mkdir()

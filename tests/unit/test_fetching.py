@@ -132,6 +132,7 @@ def test_one_private_address_among_public_ones_refuses_the_name(
     with pytest.raises(FetchError) as caught:
         fetch_to(tmp_path / "f", "http://rebinding.example/")
     assert caught.value.code == "input.url.private"
+    assert "fetch_allow" in caught.value.hint
 
 
 def test_a_name_is_resolved_once_and_the_connection_goes_to_what_was_checked(
@@ -255,3 +256,4 @@ def test_a_network_that_is_allowed_opens_its_addresses_and_not_other_ports(site:
     with pytest.raises(FetchError) as caught:
         fetch_to(tmp_path / "f", f"http://{place}/", FetchLimits(allowed=Allowed.parse(["127.0.0.0/8"])))
     assert caught.value.code == "input.url.port"
+    assert "fetch_allow" in caught.value.hint

@@ -198,6 +198,8 @@ def test_from_the_form_to_the_asset_and_nobody_elses(url: str, house: Installati
         shown = client.get(f"/assets/{asset}").text
         assert asset in shown
         assert "a red boat" not in shown
+        assert "made by AI here" in shown
+        assert "由本服务的 AI 生成" in client.get(f"/assets/{asset}?lang=zh").text
         found = client.get("/assets", params={"q": asset[:4]}).text
         assert asset in found
         assert f"/assets/{asset}" not in client.get("/assets", params={"q": asset, "media": "video"}).text
@@ -225,6 +227,12 @@ def test_ones_own_work_is_known_by_its_prompt_and_can_be_asked_again(url: str, h
         assert "for ida" not in uwe.get(again[1]).text
         assert "again=" not in uwe.get(place).text
         assert ida.get("/create?again=nonsense").status_code == 200
+
+
+def test_a_search_for_what_can_be_nothing_says_so(url: str, house: Installation) -> None:
+    with closing(signed_in(url, house, "auditor")) as client:
+        assert "neither a request" in client.get("/audit?about=zzz").text
+        assert "neither a request" not in client.get("/audit?code=zzz").text
 
 
 def test_the_signed_head_is_shown_as_it_was_signed(url: str, house: Installation) -> None:

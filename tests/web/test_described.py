@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -40,6 +41,21 @@ def secret(house: Installation) -> str:
 def url(house: Installation, secret: str) -> Iterator[str]:
     with running(house) as found:
         yield found
+
+
+def test_no_answer_is_described_that_is_never_given(url: str) -> None:
+    """A wrong parameter is answered with 400 in our shape, not with FastAPI's 422."""
+    told = httpx.get(f"{url}/openapi.json").json()
+    answers = {
+        f"{method} {path}": set(operation["responses"])
+        for path, methods in told["paths"].items()
+        for method, operation in methods.items()
+        if path.startswith("/v1/")
+    }
+    assert not [name for name, codes in answers.items() if "422" in codes]
+    assert "400" in answers["get /v1/jobs/{job_id}"]
+    assert "HTTPValidationError" not in str(told)
+    assert "ApiKey" in told["components"]["securitySchemes"]
 
 
 OPERATIONS = [

@@ -330,6 +330,18 @@ def test_what_is_held_is_taken_and_not_there(url: str, house: Installation) -> N
 
 
 @pytest.mark.parametrize(
+    ("sent", "says"),
+    [({"prompt": "a boat", "size": "big"}, "WIDTHxHEIGHT"), ({"prompt": "a boat", "sede": 1}, "`sede`: there is no such field"),
+     ({}, "`prompt`: this field is missing"), ({"prompt": "a boat", "model": "dall-e-3"}, "name `filigrana`"),
+     ({"prompt": "a boat", "profiles": ["mars"]}, "laws that it fulfils")],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_words(press: httpx.Client, sent: dict[str, Any], says: str) -> None:
+    message = press.post(IMAGES, json=sent).json()["error"]["message"]
+    assert says in message
+    assert "^" not in message, "no pattern"
+
+
+@pytest.mark.parametrize(
     ("code", "status", "param"),
     [("generate.size", 400, "size"), ("provenance.watermark.too_small", 400, "size"), ("generate.failed", 500, None)],
 )

@@ -39,10 +39,24 @@ if (work && work.dataset.follow) {
   };
   source.addEventListener("state", told);
   for (const name of ["progress", "verdict", "preview"]) source.addEventListener(name, told);
-  // The stream ended without the job's end, or cannot be had: look again a little later.
+  // The stream ended without the job's end, or cannot be had: look again a little later. Not before there is something
+  // to load: a page that was left open over night, or on a train, would become the browser's own page of an error.
+  const again = (wait) =>
+    window.setTimeout(async () => {
+      try {
+        const answer = await fetch(window.location.href, { method: "HEAD", cache: "no-store" });
+        if (answer.status < 500 && answer.status !== 429) {
+          window.location.reload();
+          return;
+        }
+      } catch {
+        // no network, or no service
+      }
+      again(Math.min(2 * wait, 60000));
+    }, wait);
   source.addEventListener("error", () => {
     source.close();
-    window.setTimeout(() => window.location.reload(), 3000);
+    again(3000);
   });
 }
 
