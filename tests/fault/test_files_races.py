@@ -204,3 +204,16 @@ def test_one_file_that_cannot_be_published_keeps_no_other_from_it(
     with pytest.raises(ReleaseError):
         make_engine().recover()
     assert [name for name in unpublished if store.exists(name)] == tried[1:] != []
+
+
+def test_a_worker_that_starts_while_the_store_is_away_publishes_once_it_is_back(
+    installation: Installation, unpublished: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Pipeline(installation.settings) as pipeline:
+        house = pipeline.installation
+        worker = Worker(pipeline, house.jobs)
+        with monkeypatch.context() as patch:
+            patch.setattr(house.store, "publish", gone)
+            assert worker.run(threading.Event(), once=True) == 0
+        assert worker.run(threading.Event(), once=True) == 0
+        assert all(map(house.store.exists, unpublished))
