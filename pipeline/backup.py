@@ -199,7 +199,7 @@ class _Kept:
                 info = tarfile.TarInfo(name)
                 info.size, info.mode, info.mtime = stat.st_size, stat.st_mode & 0o777, int(stat.st_mtime)
                 read = _Hashed(stream)
-                self._archive.addfile(info, read)  # type: ignore[arg-type]
+                self._archive.addfile(info, read)
         except FileNotFoundError:
             return
         self.members[name] = read.digest.hexdigest()

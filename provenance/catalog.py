@@ -118,7 +118,11 @@ class Catalog:
         row = self._session.scalar(select(Asset).join(Manifest).where(Manifest.label == label))
         return None if row is None else _record(row)
 
-    def count(self) -> tuple[int, int]:
+    def count(self) -> int:
+        """How many assets there are."""
+        return self.count_and_size()[0]
+
+    def count_and_size(self) -> tuple[int, int]:
         """How many assets there are, and how many entries the log has at that same moment: they come together."""
         assets = select(func.count()).select_from(Asset).scalar_subquery()
         entries = select(func.max(LogEntry.seq) + 1).scalar_subquery()

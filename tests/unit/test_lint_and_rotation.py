@@ -326,9 +326,10 @@ def test_whoever_verifies_while_the_keys_change_gets_a_finding(
     class Slow:
         name = "slow"
 
-        def by_asset_id(self, ident: object) -> None:
+        def by_asset_id(self, ident: object) -> object:
             reading.set()
             change.wait(30)
+            return None
 
         def __getattr__(self, name: str) -> Callable[..., object]:
             return lambda *_: self.by_asset_id(None) or []
