@@ -20,7 +20,7 @@ def catalog_problems(log: AuditLog, progress: Progress) -> list[str]:
     found: list[str] = []
     seen = 0
     with session(log.engine) as rows:
-        count, size = Catalog(rows).counts()  # what is released meanwhile is left for the next time
+        count, size = Catalog(rows).count_and_size()  # what is released meanwhile is left for the next time
     for index, entry in log.search(Query(type="release"), 0, size):
         seen += 1
         progress("catalog", index, size)

@@ -88,10 +88,12 @@ class Staging:
             os.close(gate)
 
     def recover(self, ledger: Ledger, store: AssetStore) -> Recovered:
-        """Ends what dead processes left. Safe beside living ones, and safe to be killed itself."""
+        """Ends what dead processes left. Safe beside living ones, and safe to be killed itself. Raises the first error
+        that it met, once everything was tried."""
         published: list[str] = []
         abandoned: list[UUID] = []
         alive: set[UUID] = set()
+        failed: list[FiligranaError] = []
         for work in sorted(self.folder.iterdir()) if self.folder.is_dir() else []:
             try:
                 intent = UUID(work.name)
@@ -109,6 +111,8 @@ class Staging:
                 if _abandon(ledger, intent):
                     abandoned.append(intent)
                 shutil.rmtree(work, ignore_errors=True)
+            except FiligranaError as error:
+                failed.append(error)  # what is wrong with one keeps no other from its end
             finally:
                 os.close(lock)
         abandoned += [
@@ -117,6 +121,8 @@ class Staging:
             if i not in alive and not (self.folder / str(i)).exists() and _abandon(ledger, i)
         ]
         self._forget_pending(ledger)
+        if failed:
+            raise failed[0]
         return Recovered(tuple(published), tuple(abandoned))
 
     def _forget_pending(self, ledger: Ledger) -> None:

@@ -120,9 +120,9 @@ class Catalog:
 
     def count(self) -> int:
         """How many assets there are."""
-        return self.counts()[0]
+        return self.count_and_size()[0]
 
-    def counts(self) -> tuple[int, int]:
+    def count_and_size(self) -> tuple[int, int]:
         """How many assets there are, and how many entries the log has at that same moment: they come together."""
         assets = select(func.count()).select_from(Asset).scalar_subquery()
         entries = select(func.max(LogEntry.seq) + 1).scalar_subquery()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -131,7 +132,8 @@ def export(
     if wanted not in ("jsonl", "parquet"):
         raise InputError(f"entries are not exported as {wanted}", code="input.format", hint="jsonl or parquet.")
     check_output(output)
-    partial = output.with_name(f".{output.name}.part")
+    # A name of its own: of two at once into the same file, one is there at the end, and it is whole.
+    partial = output.with_name(f".{output.name}.{secrets.token_hex(4)}.part")
     with reading() as opened, progress_bars(json_) as tell:
         try:
             if wanted == "parquet":

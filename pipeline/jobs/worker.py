@@ -167,6 +167,7 @@ class Worker:
             engine.parts.store.ready()
         except ReleaseError as error:
             _log.warning("no job is taken: %s", error.code)
+            self._unpublished = True  # recovery may be what failed, and it is tried no second time by itself
             return False
         except Exception:  # noqa: BLE001  a job says what else is wrong
             return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,9 +13,12 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from filigrana.errors import ReleaseError
 from filigrana.pipeline import recall, staging
+from filigrana.pipeline.api import Pipeline
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs.incoming import Incoming
+from filigrana.pipeline.jobs.worker import Worker
 from filigrana.pipeline.rekeying import rotate
 from filigrana.pipeline.released import catalog_problems
 from filigrana.pipeline.request import GenerateRequest, Release
@@ -160,3 +164,56 @@ def test_an_export_leaves_the_mask_of_other_threads_alone(tmp_path: Path, monkey
     assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o750
     assert (tmp_path / "copy").stat().st_mode & 0o777 == 0o640
     assert not list(tmp_path.glob(".copy.*"))
+
+
+# ── what was released, and not published yet ─────────────────────────────────────────────────────────────────────
+@pytest.fixture
+def unpublished(make_engine: MakeEngine, installation: Installation) -> list[str]:
+    """The names of two assets whose store went away between the commit and the copy."""
+    store = installation.store
+    away = SimpleNamespace(**{name: getattr(store, name) for name in ("name", "ready", "exists", "path", "where")})
+    away.publish = gone
+    engine = make_engine(store=away)
+    for seed in (1, 2):
+        with pytest.raises(ReleaseError):
+            engine.generate(GenerateRequest("a red boat", seed=seed))
+    with session(installation.log.engine) as opened:
+        names = sorted(str(row.public_name) for row in Catalog(opened).newest())
+    assert len(names) == 2
+    assert not any(map(store.exists, names))
+    return names
+
+
+def gone(*_: object) -> None:
+    raise ReleaseError("the store is away", code="release.store")
+
+
+def test_one_file_that_cannot_be_published_keeps_no_other_from_it(
+    make_engine: MakeEngine, installation: Installation, unpublished: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, tried = installation.store, list[str]()
+    publish = store.publish
+
+    def first_fails(staged: Path, name: str) -> None:
+        tried.append(name)
+        if name == tried[0]:
+            gone()
+        publish(staged, name)
+
+    monkeypatch.setattr(store, "publish", first_fails)
+    with pytest.raises(ReleaseError):
+        make_engine().recover()
+    assert [name for name in unpublished if store.exists(name)] == tried[1:] != []
+
+
+def test_a_worker_that_starts_while_the_store_is_away_publishes_once_it_is_back(
+    installation: Installation, unpublished: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Pipeline(installation.settings) as pipeline:
+        house = pipeline.installation
+        worker = Worker(pipeline, house.jobs)
+        with monkeypatch.context() as patch:
+            patch.setattr(house.store, "publish", gone)
+            assert worker.run(threading.Event(), once=True) == 0
+        assert worker.run(threading.Event(), once=True) == 0
+        assert all(map(house.store.exists, unpublished))

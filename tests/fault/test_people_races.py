@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from sqlalchemy import select
@@ -115,3 +116,14 @@ def test_webhooks_that_are_made_at_once_do_not_pass_their_number(
     found = together(3, lambda _: hooks.add("press", "ana", url, events))
     assert [one.code for one in found if isinstance(one, ServiceError)] == ["webhooks.full"] * 2, found
     assert len(hooks.list("press")) == MOST
+
+
+def test_whoever_decides_for_the_first_time_may_decide_on_two_at_once(
+    house: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = working.engine(house)
+    held = [engine.generate(GenerateRequest(BLOODY, seed=seed, subject="ana")) for seed in (1, 2)]
+    desk, meet = Desk(house.ledger, house.pack), meeting(2)
+    monkeypatch.setattr(Desk, "_locked", before(meet, Desk._locked))
+    found = together(2, lambda n: desk.approve(UUID(held[n].intent), "zoe", "seen"))  # type: ignore[union-attr]
+    assert [getattr(one, "status", one) for one in found] == ["approved", "approved"]

@@ -177,15 +177,3 @@ def test_a_job_ends_although_a_webhook_that_hears_of_it_goes(
         assert house.jobs.cancel(job.id).state == "cancelled"
         removing[0].result()
     assert house.jobs.get(job.id).state == "cancelled"
-
-
-def test_who_comes_after_somebody_erased_does_not_wait_for_it(house: Installation) -> None:
-    """The lease of a job without its texts ended it, and told the worker that none waits."""
-    gone, _ = house.jobs.put(order(subject="eva"))
-    job, _ = house.jobs.put(order())
-    house.ledger.erase("eva")
-    lease = house.jobs.lease("w")
-    assert lease is not None
-    assert lease.job.id == job.id
-    assert house.jobs.get(gone.id).state == "failed"
-    assert house.jobs.lease("w") is None

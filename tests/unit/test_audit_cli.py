@@ -20,7 +20,9 @@ from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import GenerateRequest, Refusal, Release
 from filigrana.provenance.log.note import Checkpoint
+from filigrana.provenance.log.sequencer import AuditLog
 from filigrana.tests.conftest import MakeEngine
+from filigrana.tests.meeting import before, once
 
 
 def run(installation: Installation, *words: str, code: int = 0, input: str | None = None) -> str:  # noqa: A002
@@ -274,3 +276,17 @@ def test_a_checkpoint_file_without_an_end_is_refused(installation: Installation,
     assert released.log.index > 0
     for words in (["verify", "--checkpoint"], ["adopt"], ["witness", "serve", "--folder", "nowhere", "--log"]):
         run(installation, *words, "/dev/zero", code=1)
+
+
+def test_two_exports_at_once_into_one_file_are_whole(
+    installation: Installation, released: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "log.jsonl"
+
+    def exported() -> None:
+        run(installation, "export", "-o", str(target))
+
+    monkeypatch.setattr(AuditLog, "export", before(once(exported), AuditLog.export))
+    exported()
+    assert [line.get("index") for line in rows(target.read_text("utf-8"))] == [*range(installation.log.size()), None]
+    assert [path.name for path in tmp_path.glob("*log.jsonl*")] == ["log.jsonl"]

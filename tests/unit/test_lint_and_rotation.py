@@ -326,10 +326,13 @@ def test_whoever_verifies_while_the_keys_change_gets_a_finding(
     class Slow:
         name = "slow"
 
-        def __getattr__(self, name: str) -> Callable[..., object]:
+        def by_asset_id(self, ident: object) -> object:
             reading.set()
             change.wait(30)
-            return lambda *_: None if name == "by_asset_id" else []
+            return None
+
+        def __getattr__(self, name: str) -> Callable[..., object]:
+            return lambda *_: self.by_asset_id(None) or []
 
     before._resolvers = lambda: [Slow()]  # type: ignore[assignment,list-item]
     with ThreadPoolExecutor(1) as pool:
