@@ -39,6 +39,7 @@ from ..provenance.revocations import (
     record_revocation,
     signed_within,
     signer_serial,
+    standing_resigning,
 )
 from ..provenance.rotation import old_leaves
 from .finish import Finished, Material
@@ -144,7 +145,8 @@ def _state(house: Installation, catalog: Catalog, rows: Any, ident: AssetId) -> 
         digest = bytes.fromhex(file_digest(carrier))
     except FileNotFoundError:
         return replace(found, status="missing", detail="its file is not in the store")
-    if again is not None and digest == again.sha256:
+    standing = standing_resigning(rows, ident)
+    if standing is not None and digest == standing.sha256:
         return replace(found, status="signed again")
     if again is None and carrier == file and digest != record.sha256:
         return replace(found, status="changed", detail="its file is not the one that was released")
@@ -201,7 +203,7 @@ def _again(house: Installation, item: Recalled) -> None:
     with session(house.log.engine) as rows:
         catalog = Catalog(rows)
         record, stores = catalog.by_asset_id(item.asset_id), catalog.manifests(item.asset_id)
-        bindings, again = catalog.bindings(item.asset_id), newest_resigning(rows, item.asset_id)
+        bindings, again = catalog.bindings(item.asset_id), standing_resigning(rows, item.asset_id)
         revoked = catalog.revocation(item.asset_id)
     if record is None or record.public_name is None or revoked is None:
         raise LogError(f"the catalog has no whole row of {item.asset_id}")

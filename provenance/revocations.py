@@ -96,6 +96,17 @@ def newest_resigning(session: Session, asset_id: AssetId) -> Resigning | None:
     return session.scalars(query.limit(1)).first()
 
 
+def standing_resigning(session: Session, asset_id: AssetId) -> Resigning | None:
+    """The newest one, unless the key that made it was revoked itself for where it stands in the log."""
+    again = newest_resigning(session, asset_id)
+    if again is None:
+        return None
+    its = select(Manifest.store).where(Manifest.asset_id == asset_id.value, Manifest.label == again.label)
+    serials = {signer_serial(store) for store in session.scalars(its)}
+    gone = any(row.serial in serials and _covers(row, again.log_index) for row in ranges(session))
+    return None if gone else again
+
+
 def revocation_of(session: Session, asset_id: AssetId) -> Revocation | None:
     """The newest revocation that covers the release of this asset, or None. Reads only."""
     asset = session.get(Asset, asset_id.value)
@@ -108,7 +119,7 @@ def revocation_of(session: Session, asset_id: AssetId) -> Revocation | None:
     row = next((row for row in reversed(covering) if row.serial in serials), None)
     if row is None:
         return None
-    again = newest_resigning(session, asset_id)
+    again = standing_resigning(session, asset_id)
     return Revocation(row.reason, row.created_at, row.fingerprint, row.log_index, again.label if again else None)
 
 
@@ -121,10 +132,13 @@ def _stores(session: Session, asset_id: AssetId) -> list[bytes]:
 
 
 def signed_within(session: Session, row: KeyRevocation) -> Iterator[AssetId]:
-    """The assets that the revoked certificate signed in its range, by their place in the log."""
-    query = select(Asset.asset_id).where(Asset.log_index >= row.first_index).order_by(Asset.log_index)
-    if row.last_index is not None:
-        query = query.where(Asset.log_index <= row.last_index)
-    for value in list(session.scalars(query)):
+    """The assets that the revoked certificate signed in its range, or signed again there, by their place in the log."""
+    last = row.last_index
+    made = select(Asset.asset_id, Asset.log_index).where(Asset.log_index >= row.first_index)
+    again = select(Resigning.asset_id, Resigning.log_index).where(Resigning.log_index >= row.first_index)
+    if last is not None:
+        made, again = made.where(Asset.log_index <= last), again.where(Resigning.log_index <= last)
+    found = sorted([*session.execute(made), *session.execute(again)], key=lambda one: int(one[1]))
+    for value in dict.fromkeys(int(one[0]) for one in found):
         if row.serial in {signer_serial(store) for store in _stores(session, AssetId(value))}:
             yield AssetId(value)

@@ -329,3 +329,20 @@ def test_the_commands(make_engine: Callable[..., Engine], installation: Installa
     }
     wrong = CliRunner().invoke(app, ["--data-dir", str(installation.folder), "keys", "revoke", "--reason", "x"])
     assert wrong.exit_code == 1
+
+
+def test_what_a_stolen_key_signed_again_is_signed_once_more(make: Callable[..., Engine], house: Installation) -> None:
+    """The key that took the stolen one's place is stolen, too: its files were told to be signed again already."""
+    released = make().generate(GenerateRequest("a red boat", seed=1))
+    assert isinstance(released, Release)
+    signed = list[str]()
+    for _ in range(3):
+        recall.revoke(house, first=0 if not signed else house.log.size() - 1, last=None, reason="stolen")
+        rotate(house)
+        assert [item.status for item in recall.recalled(house)] == ["to be signed again"]
+        assert house.verifier().verify(released.file).finding != "verified"
+        assert [item.status for item in recall.resign(house)] == ["signed again"]
+        assert [item.status for item in recall.recalled(house)] == ["signed again"]
+        assert house.verifier().verify(released.file).finding == "verified"
+        signed.append(recall.file_digest(released.file))
+    assert len(set(signed)) == 3
