@@ -44,6 +44,7 @@ ROUTES = [
     ("GET", "/v1/jobs/{job}", "read"),
     ("DELETE", "/v1/jobs/{job}", "generate"),
     ("GET", "/v1/jobs/{job}/events", "read"),
+    ("GET", "/v1/assets", "read"),
     ("GET", "/v1/assets/{asset}", "read"),
     ("GET", "/v1/assets/{asset}/content", "read"),
     ("POST", "/v1/seal", "generate"),
@@ -66,9 +67,13 @@ ROUTES = [
     ("GET", "/v1/webhooks", "generate"),
     ("DELETE", "/v1/webhooks/{id}", "generate"),
     ("GET", "/v1/webhooks/{id}/deliveries", "generate"),
+    ("POST", "/v1/webhooks/{id}/secret", "generate"),
+    ("POST", "/v1/webhooks/{id}/test", "generate"),
+    ("POST", "/v1/webhooks/{id}/deliveries/{job}/retry", "generate"),
     ("GET", "/metrics", "metrics"),
 ]
-NAMES = {"job_id": "job", "video_id": "job", "asset_id": "asset", "request_id": "request", "policy_id": "id", "webhook_id": "id"}
+NAMES = {"job_id": "job", "video_id": "job", "asset_id": "asset", "request_id": "request", "policy_id": "id", "webhook_id": "id",
+         "delivery_id": "job"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

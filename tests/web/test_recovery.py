@@ -386,6 +386,11 @@ EXPECTED = {
 }
 
 
+WITHOUT_BODY = {
+    f"/v1/webhooks/{{webhook_id}}/{act}" for act in ("secret", "test", "deliveries/{delivery_id}/retry")
+}  # the address says all of it
+
+
 def test_the_openapi_describes_every_route_with_its_errors_and_bodies(house: Any) -> None:
     described = create_app(house[0]).openapi()
     paths = described["paths"]
@@ -398,7 +403,7 @@ def test_the_openapi_describes_every_route_with_its_errors_and_bodies(house: Any
     for path, item in paths.items():
         for method, operation in item.items():
             assert operation.get("description"), (method, path)
-            if method in ("post", "put"):
+            if method in ("post", "put") and path not in WITHOUT_BODY:
                 assert operation["requestBody"]["content"], (method, path)
             if path.startswith(BASE) and method != "get":
                 assert "400" in operation["responses"], (method, path)
