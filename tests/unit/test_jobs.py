@@ -101,6 +101,25 @@ def test_keys_and_priorities_have_bounds(queue: JobQueue, wrong: dict[str, Any])
         queue.put(order(**wrong))
 
 
+def test_no_more_wait_than_are_reckoned_without_counting(queue: JobQueue) -> None:
+    def reckoned() -> int:
+        with session(queue.engine) as opened:
+            return queue._most_waiting(opened)
+
+    assert reckoned() == 0
+    for number in range(12):
+        queue.put(order(f"boat {number}", rank=number % 10))
+    assert reckoned() == 12
+    for left in range(11, -1, -1):
+        lease = queue.lease("w")
+        assert lease is not None
+        queue.finish(lease, "failed", {})
+        assert left <= reckoned() <= 12
+    assert reckoned() == 0
+    queue.put(order())
+    assert reckoned() == 1
+
+
 def test_a_full_queue_says_when_to_come_again(queue: JobQueue) -> None:
     for number in range(20):
         queue.put(order(f"boat {number}"))
