@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from sqlalchemy import Engine, inspect, select
+from sqlalchemy import select
 
 from ..errors import BackupError, ReleaseError, SettingsError
 from ..provenance.database import HEAD, connect, current_revision, migrate
@@ -32,13 +32,15 @@ def restore(house: Installation, source: Path) -> Report:
     folder = house.folder
     if folder.exists() and any(folder.iterdir()):
         raise BackupError(f"the data folder {folder} is not empty", code="backup.occupied")
-    if not str(said["revision"]) <= HEAD:
+    revision = str(said.get("revision"))
+    if not (revision.isdecimal() and len(revision) == len(HEAD) and revision <= HEAD):
         raise SettingsError(
-            f"this backup is of schema {said['revision']}, and this version has {HEAD}",
+            f"this backup is of schema {revision}, and this version has {HEAD}",
             code="backup.version",
             hint="Restore it with the version that made it, or a newer one.",
         )
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _is_free(house.settings.database_url, revision)  # before any file is written
     left_out: list[str] = []
     with tarfile.open(source) as archive:
         known = _known(archive)
@@ -51,7 +53,7 @@ def restore(house: Installation, source: Path) -> Report:
                     left_out.append(name)
             elif member.name.startswith("files/"):
                 _unpack(archive, member, folder)
-        _put_back(house, archive, said["revision"])
+        _put_back(house, archive, revision)
     # The key is there by now: the log opens with it.
     report = house.log.verify()
     if not report.ok or report.entries != said["entries"]:
@@ -90,8 +92,6 @@ def _put_back(house: Installation, archive: tarfile.TarFile, revision: str) -> N
     every database of that version."""
     engine = connect(house.settings.database_url)
     try:
-        if (current_revision(engine) or revision) != revision or _has_entries(engine):
-            raise BackupError("the database is not empty", code="backup.occupied")
         migrate(engine, revision)
         members = [name.removeprefix(TABLES) for name in archive.getnames() if name.startswith(TABLES)]
         put_back(engine, [(name.removesuffix(".jsonl"), lines_of(archive, TABLES + name)) for name in members])
@@ -100,11 +100,17 @@ def _put_back(house: Installation, archive: tarfile.TarFile, revision: str) -> N
         engine.dispose()
 
 
-def _has_entries(engine: Engine) -> bool:
-    with engine.connect() as connection:
-        if not inspect(connection).has_table(LogEntry.__tablename__):
-            return False
-        return connection.scalar(select(LogEntry.seq).limit(1)) is not None
+def _is_free(url: str, revision: str) -> None:
+    """Raises BackupError where the database has entries, or tables of another version than the backup's."""
+    engine = connect(url)
+    try:
+        found = current_revision(engine)
+        with engine.connect() as connection:
+            used = found is not None and connection.scalar(select(LogEntry.seq).limit(1)) is not None
+    finally:
+        engine.dispose()
+    if used or found not in (None, revision):
+        raise BackupError("the database is not empty", code="backup.occupied")
 
 
 def _known(archive: tarfile.TarFile) -> set[str]:

@@ -16,6 +16,7 @@ from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs.chores import Chores
 from filigrana.pipeline.jobs.listening import waiting
+from filigrana.pipeline.jobs.model import Order
 from filigrana.pipeline.jobs.worker import Worker
 from filigrana.pipeline.parts import Parts
 from filigrana.pipeline.settings import load_settings
@@ -24,6 +25,14 @@ from filigrana.tests.doubles import FakeGenerator, FakeGuard, calm, quiet_classi
 
 SIDE = 320
 """Pictures of this size are marked and signed quickly."""
+
+
+REQUEST: dict[str, Any] = {"seed": 3, "mime": "image/png"}
+
+
+def order(prompt: str = "a red boat", **changes: Any) -> Order:
+    given = {"tenant": "press", "subject": "ana", "kind": "generate", "request": REQUEST, "texts": {"prompt": prompt}}
+    return Order(**(given | changes))
 
 
 def draw(sampling: Any, progress: Any) -> Any:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from filigrana.provenance import keys, rotation
 from filigrana.provenance.certificates import make_claim_chain
 from filigrana.provenance.keys import KeyStore
+from filigrana.tests.dying import Died, dying
 
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 PEM = serialization.Encoding.PEM
@@ -65,21 +66,7 @@ def test_of_two_that_start_for_the_first_time_one_makes_the_keys(
 def test_who_dies_at_the_first_start_leaves_nothing_that_stays_broken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    count = 0
-
-    class Died(BaseException):
-        pass
-
-    def counted(real: Any) -> Any:
-        def call(*words: Any, **options: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count > step:
-                raise Died
-            return real(*words, **options)
-
-        return call
-
+    counted: Any = dying(step)
     with monkeypatch.context() as patch:
         for name in ("link", "rename", "replace"):
             patch.setattr(os, name, counted(getattr(os, name)))

@@ -17,7 +17,6 @@ from filigrana.errors import ServiceError
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs import announcing, pruning
 from filigrana.pipeline.jobs import worker as module
-from filigrana.pipeline.jobs.model import Order
 from filigrana.pipeline.jobs.queue import JobQueue
 from filigrana.pipeline.jobs.worker import Worker
 from filigrana.pipeline.settings import load_settings
@@ -28,13 +27,7 @@ from filigrana.provenance.tables import Asset, SealedText, SubjectKey, TenantKey
 from filigrana.provenance.vault import Vault
 from filigrana.tests import working
 from filigrana.tests.meeting import before, meeting, together
-
-REQUEST: dict[str, Any] = {"seed": 3, "mime": "image/png"}
-
-
-def order(prompt: str = "a red boat", **changes: Any) -> Order:
-    given = {"tenant": "press", "subject": "ana", "kind": "generate", "request": REQUEST, "texts": {"prompt": prompt}}
-    return Order(**(given | changes))
+from filigrana.tests.working import order
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import secrets
 import stat
 import tarfile
@@ -160,10 +161,17 @@ def test_it_is_put_into_an_empty_place_only(tmp_path: Path, opened: Open) -> Non
     with pytest.raises(BackupError) as caught:
         restore(old, archive)
     assert caught.value.code == "backup.occupied"
-    other = changed(archive, "manifest.json", lambda data: data.replace(b'"revision": "', b'"revision": "9'))
-    with pytest.raises(FiligranaError) as version:
-        restore(opened(tmp_path / "new"), other)
-    assert version.value.code == "backup.version"
+    elsewhere = opened(tmp_path / "elsewhere", f"sqlite:///{old.folder}/audit.db")
+    with pytest.raises(BackupError) as caught:
+        restore(elsewhere, archive)
+    assert caught.value.code == "backup.occupied"
+    assert list(elsewhere.folder.iterdir()) == [], "nothing was written"
+    for number, revision in enumerate([b"90009", b"9", b"head", b"base", b""]):
+        said = re.compile(rb'"revision": "[0-9]+"')
+        other = changed(archive, "manifest.json", lambda data: said.sub(b'"revision": "' + revision + b'"', data))  # noqa: B023
+        with pytest.raises(FiligranaError) as version:
+            restore(opened(tmp_path / f"new{number}"), other)
+        assert version.value.code == "backup.version"
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])

@@ -14,7 +14,6 @@ from sqlalchemy import text, update
 from filigrana.errors import InputError, JobError, LogError, ServiceError
 from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.jobs.fence import SUPERSEDED, intent_of, settle
-from filigrana.pipeline.jobs.model import Order
 from filigrana.pipeline.jobs.queue import JobQueue
 from filigrana.pipeline.jobs.worker import Worker
 from filigrana.pipeline.request import GenerateRequest
@@ -24,13 +23,7 @@ from filigrana.provenance.service_tables import Job as Row
 from filigrana.provenance.vault import Vault
 from filigrana.tests.conftest import MakeEngine
 from filigrana.tests.doubles import FakeGenerator
-
-REQUEST: dict[str, Any] = {"seed": 3, "mime": "image/png"}
-
-
-def order(prompt: str = "a red boat", **changes: Any) -> Order:
-    given = {"tenant": "press", "subject": "ana", "kind": "generate", "request": REQUEST, "texts": {"prompt": prompt}}
-    return Order(**(given | changes))
+from filigrana.tests.working import REQUEST, order
 
 
 @pytest.fixture

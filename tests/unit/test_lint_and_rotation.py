@@ -31,6 +31,7 @@ from filigrana.provenance.lint import lint, lint_chain
 from filigrana.provenance.media import encode_picture
 from filigrana.provenance.trust_store import TrustStore
 from filigrana.tests.doubles import scene
+from filigrana.tests.dying import Died, dying
 
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
 EMAIL = ExtendedKeyUsageOID.EMAIL_PROTECTION
@@ -226,21 +227,7 @@ def test_a_rotation_that_dies_leaves_the_old_key_or_the_new_one(
     """Death at each change of the folder; the next who opens it finds one whole set."""
     installation.ensure_keys()
     before = installation.keys.claim().leaf
-    count = 0
-
-    class Died(BaseException):
-        pass
-
-    def counted(real: Any) -> Any:
-        def call(*args: Any, **options: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count > step:
-                raise Died
-            return real(*args, **options)
-
-        return call
-
+    counted: Any = dying(step)
     with monkeypatch.context() as patch:
         for name in ("link", "rename", "replace"):
             patch.setattr(os, name, counted(getattr(os, name)))
@@ -350,9 +337,6 @@ def test_whoever_verifies_while_the_keys_change_gets_a_finding(
 def test_a_change_whose_process_died_before_the_log_had_it_is_told_by_the_next(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Died(BaseException):
-        pass
-
     def dies(*_: object) -> int:
         raise Died
 

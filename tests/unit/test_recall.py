@@ -30,6 +30,7 @@ from filigrana.provenance.media import encode_picture
 from filigrana.provenance.revocations import Revocation, newest_resigning
 from filigrana.provenance.sidecar import read_sidecar, sidecar_of
 from filigrana.tests.doubles import scene
+from filigrana.tests.dying import Died, dying
 
 
 @pytest.fixture
@@ -199,21 +200,7 @@ def test_a_recall_that_dies_is_made_good_by_the_next(
     old = signer_of(house, released.file)[1]
     compromised(house, released)
 
-    class Died(BaseException):
-        pass
-
-    count = 0
-
-    def counted(real: Any) -> Any:
-        def call(*args: Any, **options: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count > step:
-                raise Died
-            return real(*args, **options)
-
-        return call
-
+    counted: Any = dying(step)
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", counted(os.replace))
         patch.setattr(recall, "record_resigning", counted(recall.record_resigning))
@@ -240,9 +227,6 @@ def test_a_signed_file_that_was_kept_and_lost_is_signed_once_more(
 ) -> None:
     released = sealed(make, tmp_path)
     compromised(house, released)
-
-    class Died(BaseException):
-        pass
 
     def die(*_: Any) -> None:
         raise Died
