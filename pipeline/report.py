@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FiligranaError, ReleaseError
+from ..provenance.durable import write_file
 from ..provenance.finding import Finding
 from ..provenance.records import PreviewImage
 from ..provenance.words import Words, words
@@ -31,7 +32,7 @@ def write_report(target: Path, findings: Iterable[Finding], resolvers: Sequence[
     said = words(language)
     page = report(findings, resolvers, said)
     try:
-        target.write_text(page, "utf-8")
+        write_file(target, page.encode(), 0o666)
     except OSError as error:
         raise ReleaseError(f"{target} cannot be written: {error.strerror}", code="release.target") from error
 

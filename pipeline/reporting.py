@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ..errors import InputError, ReleaseError
+from ..provenance.durable import write_file
 from ..provenance.log import canonical
 from ..provenance.log.canonical import time_text
 from ..provenance.log.search import parse_time
@@ -125,7 +126,7 @@ def _written(
     note = report_note(digests, report["tree"], report["window"], opened.log.signer)
     for left in {f"report.{name}" for name in FORMATS} - set(files):
         (target / left).unlink(missing_ok=True)  # of an earlier report here: this one does not sign for it
-    _put(target / "report.note", note.encode())
+    write_file(target / "report.note", note.encode(), 0o666)
     return report | {"files": [*sorted(files), "report.note"]}
 
 
@@ -242,7 +243,7 @@ def _write_json(target: Path, report: dict[str, Any]) -> None:
 def _pages(target: Path, report: dict[str, Any], wanted: tuple[str, ...]) -> list[str]:
     names = [f"report.{name}" for name in ("html", "pdf") if name in wanted]
     for name in names:
-        _put(target / name, page_bytes(report, name.rpartition(".")[2]))
+        write_file(target / name, page_bytes(report, name.rpartition(".")[2]), 0o666)
     return names
 
 
@@ -284,12 +285,6 @@ class _Whole:
             os.replace(self._part, self._path)
         else:
             self._part.unlink(missing_ok=True)
-
-
-def _put(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.new")
-    part.write_bytes(data)
-    os.replace(part, path)
 
 
 def _sha256(path: Path) -> str:

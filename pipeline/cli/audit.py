@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from ...errors import InputError
+from ...provenance.durable import write_file
 from . import audit_bundle, audit_data, audit_explain, audit_look, audit_publish, audit_site, witness
 from .notes import read_note
 from .state import check_output, installation, reading
@@ -100,7 +101,7 @@ def prove(asset: Annotated[str, typer.Argument(help="An asset id.")], output: OU
         # What we hand out, we check first, as the receiver will.
         LogProof.parse(text).verify(opened.log.keys)
         key = str(opened.log.keys[0])
-    output.write_text(text, "utf-8")
+    write_file(output, text.encode(), 0o666)
     note = LogProof.parse(text).checkpoint
     if json_:
         emit_json(
@@ -176,7 +177,7 @@ def record(
             raise InputError("this asset was released before there were decision records", code="input.no_record")
         said = open_record(note, opened.log.keys)
     if output is not None:
-        output.write_text(note, "utf-8")
+        write_file(output, note.encode(), 0o666)
     if json_:
         emit_json({"asset_id": str(ident), "index": found.index, "record": said, "note": note})
     elif output is not None:

@@ -125,8 +125,8 @@ def subject_export(
 ) -> None:
     """Writes all that is kept of a subject: prompts, and the log's entries about its requests. An entry of the log."""
     import json
-    import os
 
+    from ...provenance.durable import write_file
     from ..subjects import export
     from .output import emit_json, out
     from .state import check_output
@@ -134,10 +134,8 @@ def subject_export(
     check_output(output)
     with reading() as opened:
         found = export(opened.ledger, subject)
-    handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        os.fchmod(handle, 0o600)  # also where a file that everybody may read lay there before
-        json.dump(found, stream, ensure_ascii=False, indent=1, sort_keys=True)
+    # For nobody else's eyes, also where a file that everybody may read lay there before.
+    write_file(output, json.dumps(found, ensure_ascii=False, indent=1, sort_keys=True).encode(), 0o600)
     texts, entries = len(found["texts"]), len(found["entries"])
     if json_:
         emit_json({"file": str(output), "texts": texts, "entries": entries, "index": found["logged"]})

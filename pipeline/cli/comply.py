@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from ...errors import InputError
+from ...provenance.durable import write_file
 from .state import check_output, installation
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def check_(
                     _show(one)
         answer = _answer(checked, opened.settings.profiles)
     if junit is not None:
-        junit.write_bytes(_junit(answer))
+        write_file(junit, _junit(answer), 0o666)
     if json_:
         emit_json(answer)
     else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 from rich.markup import escape
 
+from ...provenance.durable import write_file
 from .state import check_output, installation
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def guard(
     if report is not None:
         # Names of files in another encoding come with halves of pairs, which UTF-8 has not: JSON escapes them.
         text = json.dumps(answer, ensure_ascii=False, indent=1) + "\n"
-        report.write_bytes(text.encode("utf-8", "backslashreplace"))
+        write_file(report, text.encode("utf-8", "backslashreplace"), 0o666)
     if json_:
         emit_json(answer)
     else:

@@ -1,0 +1,80 @@
+"""What a command writes where it is told to is whole, or what lay there before: on a disk that runs full in between."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from filigrana.pipeline.request import GenerateRequest
+from filigrana.tests.conftest import MakeEngine
+
+OLD = b"what lay there before"
+PAGE = 4096
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """`full_disk(pages)`: a file on a disk that has room for so many pages more."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount")
+
+    def leave(pages: int) -> Path:
+        (folder / "output").write_bytes(OLD)
+        free = os.statvfs(folder).f_bavail * PAGE
+        (folder / "filler").write_bytes(bytes(free - pages * PAGE))
+        return folder / "output"
+
+    yield leave
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def run(data: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "FILIGRANA_DATA_DIR": str(data)}
+    command = [sys.executable, "-c", "from filigrana.pipeline.cli import main; main()", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+
+COMMANDS = {
+    "a page about a file": lambda photo, asset, target: ("verify", photo, "--html", target),
+    "a proof": lambda photo, asset, target: ("audit", "prove", asset, "-o", target),
+    "a record": lambda photo, asset, target: ("audit", "record", asset, "-o", target),
+    "a run of rules": lambda photo, asset, target: ("comply", "check", photo, "--profile", "eu", "--junit", target),
+    "a person's data": lambda photo, asset, target: ("audit", "subject", "someone", "-o", target),
+}
+
+
+@pytest.mark.parametrize("what", COMMANDS)
+def test_on_a_full_disk_the_old_file_stays(
+    what: str, sealed_photo: Path, tmp_path: Path, full_disk: Callable[[int], Path], make_engine: MakeEngine
+) -> None:
+    data = tmp_path / "data"
+    assert make_engine().generate(GenerateRequest("a boat", subject="someone")).released
+    asset = next((data / "assets").rglob("*.png")).stem
+    target = full_disk(0)
+    done = run(data, *COMMANDS[what](str(sealed_photo), asset, str(target)))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert target.read_bytes() == OLD
+    assert sorted(path.name for path in target.parent.iterdir()) == ["filler", "output"], "a part was left behind"
+    # The same command where there is room: it was the disk that it failed for.
+    (target.parent / "filler").unlink()
+    done = run(data, *COMMANDS[what](str(sealed_photo), asset, str(target)))
+    assert target.read_bytes() not in (OLD, b""), done.stdout + done.stderr
+
+
+def test_half_of_a_page_never_takes_the_place_of_a_whole_one(
+    sealed_photo: Path, tmp_path: Path, full_disk: Callable[[int], Path]
+) -> None:
+    """With room for a part of it."""
+    target = full_disk(1)
+    done = run(tmp_path / "data", "verify", str(sealed_photo), "--html", str(target))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert target.read_bytes() == OLD
