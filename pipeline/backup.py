@@ -16,7 +16,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
@@ -46,7 +46,8 @@ _LATE = 10.0
 
 @dataclass(frozen=True)
 class Report:
-    """``missing``: released files that have a row and were not there."""
+    """``file``: as it was asked for, or ``-`` for a stream. ``missing``: released files that have a row and were not
+    there."""
 
     file: str
     entries: int
@@ -64,27 +65,10 @@ def backup(house: Installation, target: Path, *, assets: bool = True) -> Report:
     leaves out the released files, where the store keeps copies of its own."""
     if target.exists():
         raise BackupError(f"{target} is there already", code="backup.exists")
-    folder = house.folder
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
-        with os.fdopen(handle, "wb") as out, tarfile.open(fileobj=out, mode="w") as archive:
-            kept = _Kept(archive, target.parent)
-            guard = folder / "checkpoint.guard"
-            if guard.is_file():
-                kept.add(GUARD, guard.read_bytes())
-            entries, published = _database(house, kept)
-            missing = _waited(house, published)
-            with reading(house.keys.folder):  # a key, its chain and its root belong together
-                for path in _files(house.keys.folder):
-                    kept.file(f"files/{path.relative_to(folder).as_posix()}", path)
-            for path in _files(folder, without=(*LEFT_OUT, house.keys.folder.name, *_OF_REGISTER)):
-                kept.file(f"files/{path.relative_to(folder).as_posix()}", path)
-            _register(kept, folder / REGISTER)
-            for asset in published if assets else ():
-                _released(house, kept, asset)
-            made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            said = {"format": FORMAT, "revision": HEAD, "made_at": made, "entries": entries, "members": kept.members}
-            kept.add(MANIFEST, json.dumps(said, sort_keys=True).encode(), listed=False)
+        with os.fdopen(handle, "wb") as out:
+            said = backup_into(house, out, target.parent, assets=assets)
             out.flush()
             os.fsync(out.fileno())
         os.replace(name, target)
@@ -93,7 +77,43 @@ def backup(house: Installation, target: Path, *, assets: bool = True) -> Report:
         if isinstance(error, OSError):
             raise BackupError(f"the backup cannot be written: {error.strerror}") from error
         raise
-    return Report(str(target), entries, len(published), kept.count, target.stat().st_size, missing)
+    return replace(said, file=str(target))
+
+
+def backup_into(house: Installation, out: IO[bytes], scratch: Path, *, assets: bool = True) -> Report:
+    """Writes the archive into a stream, which need not be able to go back. One that ends early lacks the manifest, and
+    is no backup. ``scratch``: a folder with room for each table's rows. Raises OSError where nothing more is taken."""
+    folder, counted = house.folder, _Counting(out)
+    with tarfile.open(fileobj=counted, mode="w|") as archive:
+        kept = _Kept(archive, scratch)
+        guard = folder / "checkpoint.guard"
+        if guard.is_file():
+            kept.add(GUARD, guard.read_bytes())
+        entries, published = _database(house, kept)
+        missing = _waited(house, published)
+        with reading(house.keys.folder):  # a key, its chain and its root belong together
+            for path in _files(house.keys.folder):
+                kept.file(f"files/{path.relative_to(folder).as_posix()}", path)
+        for path in _files(folder, without=(*LEFT_OUT, house.keys.folder.name, *_OF_REGISTER)):
+            kept.file(f"files/{path.relative_to(folder).as_posix()}", path)
+        _register(kept, folder / REGISTER)
+        for asset in published if assets else ():
+            _released(house, kept, asset)
+        made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        said = {"format": FORMAT, "revision": HEAD, "made_at": made, "entries": entries, "members": kept.members}
+        kept.add(MANIFEST, json.dumps(said, sort_keys=True).encode(), listed=False)
+    return Report("-", entries, len(published), kept.count, counted.bytes, missing)
+
+
+class _Counting:
+    """How much went into a stream."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self.bytes = stream, 0
+
+    def write(self, block: bytes, /) -> int:
+        self.bytes += len(block)
+        return self._stream.write(block)
 
 
 class _Digesting:
@@ -112,7 +132,7 @@ class _Kept:
     """Writes members and remembers their digests."""
 
     def __init__(self, archive: tarfile.TarFile, folder: Path) -> None:
-        """``folder``: where the archive lies; there is room for what becomes part of it."""
+        """``folder``: where there is room for what becomes part of the archive."""
         self._archive, self.folder = archive, folder
         self.members: dict[str, str] = {}
 

@@ -6,15 +6,18 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import re
 import secrets
 import stat
+import subprocess
+import sys
 import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ import pytest
 from sqlalchemy import select
 from typer.testing import CliRunner
 
-from filigrana.errors import BackupError, FiligranaError
+from filigrana.errors import BackupError, FiligranaError, InputError
 from filigrana.pipeline.backup import _Kept, backup
 from filigrana.pipeline.cli.app import app
 from filigrana.pipeline.installation import Installation
@@ -341,3 +344,54 @@ def test_a_key_that_changes_meanwhile_comes_back_with_its_own_chain(
     new = opened(tmp_path / "new")
     restore(new, tmp_path / "backup.tar")
     new.keys.claim()
+
+
+COMMAND = [sys.executable, "-c", "from filigrana.pipeline.cli import main; main()", "backup", "-o", "-"]
+
+
+def test_it_flows_into_a_pipe_and_comes_back(tmp_path: Path, opened: Open) -> None:
+    old = opened(tmp_path / "old")
+    filled(old)
+    environment = {**os.environ, "FILIGRANA_DATA_DIR": str(tmp_path / "old")}
+    done = subprocess.run(COMMAND, env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert f"-: {old.log.size()} entries, 1 assets" in done.stderr.decode()
+    archive = tmp_path / "backup.tar"
+    archive.write_bytes(done.stdout)
+    new = opened(tmp_path / "new")
+    assert restore(new, archive).entries == old.log.size()
+    assert new.log.root() == old.log.root()
+    assert list((tmp_path / "old").glob("tmp*")) == [], "rows were left beside the log"
+
+
+def test_a_pipe_that_breaks_is_no_success_and_no_backup(tmp_path: Path, opened: Open) -> None:
+    old = opened(tmp_path / "old")
+    filled(old)
+    environment = {**os.environ, "FILIGRANA_DATA_DIR": str(tmp_path / "old")}
+    with subprocess.Popen(COMMAND, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        head = running.stdout.read(20_480)
+        running.stdout.close()
+        said = running.stderr.read().decode()
+        assert running.wait(120) == 1
+    assert "cannot be written: Broken pipe" in said
+    # What came through may end between two members: then only the manifest is lacking.
+    archive = tmp_path / "cut.tar"
+    archive.write_bytes(head)
+    ends = []
+    with tarfile.open(archive, "r|") as members, suppress(tarfile.ReadError):
+        ends.extend(member.offset_data + -(-member.size // 512) * 512 for member in members)
+    cuts = [len(head), *(end for end in ends if end < len(head))]
+    assert len(cuts) > 2
+    for cut in cuts:
+        archive.write_bytes(head[:cut])
+        with pytest.raises(BackupError):
+            restore(opened(tmp_path / f"new-{cut}"), archive)
+
+
+def test_standard_output_takes_one_thing(tmp_path: Path, opened: Open) -> None:
+    filled(opened(tmp_path / "old"))
+    told = CliRunner().invoke(app, ["--data-dir", str(tmp_path / "old"), "backup", "-o", "-", "--json"])
+    assert told.exit_code == 1
+    assert isinstance(told.exception, InputError)
