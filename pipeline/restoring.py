@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tarfile
 import tempfile
 from hashlib import sha256
@@ -41,6 +42,22 @@ def restore(house: Installation, source: Path) -> Report:
         )
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _is_free(house.settings.database_url, revision)  # before any file is written
+    try:
+        left_out = _unpacked(house, source, revision)
+    except BaseException:
+        _emptied(folder)  # as it was: the next try must not stumble over what this one left
+        raise
+    # The key is there by now: the log opens with it.
+    report = house.log.verify()
+    if not report.ok or report.entries != said["entries"]:
+        raise BackupError("what was put back is not the log that was saved", code="backup.log")
+    size = sum(1 for name in said["members"] if name.startswith("files/"))
+    assets = sum(1 for name in said["members"] if name.startswith(ASSETS) and not name.endswith(SUFFIX))
+    return Report(str(source), report.entries, assets, size, source.stat().st_size, tuple(left_out))
+
+
+def _unpacked(house: Installation, source: Path, revision: str) -> list[str]:
+    """Files first, then all rows or none. The names of files that no row knows."""
     left_out: list[str] = []
     with tarfile.open(source) as archive:
         known = _known(archive)
@@ -52,15 +69,17 @@ def restore(house: Installation, source: Path) -> Report:
                 else:
                     left_out.append(name)
             elif member.name.startswith("files/"):
-                _unpack(archive, member, folder)
+                _unpack(archive, member, house.folder)
         _put_back(house, archive, revision)
-    # The key is there by now: the log opens with it.
-    report = house.log.verify()
-    if not report.ok or report.entries != said["entries"]:
-        raise BackupError("what was put back is not the log that was saved", code="backup.log")
-    size = sum(1 for name in said["members"] if name.startswith("files/"))
-    assets = sum(1 for name in said["members"] if name.startswith(ASSETS) and not name.endswith(SUFFIX))
-    return Report(str(source), report.entries, assets, size, source.stat().st_size, tuple(left_out))
+    return left_out
+
+
+def _emptied(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _checked(source: Path) -> dict[str, Any]:

@@ -18,22 +18,28 @@ PAGE = 4096
 
 
 @pytest.fixture
-def full_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """`full_disk(pages)`: a file on a disk that has room for so many pages more."""
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 1 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], capture_output=True)
     if mounted.returncode:
         pytest.skip("needs the right to mount")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+@pytest.fixture
+def full_disk(disk: Path) -> Callable[[int], Path]:
+    """`full_disk(pages)`: a file on a disk that has room for so many pages more."""
 
     def leave(pages: int) -> Path:
-        (folder / "output").write_bytes(OLD)
-        free = os.statvfs(folder).f_bavail * PAGE
-        (folder / "filler").write_bytes(bytes(free - pages * PAGE))
-        return folder / "output"
+        (disk / "output").write_bytes(OLD)
+        free = os.statvfs(disk).f_bavail * PAGE
+        (disk / "filler").write_bytes(bytes(free - pages * PAGE))
+        return disk / "output"
 
-    yield leave
-    subprocess.run(["umount", "-l", folder], check=True)
+    return leave
 
 
 def run(data: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -78,3 +84,21 @@ def test_half_of_a_page_never_takes_the_place_of_a_whole_one(
     done = run(tmp_path / "data", "verify", str(sealed_photo), "--html", str(target))
     assert done.returncode == 1, done.stdout + done.stderr
     assert target.read_bytes() == OLD
+
+
+def test_a_restore_that_fails_leaves_the_place_as_it_was(make_engine: MakeEngine, tmp_path: Path, disk: Path) -> None:
+    """The database has rows of some 100 KB: the disk takes the files, and not the rows."""
+    assert make_engine().generate(GenerateRequest("a boat", subject="someone")).released
+    archive = tmp_path / "backup.tar"
+    assert run(tmp_path / "data", "backup", "-o", str(archive)).returncode == 0
+    filler = disk / "filler"
+    filler.write_bytes(bytes(os.statvfs(disk).f_bavail * PAGE - 100 * PAGE))
+    done = run(disk / "new", "restore", str(archive))
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stderr
+    assert list((disk / "new").iterdir()) == [], done.stderr
+    filler.unlink()
+    subprocess.run(["mount", "-o", "remount,size=16m", disk], check=True)
+    done = run(disk / "new", "restore", str(archive))
+    assert done.returncode == 0, done.stderr
+    assert "the log holds" in done.stdout
