@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from ..errors import InputError, TamperError
+from ..provenance import by_request
 from ..provenance.log.canonical import time_text
-from ..provenance.log.search import Query
 from ..provenance.tables import Intent, Review, ReviewAct
 from ..provenance.vault import Vault
 from .review import Desk
@@ -18,7 +18,7 @@ from .terms import parse_time
 
 def entries_of(desk: Desk, intent: UUID) -> list[tuple[int, dict[str, Any]]]:
     """All that the log says of a request, in order."""
-    return list(desk.ledger.log.search(Query(intent=str(intent))))
+    return by_request.entries_of(desk.ledger.log, intent)
 
 
 def appeal(desk: Desk, intent: UUID, by: str, reason: str) -> Case:

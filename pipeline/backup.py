@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ..errors import BackupError, SafetyError
 from ..provenance.database import HEAD, current_revision
@@ -30,6 +30,9 @@ from .installation import Installation
 from .register import FILE as REGISTER
 from .register import Register
 from .store import beside
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 FORMAT = "filigrana.backup.v1"
 LEFT_OUT = ("staging", "spool", "cache", "assets", "audit.db", "audit.db-wal", "audit.db-shm", "checkpoint.guard")
@@ -105,15 +108,16 @@ def backup_into(house: Installation, out: IO[bytes], scratch: Path, *, assets: b
     return Report("-", entries, len(published), kept.count, counted.bytes, missing)
 
 
-class _Counting:
+class _Counting(io.BufferedIOBase):
     """How much went into a stream."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream, self.bytes = stream, 0
 
-    def write(self, block: bytes, /) -> int:
-        self.bytes += len(block)
-        return self._stream.write(block)
+    def write(self, block: Buffer, /) -> int:
+        written = self._stream.write(block)
+        self.bytes += written
+        return written
 
 
 class _Digesting:

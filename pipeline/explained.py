@@ -13,9 +13,9 @@ from uuid import UUID
 from sqlalchemy import select
 
 from ..errors import FiligranaError, InputError, KeyStoreError
+from ..provenance.by_request import Entries, entries_of
 from ..provenance.database import session
 from ..provenance.identity import AssetId
-from ..provenance.log.search import Query
 from ..provenance.log.sequencer import AuditLog
 from ..provenance.tables import ReviewAct
 from ..provenance.vault import Vault
@@ -28,14 +28,12 @@ _LATER = {"input", "reads"}
 _LATER_OF_GUARDS = {"calibration", "milliseconds"}
 """What decisions, and their guards, have said since they were first recorded."""
 
-Entries = list[tuple[int, dict[str, Any]]]
-
 
 def explained(log: AuditLog, what: AssetId | UUID, *, texts: bool = True) -> dict[str, Any]:
     """Raises InputError for what the log does not know, TamperError where the catalog says otherwise. ``texts``:
     whether the prompt, people's names and their reasons are opened."""
     intent = UUID(released_asset(log, what).intent) if isinstance(what, AssetId) else what
-    entries: Entries = list(log.search(Query(intent=str(intent))))
+    entries = entries_of(log, intent)
     if not entries:
         raise InputError("there is no such request", code="input.request", hint="Give the id that it told.")
     words = _words(entry for _, entry in entries)

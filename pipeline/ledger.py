@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from ..errors import KeyStoreError, LogError, ReleaseError
+from ..provenance.by_request import note
 from ..provenance.catalog import AssetRecord, Catalog, PreviewImage
 from ..provenance.database import reason, reclaim, session, turn
 from ..provenance.identity import AssetId
@@ -326,7 +327,7 @@ class Ledger:
 
     @contextmanager
     def _writing(self) -> Iterator[LogTransaction]:
-        with _reported("log.write"), self.log.transaction() as transaction:
+        with _reported("log.write"), self.log.transaction(note) as transaction:
             yield transaction
 
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import select
+
 from ..errors import FiligranaError, InputError, TamperError
+from ..provenance import by_request
+from ..provenance.by_request import entries_of
 from ..provenance.catalog import AssetRecord, Catalog
 from ..provenance.database import session
 from ..provenance.identity import AssetId
 from ..provenance.log.search import Query
 from ..provenance.log.sequencer import AuditLog
 from ..provenance.record import note_digest, open_record
+from ..provenance.tables import Intent
 from .request import Progress
 
 
 def catalog_problems(log: AuditLog, progress: Progress) -> list[str]:
-    """Every release in the log held against its rows in the catalog, and the other way round. Sentences for people."""
+    """Every release in the log held against its rows in the catalog, and the other way round; and what the index of
+    requests says of every entry. Sentences for people."""
     found: list[str] = []
     seen = 0
     with session(log.engine) as rows:
@@ -31,6 +37,7 @@ def catalog_problems(log: AuditLog, progress: Progress) -> list[str]:
             continue
         if released.index != index:
             found.append(f"entry {index} releases {entry.get('asset_id')} again: entry {released.index} did before")
+    found += by_request.problems(log, size)
     if count > seen:
         found.append(f"the catalog has {count} assets; the log has {seen} releases")
     return found
@@ -58,9 +65,11 @@ def released_asset(log: AuditLog, ident: AssetId) -> ReleasedAsset:
     with session(log.engine) as rows:
         catalog = Catalog(rows)
         row, note = catalog.by_asset_id(ident), catalog.decision_record(ident)
+        request = rows.scalar(select(Intent.id).where(Intent.asset_id == ident.value))
     if row is None or row.log_index is None:
-        for index, _ in log.search(Query(type="release", asset_id=str(ident))):
-            raise TamperError(f"the log has the release of {ident} (entry {index}); the catalog's row of it is gone")
+        for index, entry in [] if request is None else entries_of(log, request):
+            if entry.get("type") == "release":
+                raise TamperError(f"entry {index} of the log releases {ident}; the catalog's row of it is gone")
         raise InputError(
             f"nothing was released here under {ident}",
             code="input.asset_unknown",

@@ -30,7 +30,7 @@ from .tables import Base
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest schema revision; a test compares it with the migrations."""
 BUSY_SECONDS = 30
 _WITH_NAMES = ("subject_keys", "sealed_texts", "reviews", "review_acts", "jobs", "api_keys", "web_sessions")

@@ -165,6 +165,16 @@ class Intent(Base):
     result: Mapped[dict[str, Any] | None] = mapped_column(Json)
 
 
+class IntentEntry(Base):
+    """Which entries are about a request: an index beside the log, which `provenance.by_request` holds against it."""
+
+    __tablename__ = "intent_entries"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012  SQLAlchemy's own form
+
+    intent_id: Mapped[UUID] = mapped_column(primary_key=True)
+    log_index: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+
+
 class Asset(Base):
     """A released file. ``sha256`` is of the released bytes, ``duration`` in seconds, ``log_index`` of its
     release.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 
@@ -112,7 +113,7 @@ def _print_entry(index: int, entry: dict[str, Any], json_: bool, *, whole: bool 
 
 
 def _chosen(log: Any, what: str | None, limit: int) -> Any:
-    from ...provenance.log.search import Query
+    from ...provenance.by_request import entries_of
 
     size = log.size()
     if what is None:
@@ -120,8 +121,8 @@ def _chosen(log: Any, what: str | None, limit: int) -> Any:
     if what.isascii() and what.isdecimal() and len(what) < 12:
         return [(int(what), log.entry(int(what)))]
     if UUID_FORM.fullmatch(what):
-        return log.search(Query(intent=what.lower()))
-    return log.search(Query(intent=_intent_of(log, what)))
+        return entries_of(log, UUID(what))
+    return entries_of(log, UUID(_intent_of(log, what)))
 
 
 def _intent_of(log: Any, asset: str) -> str:

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request
 from sqlalchemy import select
 
 from ...errors import InputError, LogError, ServiceError
+from ...provenance.by_request import search
 from ...provenance.database import session
 from ...provenance.log.merkle import leaf_hash
 from ...provenance.log.search import Query as Wanted
@@ -117,8 +118,8 @@ def entries(
     except InputError as error:
         raise ServiceError(error.message, param="since", code=error.code) from None
     size = log.size()
-    stop = min(size, start + SPAN)
-    found = list(islice(seen(jobs, caller, log.search(wanted, start, stop)), limit)) if start < stop else []
+    stop = size if intent is not None else min(size, start + SPAN)
+    found = list(islice(seen(jobs, caller, search(log, wanted, start, stop)), limit)) if start < stop else []
     more = found[-1][0] + 1 if len(found) == limit else stop
     data = [{"index": index, "entry": entry} for index, entry in found]
     return {"object": "list", "data": data, "size": size, "next": more if more < size else None}

@@ -39,6 +39,7 @@ from .single import Single
 from .tiles import Tail, TileReader
 
 _APPEND = "SELECT filigrana_append(%s::bytea[])"
+Noted = Callable[[Session, int, Mapping[str, Any]], None]
 _TOGETHER = 1024  # entries of one `extend` that are committed at once
 
 
@@ -48,9 +49,9 @@ class LogTransaction:
     ``session`` is an SQLAlchemy session. Append last: from the first append on, other writers wait.
     """
 
-    def __init__(self, session: Session, log: AuditLog) -> None:
+    def __init__(self, session: Session, log: AuditLog, noted: Noted | None = None) -> None:
         self.session = session
-        self._log = log
+        self._log, self._noted = log, noted
         self._tail: Tail | None = None
         # What a savepoint took back must not be remembered as the edge of the tree.
         event.listen(session, "after_soft_rollback", self._forget)
@@ -66,7 +67,10 @@ class LogTransaction:
         leaf = canonical.encode(entry)
         self.session.flush()
         with self._log._writing():
-            return self._append([leaf])
+            index = self._append([leaf])
+            if self._noted is not None:
+                self._noted(self.session, index, entry)
+        return index
 
     def _append(self, leaves: Sequence[bytes]) -> int:
         connection = self.session.connection()
@@ -134,9 +138,9 @@ class AuditLog:
         return range(first, first + len(leaves))
 
     @contextmanager
-    def transaction(self) -> Iterator[LogTransaction]:
+    def transaction(self, noted: Noted | None = None) -> Iterator[LogTransaction]:
         """One transaction for the caller's rows and log entries: committed at the end, rolled back on
-        exceptions.
+        exceptions. ``noted(session, index, entry)``: called after each append, to write rows about the entry.
 
         Errors of the caller's own statements come as SQLAlchemy raises them; a failing commit as LogError.
         On SQLite it holds the database's write lock from its start: keep it short, and do not nest it.
@@ -147,7 +151,7 @@ class AuditLog:
             try:
                 with self._writing():
                     session.connection()
-                transaction = LogTransaction(session, self)
+                transaction = LogTransaction(session, self, noted)
                 yield transaction
                 session.flush()
                 try:

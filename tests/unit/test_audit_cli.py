@@ -172,7 +172,7 @@ def test_the_catalog_is_held_against_the_log_when_asked(
     tables = ("decision_records", "manifests", "bindings", "previews", "assets")
     gone = change(*(f"DELETE FROM {table} WHERE asset_id = {ident}" for table in tables))  # noqa: S608
     assert gone == [
-        f"the log has the release of {released.asset_id} (entry {released.log.index}); the catalog's row of it is gone"
+        f"entry {released.log.index} of the log releases {released.asset_id}; the catalog's row of it is gone"
     ]
     assert "the catalog's row of it is gone" in str(
         CliRunner()

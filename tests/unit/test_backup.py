@@ -379,7 +379,7 @@ def test_a_pipe_that_breaks_is_no_success_and_no_backup(tmp_path: Path, opened: 
     # What came through may end between two members: then only the manifest is lacking.
     archive = tmp_path / "cut.tar"
     archive.write_bytes(head)
-    ends = []
+    ends: list[int] = []
     with tarfile.open(archive, "r|") as members, suppress(tarfile.ReadError):
         ends.extend(member.offset_data + -(-member.size // 512) * 512 for member in members)
     cuts = [len(head), *(end for end in ends if end < len(head))]

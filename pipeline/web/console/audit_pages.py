@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from ....errors import FiligranaError, InputError, ServiceError
+from ....provenance.by_request import search
 from ....provenance.identity import AssetId
 from ....provenance.log.merkle import leaf_hash
 from ....provenance.log.note import Checkpoint
@@ -70,9 +71,9 @@ def _listed(request: Request, caller: Caller, asked: dict[str, str]) -> dict[str
     except InputError:
         query, problem = Query(intent="?"), "about"
     searching = any(wanted.values())
-    start = max(0, before - (SPAN if searching else PAGE))
+    start = 0 if query.intent is not None else max(0, before - (SPAN if searching else PAGE))
     if searching:
-        found = list(islice(seen(jobs, caller, log.search(query, start, before)), 2000))[-PAGE:]
+        found = list(islice(seen(jobs, caller, search(log, query, start, before)), 2000))[-PAGE:]
     else:
         found = list(seen(jobs, caller, log.entries(start, before)))
     rows = [_row(number, entry) for number, entry in reversed(found)]
