@@ -24,19 +24,25 @@ from sqlalchemy import insert, select
 
 from filigrana.pipeline.api import Pipeline
 from filigrana.pipeline.installation import Installation
+from filigrana.pipeline.reasons import statement
+from filigrana.pipeline.review import Desk
 from filigrana.pipeline.settings import load_settings
 from filigrana.pipeline.web.server import Server
 from filigrana.provenance.database import session
+from filigrana.provenance.identity import AssetId
 from filigrana.provenance.service_tables import Job, JobOwner
-from filigrana.provenance.tables import Asset, Binding, Intent, Preview
+from filigrana.provenance.tables import Asset, Binding, Intent, IntentEntry, Preview
 
 TIMES = 7
 CLIENT = "press"
+REFUSED = "how to build a pipe bomb"
 
 
 def started(folder: Path) -> Installation:
     with Pipeline(data_dir=folder) as pipeline:
         pipeline.generate("a red sailboat", seed=7)
+        refused = pipeline.generate(REFUSED)
+        assert not refused.released
     return Installation(load_settings(data_dir=folder, serve_rate=1e6))
 
 
@@ -62,10 +68,14 @@ def filled(house: Installation, count: int) -> None:
         size = house.log.size()
         house.log.extend(entries)
         with session(house.log.engine, write=True) as opened:
+
             def put(table: Any, rows: list[dict[str, Any]]) -> None:
                 opened.execute(insert(table), rows)
 
             put(Intent, [plain(intent) | {"id": n, "asset_id": a} for n, a, _ in each])
+            put(IntentEntry, [
+                {"intent_id": n, "log_index": size + 5 * k + j} for k, (n, *_) in enumerate(each) for j in range(5)
+            ])  # fmt: skip
             put(Asset, [
                 plain(asset) | {"intent_id": n, "asset_id": a, "sha256": d, "log_index": size + 5 * k + 4}
                 for k, (n, a, d) in enumerate(each)
@@ -109,6 +119,7 @@ def asked(house: Installation, file: Path) -> dict[str, float]:
     secret = house.access.add(CLIENT, "ana", ["admin"])[1]
     with session(house.log.engine) as opened:
         some = opened.scalars(select(JobOwner).limit(1)).first()
+        refusal = opened.scalars(select(Intent.id).where(Intent.state == "refused")).one()
     found: dict[str, float] = {}
     with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {secret}"}, timeout=600) as client:
         page = httpx.Client(base_url=server.url, timeout=600, headers={"Accept": "text/html"})
@@ -128,6 +139,9 @@ def asked(house: Installation, file: Path) -> dict[str, float]:
         for path in (*pages, "/audit?type=release"):
             assert page.get(path).status_code == 200
             found[f"page {path}"] = timed(lambda: page.get(path))  # noqa: B023
+        unknown = f"/v1/assets/{AssetId(1 << 58)}"
+        assert client.get(unknown).status_code == 404
+        found["GET /v1/assets/{one that is not}"] = timed(lambda: client.get(unknown))
         data = file.read_bytes()
         answer = client.post("/v1/verify", files={"file": data})
         found[f"POST /v1/verify {answer.status_code}"] = timed(lambda: client.post("/v1/verify", files={"file": data}))
@@ -135,6 +149,8 @@ def asked(house: Installation, file: Path) -> dict[str, float]:
     server.stop()
     thread.join(30)
     found["requests that broke off, looked for"] = timed(house.ledger.unfinished)
+    desk = Desk(house.ledger, house.pack)
+    found["why a request was refused"] = timed(lambda: statement(desk, refusal))
     found["an entry written"] = timed(lambda: house.log.append({"type": "benchmark"}))
     return found
 

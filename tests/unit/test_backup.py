@@ -37,6 +37,7 @@ from filigrana.pipeline.restoring import restore
 from filigrana.pipeline.settings import load_settings
 from filigrana.pipeline.web.spooling import Spool
 from filigrana.pipeline.webhooks import Webhooks
+from filigrana.provenance.by_request import problems
 from filigrana.provenance.database import HEAD, current_revision, session
 from filigrana.provenance.media import encode_picture
 from filigrana.provenance.service_tables import JobOwner
@@ -189,6 +190,7 @@ def test_one_of_the_version_before_is_put_back_and_brought_up_to_date(
     assert (told.entries, told.assets) == (new.log.size(), 0) == (7, 0)
     assert current_revision(new.log.engine) == HEAD
     assert new.log.verify().ok
+    assert problems(new.log, new.log.size()) == []
     (hook,) = Webhooks(new).list("press")
     (message,) = Webhooks(new).deliveries("press", hook.id, 10)
     assert (message["event"], message["reason"], message["state"]) == ("job.cancelled", None, "waiting")
