@@ -30,6 +30,7 @@ from ..provenance.log.sequencer import AuditLog, LogTransaction
 from ..provenance.record import note_digest, signed_record
 from ..provenance.tables import Intent, Review, SubjectKey
 from ..provenance.vault import Vault
+from .kept_back import KeptBack
 from .request import WAITING
 
 _FROM = {
@@ -97,6 +98,7 @@ class Ledger:
 
     def __init__(self, log: AuditLog, clock: Callable[[], dt.datetime], node: str) -> None:
         self.log, self._clock, self.node = log, clock, node
+        self.kept_back = KeptBack()
 
     def open(
         self, kind: str, request: dict[str, Any], *, texts: dict[str, str], subject: str, intent_id: UUID
@@ -199,12 +201,18 @@ class Ledger:
         InputError where something of the subject must be kept: see :mod:`.subjects`."""
         from .subjects import may_erase
 
+        self.look_back()
         with _no_duplicates(), self._writing() as transaction:
             transaction.session.get(SubjectKey, subject, with_for_update=True)
-            may_erase(transaction.session, subject, self._clock(), keep_days)
+            may_erase(transaction.session, self.kept_back, subject, self._clock(), keep_days)
             entry = {**Vault(transaction.session).erase(subject), "time": self._time()}
             index = transaction.append(entry)
         return index, entry
+
+    def look_back(self) -> None:
+        """Reads who is kept back while nobody waits: in a transaction only the entries since then are left to read."""
+        with self.reading() as rows:
+            self.kept_back.look(rows.connection())
 
     def reclaim(self) -> bool:
         """Removes what the database's files still hold of deleted rows; False when some is left for the next time."""
@@ -218,9 +226,10 @@ class Ledger:
         pack's retention period this is. What must be kept stays (``keep_days``: as for :meth:`erase`)."""
         from .subjects import HOLDS, kept_subjects
 
+        self.look_back()
         with _no_duplicates(), self._writing() as transaction:
             turn(transaction.session, HOLDS)  # who is held stays so until what goes is gone
-            kept = kept_subjects(transaction.session, self._clock(), keep_days)
+            kept = kept_subjects(transaction.session, self.kept_back, self._clock(), keep_days)
             found = Vault(transaction.session).expire(before, kept)
             if found is None:
                 return None

@@ -108,8 +108,6 @@ class DeskRows:
 
     def needs_files(self, intent: UUID) -> bool:
         """Whether what was kept may still be asked for: by people, by going on, by an appeal, or under a legal hold."""
-        from .subjects import held
-
         with self.ledger.reading() as rows:
             row, request = rows.get(Review, intent), rows.get(Intent, intent)
             # Nothing can come any more of what an erased person asked for.
@@ -122,7 +120,7 @@ class DeskRows:
             if row.appeal_until is not None and row.kind == "hold" and row.appeal_until > self.now(rows):
                 return True
             actor = Vault(rows).known_actor(row.subject)
-            return actor is not None and held(rows.connection(), actor)
+            return actor is not None and self.ledger.kept_back.held(rows.connection(), actor)
 
     def cases(
         self, *, status: str | None = "open", mine: str | None = None, appeals: bool = False, limit: int | None = None

@@ -20,55 +20,26 @@ from ..provenance.log.canonical import time_text
 from ..provenance.log.search import Query, search
 from ..provenance.tables import SealedText, SubjectKey
 from ..provenance.vault import Vault
+from .kept_back import HELD, LIFTED, KeptBack
 from .ledger import Ledger
 
-_MOST_DAYS = 3650
 HOLDS = "legal holds"
 """The turn of whoever places one, and of what deletes texts by their age: that looks at all holds at once."""
-HELD, LIFTED, EXPORTED = "legal-hold", "legal-hold.lifted", "subject-export"
+EXPORTED = "subject-export"
 
 
-def held(connection: Connection, actor: str) -> bool:
-    """Whether a legal hold stands, by the log alone."""
-    last = ""
-    for kind in (HELD, LIFTED):
-        for index, entry in search(connection, Query(type=kind, actor=actor)):
-            last = max(last, f"{index:020d} {entry['type']}")
-    return last.endswith(f" {HELD}")
-
-
-def kept_until(connection: Connection, actor: str, days: int) -> dt.datetime | None:
-    """Until when records of releases without a visible label must be kept; None where there are none."""
-    found: dt.datetime | None = None
-    for _, entry in search(connection, Query(type="intent", actor=actor)):
-        kept = max(days, own) if (own := _consented(entry)) is not None else 0
-        if kept:
-            until = dt.datetime.fromisoformat(str(entry["time"])) + dt.timedelta(days=kept)
-            found = until if found is None else max(found, until)
-    return found
-
-
-def _consented(entry: dict[str, Any]) -> int | None:
-    """For how many days the entry of a request without a visible label asks to be kept; None for any other entry."""
-    request = entry.get("request")
-    if not isinstance(request, dict) or request.get("unlabelled") != "consent":
-        return None
-    days = request.get("keep_days")
-    return min(days, _MOST_DAYS) if isinstance(days, int) and days > 0 else 0
-
-
-def may_erase(rows: Session, subject: str, now: dt.datetime, days: int) -> None:
+def may_erase(rows: Session, kept_back: KeptBack, subject: str, now: dt.datetime, days: int) -> None:
     """Raises InputError (``input.subject.held``) where the person's texts and name must be kept."""
     actor = Vault(rows).known_actor(subject)
     if actor is None:
         return  # the vault says so itself
-    if held(rows.connection(), actor):
+    if kept_back.held(rows.connection(), actor):
         raise InputError(
             "a legal hold stands: nothing of this person is deleted",
             code="input.subject.held",
             hint="`filigrana audit unhold` lifts it.",
         )
-    until = kept_until(rows.connection(), actor, days)
+    until = kept_back.until(rows.connection(), actor, days)
     if until is not None and until > now:
         raise InputError(
             f"something was released to this person without a visible label: the record is kept until {until:%Y-%m-%d}",
@@ -77,17 +48,9 @@ def may_erase(rows: Session, subject: str, now: dt.datetime, days: int) -> None:
         )
 
 
-def kept_subjects(rows: Session, now: dt.datetime, days: int) -> set[str]:
-    """Everybody of whom nothing may expire. Looks at the log once a kind, not once a person."""
-    connection = rows.connection()
-    actors = {entry["actor"] for _, entry in search(connection, Query(type=HELD))}
-    actors = {actor for actor in actors if held(connection, str(actor))}
-    # As far back as an entry may ask for: the profile that it was made under may be chosen no more.
-    since = time_text(now - dt.timedelta(days=_MOST_DAYS))
-    for _, entry in search(connection, Query(type="intent", since=since)):
-        own = _consented(entry)
-        if own is not None and str(entry["time"]) > time_text(now - dt.timedelta(days=max(days, own))):
-            actors.add(entry["actor"])
+def kept_subjects(rows: Session, kept_back: KeptBack, now: dt.datetime, days: int) -> set[str]:
+    """Everybody of whom nothing may expire, by name."""
+    actors = kept_back.actors(rows.connection(), now, days)
     if not actors:
         return set()
     vault = Vault(rows)
@@ -100,6 +63,7 @@ def hold(ledger: Ledger, subject: str, reason: str, *, lift: bool = False) -> tu
     entry's index and the name under which the log knows the person. Raises InputError where there is nothing to do."""
     if not 1 <= len(reason.strip()) <= 200:
         raise InputError("a legal hold has a reason of 1 to 200 characters", code="input.reason")
+    ledger.look_back()
     with ledger.change() as change:
         turn(change.session, HOLDS)
         # The person's row is locked, so that an erasure at the same moment waits for this, or this for it.
@@ -107,7 +71,7 @@ def hold(ledger: Ledger, subject: str, reason: str, *, lift: bool = False) -> tu
         actor = None if row is None else Vault(change.session).known_actor(subject)
         if actor is None:
             raise InputError("there is nothing kept of this person", code="input.subject", hint="")
-        if held(change.session.connection(), actor) is not lift:
+        if ledger.kept_back.held(change.session.connection(), actor) is not lift:
             raise InputError("no hold stands" if lift else "a hold stands already", code="input.hold", hint="")
         kind = LIFTED if lift else HELD
         index = change.append(

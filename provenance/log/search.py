@@ -8,7 +8,7 @@ them all are decoded and looked at properly.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -88,21 +88,34 @@ def search(connection: Connection, query: Query, start: int = 0, stop: int | Non
     Raises TamperError at a matching leaf that is no entry; what is not looked at is not checked (``verify`` does).
     """
     size = size_of(connection)
-    stop = size if stop is None else min(stop, size)
-    needles = query.needles()
+    for index, leaf in _leaves(connection, query.needles(), " AND ", start, size if stop is None else min(stop, size)):
+        entry = _read(leaf)
+        if entry is None or query.matches(entry):
+            yield index, canonical.decode(leaf)
+
+
+def having(connection: Connection, texts: Sequence[str], start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:
+    """``(index, entry)`` of the entries in ``[start, stop)`` whose bytes have one of the texts in them, in order.
+
+    Raises TamperError at one that is no entry."""
+    for index, leaf in _leaves(connection, [text.encode() for text in texts], " OR ", start, stop):
+        yield index, canonical.decode(leaf)
+
+
+def _leaves(
+    connection: Connection, needles: Sequence[bytes], joined: str, start: int, stop: int
+) -> Iterator[tuple[int, bytes]]:
     postgres = connection.dialect.name == "postgresql"
     has = "position(%s::bytea in leaf) > 0" if postgres else "instr(leaf, ?) > 0"
     mark = "%s" if postgres else "?"
-    where = " AND ".join([f"seq >= {mark} AND seq < {mark}", *(has for _ in needles)])
+    where = f"seq >= {mark} AND seq < {mark}" + (f" AND ({joined.join(has for _ in needles)})" if needles else "")
     statement = f"SELECT seq, leaf FROM log_entries WHERE {where} ORDER BY seq"  # noqa: S608  only marks are put in
     step = CHUNK * 16 if needles else CHUNK  # a wide step costs nothing where few rows come back
     for low in range(max(0, start), stop, step):
         for index, leaf in connection.exec_driver_sql(statement, (low, min(low + step, stop), *needles)):
             if not isinstance(leaf, bytes):
                 raise TamperError(f"entry {index} of the log is damaged")
-            entry = _read(leaf)
-            if entry is None or query.matches(entry):
-                yield int(index), canonical.decode(leaf)
+            yield int(index), leaf
 
 
 def parse_time(text: str) -> str:
