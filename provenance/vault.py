@@ -197,9 +197,10 @@ class Vault:
         time = before.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         return {"type": "expire", "before": time, "texts": count, "keys": len(names)}
 
-    def kept_before(self, before: datetime) -> int:
+    def kept_before(self, before: datetime, keep: Collection[str] = ()) -> int:
         """How many texts :meth:`expire` would delete."""
-        query = select(func.count()).select_from(SealedText).where(SealedText.created_at < before)
+        query = select(func.count()).select_from(SealedText)
+        query = query.where(SealedText.created_at < before, SealedText.subject.not_in(keep))
         return int(self._session.scalar(query) or 0)
 
     def _key(self) -> TenantKey:

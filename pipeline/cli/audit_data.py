@@ -51,6 +51,7 @@ def retain(
     """
     from ...provenance.database import session
     from ...provenance.vault import Vault
+    from ..subjects import kept_subjects
     from .output import emit_json, out
 
     with reading() as opened:
@@ -72,7 +73,7 @@ def retain(
         index, clean = None, True
         if dry_run:
             with session(opened.log.engine) as rows:
-                count = Vault(rows).kept_before(before)
+                count = Vault(rows).kept_before(before, kept_subjects(rows, opened.clock(), least))
         else:
             ref = opened.pack.ref
             policy = {"id": ref.id, "version": ref.version, "digest": ref.digest}

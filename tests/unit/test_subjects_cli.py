@@ -70,6 +70,17 @@ def test_a_hold_is_an_entry_and_nothing_of_the_person_is_erased_until_it_is_lift
         "legal-hold", "erase", "legal-hold.lifted", "erase"]  # fmt: skip
 
 
+def test_how_many_texts_would_go_leaves_out_those_of_whoever_is_held(data: Path) -> None:
+    import sqlite3
+
+    run(data, "hold", "ana", "--reason", "case 12/26")
+    with sqlite3.connect(data / "audit.db") as rows:
+        rows.execute("UPDATE sealed_texts SET created_at = '2020-01-01 00:00:00'")
+    told = json.loads(run(data, "retain", "--days", "200", "--dry-run", "--json")[1])
+    done = json.loads(run(data, "retain", "--days", "200", "--json")[1])
+    assert told["texts"] == done["texts"] == 1
+
+
 def test_for_people_it_says_where_the_log_says_so(data: Path) -> None:
     said = " ".join(run(data, "hold", "ana", "--reason", "case 1")[1].split())
     assert said.startswith("held: the log says so in entry ")
