@@ -1,6 +1,6 @@
-"""Every XMP packet and text chunk of a JPEG, PNG or WebP file, wherever it stands: Pillow shows one of several, and of a
-PNG only those before the picture. Two packets that contradict each other must both be seen. Pure walks over strangers'
-files: every length is checked.
+"""Every XMP packet and text chunk of a JPEG, PNG or WebP file, wherever it stands: Pillow shows one of several, and of
+a PNG only those before the picture. Two packets that contradict each other must both be seen. Pure walks over
+strangers' files: every length is checked.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ _XMP_UUID = uuid.UUID("be7acfcb-97a9-42e8-9c71-999491e3afac").bytes
 _MAX_PACKET = 1 << 20
 _MAX_CHUNKS = 4096
 _MOST_PACKETS = 64
+_UNKNOWN = 0xFFFFFFFF
 
 
 def read_xmp(path: Path, mime: str) -> str | None:
@@ -147,11 +148,13 @@ def _of_bmff(path: Path) -> Iterator[bytes]:
 
 
 def riff_chunks(path: Path) -> Iterator[tuple[bytes, tuple[int, int]]]:
-    """Each top-level chunk of a WAV file as (name, (offset, length)). A length beyond the file's end is an error."""
-    size = path.stat().st_size
+    """Each top-level chunk of a WAV file as (name, (offset, length)). A length beyond the file's end is an error, but
+    for samples whose length was not known when it was written: RF64 has it in a chunk of its own (EBU Tech 3306), and
+    what went through a pipe has none, and ends with the file."""
+    size, known = path.stat().st_size, None
     with path.open("rb") as stream:
         head = stream.read(12)
-        if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        if len(head) < 12 or head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
             raise MediaError(f"{path.name} is not a RIFF WAVE file", code="input.media.format")
         position = 12
         for _ in range(_MAX_CHUNKS):
@@ -160,6 +163,10 @@ def riff_chunks(path: Path) -> Iterator[tuple[bytes, tuple[int, int]]]:
             if len(header) < 8:
                 return
             name, length = struct.unpack("<4sI", header)
+            if name == b"ds64" and length >= 16:
+                known = struct.unpack("<QQ", stream.read(16).ljust(16, b"\0"))[1]
+            if name == b"data" and length == _UNKNOWN:
+                length = size - position - 8 if known is None else known
             if position + 8 + length > size:
                 raise MediaError(f"{path.name} breaks off inside its {name!r} chunk", code="input.media.cut_off")
             yield name, (position + 8, length)

@@ -21,6 +21,7 @@ from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import Release, SealRequest
 from filigrana.provenance.credentials import read_credentials
 from filigrana.provenance.identity import AssetId
+from filigrana.provenance.labelling.places import read_all
 from filigrana.provenance.labels import read_label
 from filigrana.provenance.manifest import definition
 from filigrana.provenance.media import (
@@ -492,3 +493,25 @@ def test_a_picture_too_small_for_a_mark_is_refused_in_every_format() -> None:
     with pytest.raises(WatermarkError):
         next(iter(codec().embed([Frame(scene(1, 128, 128))], ID)))
     assert Image.open(io.BytesIO(encode_picture(scene(1, 64, 64), "image/gif"))).size == (64, 64)
+
+
+@pytest.mark.parametrize("kind", ["through a pipe", "rf64"])
+def test_a_wav_whose_length_was_not_known_is_read_to_its_end(tmp_path: Path, kind: str) -> None:
+    """What goes through a pipe (ffmpeg, sox, the speech of hosted models) has no lengths; RF64 has them elsewhere."""
+    whole = wav(tmp_path, noise(1.0)).path
+    data, path = bytearray(whole.read_bytes()), tmp_path / "other.wav"
+    at = data.index(b"data")
+    sizes = struct.pack("<QQQI", len(data) + 28, len(data) - at - 8, 44_100, 0)
+    data[4:8] = data[at + 4 : at + 8] = b"\xff" * 4
+    if kind == "rf64":
+        data[:4] = b"RF64"
+        data[12:12] = b"ds64" + struct.pack("<I", len(sizes)) + sizes
+        data += b"AIGC" + struct.pack("<I", 2) + b"{}"
+    path.write_bytes(data)
+    samples = [np.concatenate([b.samples for b in read_sound(open_media(one))]) for one in (whole, path)]
+    assert np.array_equal(*samples)
+    assert read_all(path, "audio/wav", None, Limits()) == ((("WAV chunk", "{}"),) if kind == "rf64" else ())
+    path.write_bytes(data[: len(data) // 2])
+    if kind == "rf64":
+        with pytest.raises(MediaError, match="breaks off"):
+            list(read_sound(open_media(path)))
