@@ -20,6 +20,7 @@ from filigrana.provenance.identity import AssetId
 from filigrana.provenance.log.sequencer import AuditLog
 from filigrana.provenance.log.signer import Ed25519LogSigner
 from filigrana.provenance.reports.answers import private_parts
+from filigrana.provenance.service_tables import WebSession
 from filigrana.provenance.tables import SealedText, SubjectKey
 from filigrana.provenance.vault import Vault
 from filigrana.tests.comply_kit import engine_of, house_of
@@ -96,6 +97,23 @@ def test_what_is_kept_of_a_person_is_handed_out_whole_and_of_nobody_else(databas
     assert (entry["type"], entry["texts"]) == ("subject-export", 1)
     with pytest.raises(InputError):
         export(ledger, "nobody")
+    ledger.log.close()
+
+
+def test_what_lets_a_person_in_is_handed_out_without_its_secret(database_url: str, tmp_path: Path) -> None:
+    ledger = ledger_of(database_url, tmp_path, FakeClock())
+    keys = ApiKeys(ledger)
+    key, secret = keys.add("acme", "ana", ["creator"])
+    keys.add("acme", "ben", ["creator"])
+    with session(ledger.log.engine, write=True) as rows:
+        for name in ("ana", "ben"):
+            rows.add(
+                WebSession(digest=name.encode() * 10, tenant="acme", subject=name, scopes=[], expires_at=FakeClock()())
+            )
+    found = export(ledger, "ana")
+    assert [(one["key"], one["tenant"]) for one in found["keys"]] == [(key.id, "acme")]
+    assert [one["tenant"] for one in found["sessions"]] == ["acme"]
+    assert not set(secret.split("_")[2:]) & set(json.dumps(found).split('"'))
     ledger.log.close()
 
 
