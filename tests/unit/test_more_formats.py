@@ -10,7 +10,9 @@ import subprocess
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -515,3 +517,23 @@ def test_a_wav_whose_length_was_not_known_is_read_to_its_end(tmp_path: Path, kin
     if kind == "rf64":
         with pytest.raises(MediaError, match="breaks off"):
             list(read_sound(open_media(path)))
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size"), [("4/3", (426, 240)), ("8/9", (320, 270)), ("1/1", (320, 240)), ("321/320", (320, 240))]
+)
+def test_pixels_that_are_not_square_are_shown_as_they_are_meant(
+    tmp_path: Path, aspect: str, size: tuple[int, int]
+) -> None:
+    """A sealed copy of a DV or HDV clip would else be squeezed."""
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as out:
+        video: Any = out.add_stream("libx264", rate=5)
+        video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
+        video.codec_context.sample_aspect_ratio = Fraction(aspect)
+        for _ in range(5):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(scene(1, 320, 240), "rgb24")))
+        out.mux(video.encode(None))
+    media = open_media(path)
+    frame = next(media.frames())
+    assert (media.info.width, media.info.height) == frame.rgb.shape[1::-1] == size
