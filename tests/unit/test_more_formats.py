@@ -537,3 +537,15 @@ def test_pixels_that_are_not_square_are_shown_as_they_are_meant(
     media = open_media(path)
     frame = next(media.frames())
     assert (media.info.width, media.info.height) == frame.rgb.shape[1::-1] == size
+
+
+@pytest.mark.parametrize("mime", ["video/mp4", "video/quicktime", "video/webm"])
+def test_a_clip_says_how_its_colours_are_to_be_read(tmp_path: Path, mime: str) -> None:
+    """Where nothing says it, players take the matrix of BT.709 for a clip in HD."""
+    red = np.full((720, 1280, 3), (200, 50, 20), np.uint8)
+    path = tmp_path / "a.clip"
+    encode_clip((Frame(red, Fraction(i, 5)) for i in range(3)), path, mime, rate=Fraction(5))
+    with av.open(str(path)) as container:
+        said = container.streams.video[0].codec_context
+        assert (said.colorspace, said.color_range, said.color_primaries, said.color_trc) == (6, 1, 1, 1)
+    assert np.abs(next(open_media(path).frames()).rgb.astype(int) - red).max() <= 8
