@@ -130,7 +130,11 @@ def _energy(figures: dict[str, Any]) -> Section:
     rows = tuple(
         (method, joules, f"{float(joules) / 3.6e6:.6f}") for method, joules in figures["energy_joules"].items()
     )
-    return Section("Energy", (Table(("method", "joules", "kWh"), rows, (0.5, 0.25, 0.25)),))
+    text = (
+        "Of work that was finished, as each result in the log states it. What was spent on work that was refused, held "
+        "or failed before is not in these figures."
+    )
+    return Section("Energy", (Text(text), Table(("method", "joules", "kWh"), rows, (0.5, 0.25, 0.25))))
 
 
 def _tests(report: dict[str, Any]) -> Section:
