@@ -139,14 +139,14 @@ def _energy(figures: dict[str, Any]) -> Section:
 
 def _tests(report: dict[str, Any]) -> Section:
     rows = []
-    for name in ("robustness", "safety"):
+    for name, what in (("robustness", "code"), ("safety", "policy")):
         found = report["tests"].get(name)
         if found is None:
             rows.append((name, "no report was given"))
         elif found.get("error"):
             rows.append((name, str(found["error"])))
         else:
-            fits = "of the code in use" if found.get("current") else "not of the code in use"
+            fits = f"{'of' if found.get('current') else 'not of'} the {what} in use"
             met = "every bar met" if found.get("met") else "not every bar met"
             rows.append((name, f"made {found['made']}, {fits}; {met}; sha256 {found['sha256']}"))
     return Section("Tests of robustness and safety in use", (Table(("report", "what it is"), tuple(rows), (0.2, 0.8)),))
