@@ -65,12 +65,14 @@ class FetchSettings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FetchLimits:
-    """``bytes``: of the file. ``seconds``: for everything together, from the name to the last byte."""
+    """``bytes``: of the file. ``seconds``: for everything together, from the name to the last byte. ``accept``: what
+    is asked for, where a server has several forms of one file."""
 
     bytes: int = 64 << 20
     seconds: float = 20.0
     redirects: int = 3
     allowed: Allowed = field(default_factory=Allowed)
+    accept: str = "*/*"
 
     @classmethod
     def of(cls, settings: FetchSettings) -> FetchLimits:
@@ -104,7 +106,8 @@ def fetch_once(path: Path, url: str, limits: FetchLimits, until: float | None = 
     """As :func:`fetch_to`, without following: where a redirect leads, for whoever asks first whether it may."""
     until = time.monotonic() + limits.seconds if until is None else until
     parts = check_url(url, limits.allowed)
-    with asked(parts, addresses_of(parts, limits.allowed, until), until) as (answer, clock):
+    headers = {"Accept": limits.accept}
+    with asked(parts, addresses_of(parts, limits.allowed, until), until, headers=headers) as (answer, clock):
         if answer.status in _REDIRECTS and (place := answer.getheader("Location")):
             # Latin-1 is how http.client reads headers; bytes that are not ASCII are escaped, as browsers do.
             try:

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from importlib import resources
@@ -146,7 +146,7 @@ def _report(opened: Installation, tally: Tally, size: int, start: str, end: str,
         "tree": {"origin": log.signer.name, "size": size, "root": log.root_at(size)},
         "figures": tally.figures(),
         "samples": [_sample(opened, index, entry, size) for index, entry in tally.picked],
-        "tests": {"robustness": _test(tests[0], robust=True), "safety": _test(tests[1], robust=False)},
+        "tests": {"robustness": _robustness(tests[0]), "safety": _safety(tests[1], opened)},
         "model_cards": _cards(opened),
         "profiles": profiles,
     }
@@ -189,26 +189,30 @@ def _sample(opened: Installation, index: int, entry: dict[str, Any], size: int) 
     }
 
 
-def _test(given: Path | None, *, robust: bool) -> dict[str, Any] | None:
+def _robustness(given: Path | None) -> dict[str, Any]:
     """A report of tests in use: what it is of, and whether that is the code in use."""
-    if given is None and not robust:
-        return None
-    found = robustness(given) if robust else None
-    path = given
-    if robust and path is None:
-        from .comply_house import report_path
+    from .comply_house import report_path
 
-        path = report_path()
-    if path is None or (found is not None and found.get("error")):
-        return {"error": (found or {}).get("error", "none was given")}
+    found, path = robustness(given), given or report_path()
+    if path is None or found.get("error"):
+        return {"error": found.get("error", "none was given")}
+    return _test(path, lambda _said: found["code"] == found["installed_code"])
+
+
+def _safety(given: Path | None, opened: Installation) -> dict[str, Any] | None:
+    """The same of one that measured a policy, with its guards: whether that is the policy in force."""
+    return None if given is None else _test(given, lambda said: said["policy"]["digest"] == opened.pack.ref.digest)
+
+
+def _test(path: Path, current: Callable[[Any], bool]) -> dict[str, Any]:
     try:
         data = path.read_bytes()
         said = json.loads(data)
         made, met = str(said.get("made") or said.get("date") or "not stated"), said.get("met") is True
-    except (OSError, ValueError, AttributeError) as error:
+        fits = current(said)
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         return {"error": f"{path.name} cannot be read ({type(error).__name__})"}
-    current = None if found is None else found["code"] == found["installed_code"]
-    return {"made": made, "met": met, "current": current, "sha256": hashlib.sha256(data).hexdigest()}
+    return {"made": made, "met": met, "current": fits, "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _cards(opened: Installation) -> list[dict[str, Any]]:

@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote_to_bytes, urldefrag, urljoin, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urldefrag, urljoin, urlsplit, urlunsplit
 from xml.parsers import expat
 
 from ..provenance.media.values import MIME_BY_SUFFIX
+from .site_data import STRUCTURED, of_structured
 
 PAGE_BYTES = 4 << 20
 MAP_BYTES = 50 << 20
@@ -44,6 +45,7 @@ _SAID = re.compile(r"""charset\s*=\s*["']?\s*([A-Za-z0-9_.:-]{1,40})""", re.IGNO
 _TEXT_CODECS = re.compile(
     r"utf-8|utf-16(-[lb]e)?|cp\d+|iso8859-\d+|koi8-[rut]|mac-\w+|gb\w*|big5\w*|shift_jis\w*|euc_\w+|iso2022_jp\w*|ascii"
 )
+_AS_IT_IS = "".join(map(chr, range(0x21, 0x7F)))
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _CSS_URL = re.compile(r"url\(\s*", re.IGNORECASE)
 _BETWEEN, _WORD = re.compile(r"[\s,]*"), re.compile(r"\S*")
@@ -92,12 +94,15 @@ def address(base: str, link: str) -> str | None:
     end = next((place for place, c in enumerate(link) if c in "?#"), len(link))
     link = (link[:end].replace("\\", "/") + link[end:].replace("\\", "%5C")).replace(" ", "%20")
     try:
-        url = urldefrag(urljoin(base, link)).url
-        parts = urlsplit(url)
+        parts = urlsplit(urldefrag(urljoin(base, link)).url)
         # A port that is none is an error only once it is asked for.
-        return url if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 else None
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+            return None
     except ValueError:
         return None
+    # In one form, so that one file is not two: in the bytes that are sent.
+    path, query = (quote(part, safe=_AS_IT_IS) for part in (parts.path, parts.query))
+    return urlunsplit((parts.scheme, parts.netloc.lower(), path, query, ""))
 
 
 def inline(url: str, most: int) -> bytes | None:
@@ -154,6 +159,7 @@ class _Page(HTMLParser):
         super().__init__()
         self.links = Links()
         self._style = False
+        self._data: list[str] | None = None
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         said: dict[str, str] = {}
@@ -180,6 +186,7 @@ class _Page(HTMLParser):
         elif tag == "link" and "href" in said:
             self._link(said)
         self._style = tag == "style"
+        self._data = [] if tag == "script" and said.get("type", "").strip().lower() == STRUCTURED else None
 
     def _link(self, said: dict[str, str]) -> None:
         rel = said.get("rel", "").lower().split()
@@ -192,8 +199,13 @@ class _Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self._style = self._style and tag != "style"
+        if self._data is not None:
+            self.links.media += of_structured("".join(self._data))
+            self._data = None
 
     def handle_data(self, data: str) -> None:
+        if self._data is not None:
+            self._data.append(data)
         if self._style:
             media, sheets = of_sheet(data)
             self.links.media += media

@@ -27,6 +27,8 @@ _PATIENCE = 3
 """So many times in a row a host may let us wait in vain; all hosts together that only pages name, so often:"""
 _MOST_LATE = 30
 _HEAD = 4096
+_SHOWN = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
+"""What browsers say that they show: many servers send them another form of a picture than they send to others."""
 _ROBOTS_REDIRECTS = 5  # RFC 9309, 2.3.1.2
 _LEAST_INLINE = 256
 """Bytes of a file in a `data:` address below which it is a placeholder, and can carry no mark."""
@@ -60,6 +62,7 @@ class Walk:
     _waiting: deque[tuple[Kind, str, str | None]] = field(default_factory=deque)
     _seen: set[str] = field(default_factory=set)
     _hosts: set[str] = field(default_factory=set)
+    _busy: set[str] = field(default_factory=set)
     _asked: int = 0
     _late: int = 0
 
@@ -72,7 +75,7 @@ class Walk:
         while self._waiting:
             kind, url, page = self._waiting.popleft()
             try:
-                got = self._get(here, url)
+                got = self._get(here, url, kind)
             except FetchError as error:
                 if page is None:
                     raise
@@ -143,9 +146,10 @@ class Walk:
         if text not in self.notes:
             self.notes.append(text)
 
-    def _get(self, target: Path, url: str) -> Fetched:
+    def _get(self, target: Path, url: str, kind: Kind) -> Fetched:
         if url.startswith("data:"):
             return _written(target, url, self.limits.bytes)
+        limits = replace(self.limits, accept=_SHOWN) if kind == "media" else self.limits
         for _ in range(self.limits.redirects + 1):
             check_url(url, self.limits.allowed)
             robots = self._rules(url)
@@ -153,7 +157,7 @@ class Walk:
                 raise FetchError(robots.why, code="input.url.robots")
             if not robots.allows(url):
                 raise FetchError("robots.txt asks to leave it alone", code="input.url.robots")
-            found = self._once(target, url, self.limits, robots.delay)
+            found = self._once(target, url, limits, robots.delay)
             if isinstance(found, Fetched):
                 return found
             url = found
@@ -161,6 +165,10 @@ class Walk:
 
     def _once(self, target: Path, url: str, limits: FetchLimits, delay: float = 0.0) -> Fetched | str:
         site = _host(url)
+        if site in self._busy:
+            raise FetchError(
+                "left alone: it said that it is asked too often (429); a longer --pause may do", code="input.url.silent"
+            )
         if self._silent[site] >= _PATIENCE:
             raise FetchError(f"left alone: it was too slow {_PATIENCE} times in a row", code="input.url.silent")
         if site not in self._hosts and self._late >= _MOST_LATE:
@@ -171,6 +179,8 @@ class Walk:
         try:
             found = self.fetch(target, url, limits)
         except FetchError as error:
+            if error.status == 429:
+                self._busy.add(site)
             late = error.code == "input.url.time"
             self._silent[site] = self._silent[site] + 1 if late else 0
             self._late += late

@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..provenance.database import turn
 from ..provenance.log.canonical import time_text
 from ..provenance.log.search import Query, search
+from ..provenance.service_tables import ApiKey, WebSession
 from ..provenance.tables import SealedText, SubjectKey
 from ..provenance.vault import Vault
 from .kept_back import HELD, LIFTED, KeptBack
@@ -81,8 +82,9 @@ def hold(ledger: Ledger, subject: str, reason: str, *, lift: bool = False) -> tu
 
 
 def export(ledger: Ledger, subject: str) -> dict[str, Any]:
-    """Everything that is kept of a person (GDPR, Article 15): texts, and the log's entries about the person's requests.
-    That it was handed out is an entry. Raises InputError where there is nothing."""
+    """Everything that is kept of a person (GDPR, Article 15): texts, API keys and sessions in that name, and the log's
+    entries about the person's requests. That it was handed out is an entry. Raises InputError where there is nothing.
+    """
     with ledger.change() as change:
         vault = Vault(change.session)
         actor = vault.known_actor(subject)
@@ -101,10 +103,32 @@ def export(ledger: Ledger, subject: str) -> dict[str, Any]:
             }
             for row in rows
         ]
+        ways_in = _ways_in(change.session, subject)
         entries = list(_about(change.session.connection(), actor))
         entry = {"type": EXPORTED, "time": time_text(ledger.clock()), "actor": actor, "texts": len(texts)}
         index = change.append(entry)
-    return {"subject": subject, "actor": actor, "texts": texts, "entries": entries, "logged": index}
+    return {"subject": subject, "actor": actor, "texts": texts, **ways_in, "entries": entries, "logged": index}
+
+
+def _ways_in(rows: Session, subject: str) -> dict[str, Any]:
+    keys = rows.scalars(select(ApiKey).where(ApiKey.subject == subject).order_by(ApiKey.created_at, ApiKey.id))
+    sessions = rows.scalars(select(WebSession).where(WebSession.subject == subject).order_by(WebSession.created_at))
+
+    def told(time: dt.datetime | None) -> str | None:
+        return None if time is None else time.isoformat(timespec="seconds")
+
+    return {
+        "keys": [
+            {"key": key.id, "tenant": key.tenant, "scopes": key.scopes, "since": told(key.created_at),
+             "until": told(key.expires_at), "revoked": told(key.revoked_at)}
+            for key in keys
+        ],
+        "sessions": [
+            {"tenant": one.tenant, "since": told(one.created_at), "seen": told(one.seen_at),
+             "until": told(one.expires_at)}
+            for one in sessions
+        ],
+    }  # fmt: skip
 
 
 def _about(connection: Connection, actor: str) -> Iterator[dict[str, Any]]:

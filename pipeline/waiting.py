@@ -21,9 +21,10 @@ from ..provenance.identity import AssetId
 from .finish import Finisher
 from .ledger import Waiting
 from .parts import Parts
-from .pending import PendingError, described, forget, keep, taken_back
+from .pending import Described, PendingError, described, forget, keep, taken_back
 from .releasing import Ready, maybe_released, release
 from .request import WAITING, Held, no_progress
+from .reviewing import sweep_quietly
 from .run import Run
 
 if TYPE_CHECKING:
@@ -133,6 +134,30 @@ def stamp_quietly(parts: Parts) -> None:
         _log.info("what waits for a time-stamp was left waiting: %s", getattr(error, "code", type(error).__name__))
 
 
+def forget_erased(parts: Parts) -> None:
+    """Removes the files that are kept of an erased person's unreleased work: what waits for people, and what waits for
+    a time-stamp with a prompt that it would publish, whose text stands in what is kept. Fails nothing."""
+    sweep_quietly(parts)
+    try:
+        waiting = parts.ledger.waiting()
+    except FiligranaError:
+        return
+    for item in waiting:
+        try:
+            if _erased(parts, described(parts.staging.pending, item)):
+                with parts.staging.open(item.intent, keep=lambda: True):
+                    if parts.ledger.waits(item.intent) is None or maybe_released(parts, item.intent):
+                        continue
+                    parts.ledger.close(item.intent, "failed", code="provenance.erased")
+                forget(parts.staging.pending, item.intent)
+        except (FiligranaError, OSError) as error:  # the next time-stamp refuses it, too
+            _log.info("request %s was left waiting: %s", item.intent, getattr(error, "code", type(error).__name__))
+
+
+def _erased(parts: Parts, kept: Described) -> bool:
+    return kept.statement.prompt is not None and not parts.ledger.texts_kept(kept.intent)
+
+
 def stamping_parts(house: Installation) -> Parts:
     """The parts that finishing needs: no generator, no guards."""
     return Parts(
@@ -191,7 +216,7 @@ def _checked(parts: Parts, finisher: Finisher, item: Waiting, work: Path, strict
         raise PendingError(
             "the policy that allowed it has changed since, or lets nothing wait", code="release.pending.changed_policy"
         )
-    if kept.statement.prompt is not None and not parts.ledger.texts_kept(item.intent):
+    if _erased(parts, kept):
         raise PendingError("its prompt, which it would publish, was erased", code="provenance.erased")
     return taken_back(parts.staging.pending, kept, work, finisher.limits)
 

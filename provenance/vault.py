@@ -164,9 +164,10 @@ class Vault:
         """
         self._session.flush()
         held = self._session.get(SubjectKey, subject, with_for_update=True, populate_existing=True)
-        if held is None or held.key is None:
+        if (held is None or held.key is None) and not self._comes_in(subject):
             raise InputError("there is nothing to erase for this subject", code="input.subject", hint="")
         actor = self.actor(subject)
+        held = held or self._session.get_one(SubjectKey, subject)
         gone = self._session.execute(delete(SealedText).where(SealedText.subject == subject))
         # Who is gone can't come in any more, and the name goes with the keys.
         self._session.execute(delete(ApiKey).where(ApiKey.subject == subject))
@@ -176,17 +177,18 @@ class Vault:
         return {"type": "erase", "actor": actor, "texts": int(getattr(gone, "rowcount", 0))}
 
     def expire(self, before: datetime, keep: Collection[str] = ()) -> dict[str, Any] | None:
-        """Deletes the texts that were sealed before ``before`` (aware), and keys that then have none. ``keep``:
-        subjects of whom nothing is deleted.
+        """Deletes the texts that were sealed before ``before`` (aware), and keys of those of whom then nothing is kept.
+        ``keep``: subjects of whom nothing is deleted.
 
         Returns the entry that the caller must append in the same transaction; None when there was nothing to delete.
         """
         self._session.flush()
         old = delete(SealedText).where(SealedText.created_at < before, SealedText.subject.not_in(keep))
         count = int(getattr(self._session.execute(old), "rowcount", 0))
-        kept = exists().where(SealedText.subject == SubjectKey.subject)
+        # Whoever may come in stays who they are, and can be erased: their name stands beside what lets them in.
+        needed = (exists().where(table.subject == SubjectKey.subject) for table in (SealedText, ApiKey, WebSession))
         idle = select(SubjectKey.subject).where(
-            SubjectKey.created_at < before, ~kept, SubjectKey.subject.not_in(keep)
+            SubjectKey.created_at < before, SubjectKey.subject.not_in(keep), *(~one for one in needed)
         )
         # A key that a request is using at this moment is left for the next time.
         names = self._session.scalars(idle.with_for_update(skip_locked=True)).all()
@@ -197,10 +199,16 @@ class Vault:
         time = before.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         return {"type": "expire", "before": time, "texts": count, "keys": len(names)}
 
-    def kept_before(self, before: datetime) -> int:
+    def kept_before(self, before: datetime, keep: Collection[str] = ()) -> int:
         """How many texts :meth:`expire` would delete."""
-        query = select(func.count()).select_from(SealedText).where(SealedText.created_at < before)
+        query = select(func.count()).select_from(SealedText)
+        query = query.where(SealedText.created_at < before, SealedText.subject.not_in(keep))
         return int(self._session.scalar(query) or 0)
+
+    def _comes_in(self, subject: str) -> bool:
+        """Whether a name is kept although its key is gone, as older releases left it."""
+        columns = (ApiKey.subject, WebSession.subject)
+        return any(self._session.scalar(select(exists().where(column == subject))) for column in columns)
 
     def _key(self) -> TenantKey:
         """The current key. Whoever comes first makes it, and only one does: what was committed to with another one

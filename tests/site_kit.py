@@ -14,7 +14,7 @@ from filigrana.pipeline.site_walk import Bounds, Walk
 
 class Site:
     """``answers``: by path, (type, body); ``moved``: by path, where it leads; ``status``: by path; ``silent``: paths
-    that are never answered. ``seen``: what was asked for."""
+    that are never answered. ``seen``: what was asked for; ``accepted``: by path, which forms of it."""
 
     def __init__(self) -> None:
         self.answers: dict[str, tuple[str, bytes]] = {}
@@ -22,12 +22,14 @@ class Site:
         self.status: dict[str, int] = {}
         self.silent: set[str] = set()
         self.seen: list[str] = []
+        self.accepted: dict[str, str] = {}
         self.over = threading.Event()
         site = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 site.seen.append(self.path)
+                site.accepted[self.path] = self.headers["Accept"]
                 if self.path in site.silent:
                     site.over.wait()
                     return

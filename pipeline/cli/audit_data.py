@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from ...errors import InputError
+from ...errors import FiligranaError, InputError
 from .state import reading
+
+if TYPE_CHECKING:
+    from ..installation import Installation
 
 JSON = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
 
@@ -31,6 +35,7 @@ def erase(
     with reading() as opened:
         index, entry = opened.ledger.erase(subject, opened.labels.needs.retention_days)
         clean = opened.ledger.reclaim()
+        _forget_files(opened)
     if json_:
         emit_json({"index": index, "actor": entry["actor"], "texts": entry["texts"], "remnants": not clean})
     else:
@@ -51,6 +56,7 @@ def retain(
     """
     from ...provenance.database import session
     from ...provenance.vault import Vault
+    from ..subjects import kept_subjects
     from .output import emit_json, out
 
     with reading() as opened:
@@ -72,13 +78,14 @@ def retain(
         index, clean = None, True
         if dry_run:
             with session(opened.log.engine) as rows:
-                count = Vault(rows).kept_before(before)
+                count = Vault(rows).kept_before(before, kept_subjects(rows, opened.clock(), least))
         else:
             ref = opened.pack.ref
             policy = {"id": ref.id, "version": ref.version, "digest": ref.digest}
             done = opened.ledger.expire(before, policy, least)
             index, count = (None, 0) if done is None else (done[0], int(done[1]["texts"]))
             clean = opened.ledger.reclaim()
+            _forget_files(opened)
     if json_:
         emit_json({"days": period, "texts": count, "index": index, "dry_run": dry_run, "remnants": not clean})
     elif dry_run:
@@ -141,6 +148,14 @@ def subject_export(
         emit_json({"file": str(output), "texts": texts, "entries": entries, "index": found["logged"]})
     else:
         out.print(f"{escape(str(output))}: {texts} texts, {entries} entries; said in entry {found['logged']}")
+
+
+def _forget_files(opened: Installation) -> None:
+    """What lies outside the database. Without a policy in force nothing is swept: it goes with the next request."""
+    from ..waiting import forget_erased, stamping_parts
+
+    with suppress(FiligranaError):
+        forget_erased(stamping_parts(opened))
 
 
 def _tell(clean: bool) -> None:

@@ -19,7 +19,7 @@ from ..installation import Installation
 from ..resuming import go_on, rejudge
 from ..review import Desk
 from ..review_case import Case
-from ..reviewing import sweep_quietly
+from ..waiting import forget_erased
 from .following import follow
 from .pruning import prune
 
@@ -52,7 +52,7 @@ class Chores:
             prune(self.house)
         if self._swept is None or self.clock() - self._swept > SWEEPING:
             self._swept = self.clock()
-            sweep_quietly(self.engine().parts)
+            forget_erased(self.engine().parts)
         if self._unpublished:
             self.engine().recover()
             self._unpublished = False

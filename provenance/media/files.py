@@ -155,9 +155,9 @@ def _clip_info(path: Path, mime: str, limits: Limits) -> MediaInfo:
         if not moving:
             raise MediaError(f"{path.name} has no picture track", code="input.media.empty")
         video = moving[0]
-        width, height = video.width, video.height
-        if not width or not height:
+        if not video.width or not video.height:
             raise MediaError(f"{path.name} does not say how large its pictures are", code="input.media.damaged")
+        width, height = _shape(video.width, video.height, video.sample_aspect_ratio)
         rate = video.average_rate or video.guessed_rate
         return MediaInfo(
             "video",
@@ -170,6 +170,14 @@ def _clip_info(path: Path, mime: str, limits: Limits) -> MediaInfo:
             sound,
             further,
         )
+
+
+def _shape(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
+    """The size at which a frame is shown, where its pixels are not square (DV, HDV, DVDs): never fewer than it has.
+    What is hardly off comes from rounding a size, and what is far off from nobody's camera."""
+    if not aspect or abs(aspect - 1) < 0.01 or not 0.25 <= aspect <= 4:
+        return width, height
+    return (round(width * aspect / 2) * 2, height) if aspect > 1 else (width, round(height / aspect / 2) * 2)
 
 
 def _bits(stream: Any) -> int:
@@ -192,7 +200,8 @@ def _read_clip(path: Path, info: MediaInfo, limits: Limits) -> Iterator[Frame]:
         base = stream.time_base or Fraction(1, 90_000)
         first: int | None = None
         for frame in container.decode(stream):
-            if frame.width * frame.height > limits.pixels:
+            wide, high = _shape(frame.width, frame.height, stream.sample_aspect_ratio)
+            if wide * high > limits.pixels:
                 raise MediaError(f"{path.name} grows beyond the pixel limit", code="input.media.too_many_pixels")
             first = frame.pts if first is None else first
             rate = info.rate or Fraction(25)
@@ -200,7 +209,7 @@ def _read_clip(path: Path, info: MediaInfo, limits: Limits) -> Iterator[Frame]:
             # A duration is only what the container says, and WebM need not say any.
             if time > limits.seconds + 1:
                 raise MediaError(f"{path.name} goes on beyond its limit", code="input.media.too_long")
-            rgb = frame.to_ndarray(format="rgb24")
+            rgb = frame.to_ndarray(format="rgb24", width=wide, height=high)
             if turns := round(getattr(frame, "rotation", 0) / 90) % 4:
                 rgb = np.rot90(rgb, turns)
             count += 1

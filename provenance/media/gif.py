@@ -5,6 +5,7 @@ the packet it falls into the step. GIFs come from strangers: every walk is bound
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,25 +23,32 @@ def with_xmp(gif: bytes, xmp: bytes) -> bytes:
     return b"GIF89a" + gif[6:at] + _EXTENSION + xmp + _TRAILER + gif[at:]
 
 
-def read_gif_xmp(path: Path) -> bytes | None:
-    """The packet, or None. Only blocks before the first picture are looked at, where everybody writes it."""
+def gif_packets(path: Path) -> Iterator[bytes]:
+    """Each packet, also behind the picture. Ends at the first block that is damaged."""
     with path.open("rb") as stream:
         head = stream.read(13)
         if len(head) < 13 or head[:3] != b"GIF":
             raise MediaError(f"{path.name} is not a GIF", code="input.media.format")
         stream.seek(13 + _table(head[10]))
         for _ in range(_MAX_BLOCKS):
+            block = stream.tell()
             start = stream.read(14)
-            if start[:1] != b"\x21":
-                return None
             if start == _EXTENSION:
                 data = stream.read(_MAX_PACKET + len(_TRAILER))
                 end = data.find(_TRAILER)
-                return data[:end] if end >= 0 else None
-            stream.seek(2 - len(start), 1)
+                if end < 0:
+                    return
+                yield data[:end]
+                stream.seek(block + 14 + end + len(_TRAILER))
+                continue
+            if start[:1] == b"\x21":
+                stream.seek(block + 2)
+            elif start[:1] == b"\x2c" and len(start) == 14:
+                stream.seek(block + 11 + _table(start[9]))  # the picture's own head, its colours, the least code size
+            else:
+                return
             if not _skip(stream):
-                return None
-    return None
+                return
 
 
 def _skip(stream: BinaryIO) -> bool:

@@ -1,6 +1,6 @@
-"""Every XMP packet and text chunk of a JPEG or PNG file, wherever it stands: Pillow shows the last of several, and of a
-PNG only those before the picture. Two packets that contradict each other must both be seen. Pure walks over strangers'
-files: every length is checked.
+"""Every XMP packet and text chunk of a JPEG, PNG or WebP file, wherever it stands: Pillow shows one of several, and of
+a PNG only those before the picture. Two packets that contradict each other must both be seen. Pure walks over
+strangers' files: every length is checked.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAX_FILL = 4096
 
 def jpeg_packets(path: Path) -> list[bytes]:
     """Standard and extended XMP, in the order of the file."""
-    found, more, size = list[bytes](), dict[bytes, bytearray](), 0
+    found, more, size = list[bytes](), dict[bytes, list[tuple[bytes, bytes]]](), 0
     with path.open("rb") as stream:
         for data in _segments(stream):
             size += len(data)
@@ -32,10 +32,14 @@ def jpeg_packets(path: Path) -> list[bytes]:
             if data.startswith(_XMP):
                 found.append(data[len(_XMP) :])
             elif data.startswith(_MORE) and len(data) >= _MORE_HEAD:
-                whole = more.setdefault(data[len(_MORE) : len(_MORE) + 32], bytearray())
-                if len(whole) + len(data) <= _MAX_PACKET and len(more) <= 16:
-                    whole += data[_MORE_HEAD:]
-    return [*found, *(bytes(part) for part in more.values() if part)]
+                parts = more.setdefault(data[len(_MORE) : len(_MORE) + 32], [])
+                parts.append((data[_MORE_HEAD - 4 : _MORE_HEAD], data[_MORE_HEAD:]))
+    # The parts of one packet stand in any order, and each names its own place in it.
+    return [*found, *(b"".join(part for _, part in sorted(parts, key=_place)) for parts in more.values())]
+
+
+def _place(part: tuple[bytes, bytes]) -> bytes:
+    return part[0]
 
 
 def _segments(stream: BinaryIO) -> Iterator[bytes]:
@@ -59,6 +63,20 @@ def _segments(stream: BinaryIO) -> Iterator[bytes]:
             yield stream.read(size - 2)
         else:
             stream.seek(size - 2, 1)
+
+
+def webp_packets(path: Path) -> Iterator[bytes]:
+    position, size = 12, path.stat().st_size
+    with path.open("rb") as stream:
+        for _ in range(_MAX_SEGMENTS):
+            stream.seek(position)
+            head = stream.read(8)
+            if len(head) < 8:
+                return
+            kind, length = struct.unpack("<4sI", head)
+            if kind == b"XMP " and position + 8 + length <= size:
+                yield stream.read(min(length, _MAX_PACKET))
+            position += 8 + length + length % 2
 
 
 def png_packets(path: Path) -> list[bytes]:

@@ -29,6 +29,9 @@ AIGC_BESIDE = frozenset({"video/mp4", "video/quicktime", "audio/mp4", "audio/wav
 TAGGED = frozenset({"video/webm", "audio/ogg"})
 """Their XMP is a tag of the container, which the muxer writes; the others get theirs afterwards."""
 _TIME_BASE = Fraction(1, 90_000)
+_COLOURS = {"colorspace": 6, "color_range": 1, "color_primaries": 1, "color_trc": 1}
+"""How FFmpeg turns RGB into YUV: the matrix of BT.601, 16 to 235; primaries and transfer of BT.709 (ITU-T H.273).
+Players guess the matrix by the size where nothing says it, and show another red."""
 
 
 def encode_picture(
@@ -139,6 +142,8 @@ def encode_clip(
             video.pix_fmt = "yuv420p"
             video.options = options
             video.codec_context.time_base = _TIME_BASE
+            for name, value in _COLOURS.items():
+                setattr(video.codec_context, name, value)
             track = None if sound is None else MarkedSoundTrack(out, sound, sound_codec)
             last = -1
             for frame in frames:

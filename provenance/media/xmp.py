@@ -8,6 +8,7 @@ checked.
 
 from __future__ import annotations
 
+import codecs
 import struct
 import uuid
 from collections.abc import Iterable, Iterator
@@ -19,54 +20,69 @@ from xml.sax.saxutils import escape
 from ...errors import MediaError
 from .boxes import MAX_BOXES, boxes
 from .files import open_container
-from .gif import read_gif_xmp
+from .gif import gif_packets
 from .id3 import write_xmp_frame, xmp_frames
-from .packets import jpeg_packets, png_packets
+from .packets import jpeg_packets, png_packets, webp_packets
 from .pictures import open_picture
 from .values import Limits, kind_of_mime
 
 _XMP_UUID = uuid.UUID("be7acfcb-97a9-42e8-9c71-999491e3afac").bytes
 _MAX_PACKET = 1 << 20
 _MAX_CHUNKS = 4096
+_MOST_PACKETS = 64
+_UNKNOWN = 0xFFFFFFFF
 
 
 def read_xmp(path: Path, mime: str) -> str | None:
     """The text of the file's XMP packet, or of all one after another where there are several: whoever reads only one
     of two that contradict each other sees what its author likes. None without any. Raises MediaError where the
     container is broken."""
-    packet: bytes | str | None
-    if mime == "image/gif":
-        packet = read_gif_xmp(path)
-    elif mime in ("image/jpeg", "image/png") and (several := _several(path, mime)):
-        packet = several
-    elif kind_of_mime(mime) == "image":
-        packet = _read_picture_xmp(path, mime)
-    elif mime in ("audio/mpeg", "audio/flac"):
-        packet = _joined(xmp_frames(path))
-    elif mime in ("video/webm", "audio/ogg"):
-        packet = _read_tag(path, mime)
-    elif mime == "audio/wav":
-        packet = _joined(_bytes_of(path, data) for name, data in riff_chunks(path) if name == b"_PMX")
-    else:
-        packet = _read_bmff(path)
-    if packet is None:
-        return None
-    return packet if isinstance(packet, str) else packet.decode("utf-8", "replace").rstrip("\0 \n")
+    if (walk := _PICTURES.get(mime)) is not None and (several := _joined(walk(path))):
+        return several
+    if kind_of_mime(mime) == "image":
+        return _joined(_of_picture(path, mime))
+    if mime in ("audio/mpeg", "audio/flac"):
+        return _joined(xmp_frames(path))
+    if mime in ("video/webm", "audio/ogg"):
+        return _joined(_of_tags(path, mime))
+    if mime == "audio/wav":
+        return _joined(_bytes_of(path, data) for name, data in riff_chunks(path) if name == b"_PMX")
+    return _joined(_of_bmff(path))
 
 
-def _several(path: Path, mime: str) -> bytes | None:
-    return _joined(jpeg_packets(path) if mime == "image/jpeg" else png_packets(path))
+_PICTURES = {
+    "image/jpeg": jpeg_packets, "image/png": png_packets, "image/webp": webp_packets, "image/gif": gif_packets,
+}  # fmt: skip
 
 
-def _joined(packets: Iterable[bytes]) -> bytes | None:
+def _joined(packets: Iterable[bytes | str]) -> str | None:
     """None for no packet at all."""
-    found, size = list[bytes](), 0
+    found, size = list[str](), 0
     for packet in packets:
         size += len(packet)
-        if size > _MAX_PACKET:
+        if size > _MAX_PACKET or len(found) >= _MOST_PACKETS:
             break
-        found.append(packet)
-    return b"\n".join(found) if found else None
+        found.append(packet if isinstance(packet, str) else _text_of(packet))
+    return "\n".join(found) if found else None
+
+
+def _text_of(packet: bytes) -> str:
+    """A packet is UTF-8, UTF-16 or UTF-32 (ISO 16684-1, 7.1): its first character is `<`, a blank or the byte order
+    mark, so that the zeros among the first bytes say which."""
+    head = packet[:4]
+    codec = next((name for marks, name in _CODECS if head.startswith(marks)), None)
+    codec = codec or _BY_ZEROS.get(tuple(byte == 0 for byte in head), "utf-8-sig")
+    return packet.decode(codec, "replace").rstrip("\0 \n")
+
+
+_CODECS = (
+    ((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "utf-32"),
+    ((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "utf-16"),
+)
+_BY_ZEROS = {
+    (False, True, True, True): "utf-32-le", (True, True, True, False): "utf-32-be",
+    (False, True, False, True): "utf-16-le", (True, False, True, False): "utf-16-be",
+}  # fmt: skip
 
 
 def plain_xml(packet: str) -> str:
@@ -104,23 +120,21 @@ def write_xmp(path: Path, mime: str, xmp: str, *, aigc: str | None = None) -> No
         raise MediaError(f"XMP is not added to {mime} afterwards", code="input.media.format")
 
 
-def _read_picture_xmp(path: Path, mime: str) -> bytes | str | None:
+def _of_picture(path: Path, mime: str) -> Iterator[bytes | str]:
     with open_picture(path, mime) as image:
         found = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp")
         if found is None and mime == "image/tiff":
             found = getattr(image, "tag_v2", {}).get(700)
-        return found if isinstance(found, bytes | str) else None
+        if isinstance(found, bytes | str):
+            yield found
 
 
-def _read_tag(path: Path, mime: str) -> str | None:
+def _of_tags(path: Path, mime: str) -> list[str]:
+    """A stream repeats what its container says: that is one packet."""
     with open_container(path, mime, Limits()) as container:
         tags = [container.metadata, *(stream.metadata for stream in container.streams)]
-        found = (value for tag in tags for name, value in tag.items() if name.upper() == "XMP")
-        return next((value[:_MAX_PACKET] for value in found), None)
-
-
-def _read_bmff(path: Path) -> bytes | None:
-    return _joined(_of_bmff(path))
+        found = [value[:_MAX_PACKET] for tag in tags for name, value in tag.items() if name.upper() == "XMP"]
+    return list(dict.fromkeys(found))
 
 
 def _of_bmff(path: Path) -> Iterator[bytes]:
@@ -134,11 +148,13 @@ def _of_bmff(path: Path) -> Iterator[bytes]:
 
 
 def riff_chunks(path: Path) -> Iterator[tuple[bytes, tuple[int, int]]]:
-    """Each top-level chunk of a WAV file as (name, (offset, length)). A length beyond the file's end is an error."""
-    size = path.stat().st_size
+    """Each top-level chunk of a WAV file as (name, (offset, length)). A length beyond the file's end is an error, but
+    for samples whose length was not known when it was written: RF64 has it in a chunk of its own (EBU Tech 3306), and
+    what went through a pipe has none, and ends with the file."""
+    size, known = path.stat().st_size, None
     with path.open("rb") as stream:
         head = stream.read(12)
-        if len(head) < 12 or head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        if len(head) < 12 or head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
             raise MediaError(f"{path.name} is not a RIFF WAVE file", code="input.media.format")
         position = 12
         for _ in range(_MAX_CHUNKS):
@@ -147,6 +163,10 @@ def riff_chunks(path: Path) -> Iterator[tuple[bytes, tuple[int, int]]]:
             if len(header) < 8:
                 return
             name, length = struct.unpack("<4sI", header)
+            if name == b"ds64" and length >= 16:
+                known = struct.unpack("<QQ", stream.read(16).ljust(16, b"\0"))[1]
+            if name == b"data" and length == _UNKNOWN:
+                length = size - position - 8 if known is None else known
             if position + 8 + length > size:
                 raise MediaError(f"{path.name} breaks off inside its {name!r} chunk", code="input.media.cut_off")
             yield name, (position + 8, length)

@@ -130,19 +130,23 @@ def _energy(figures: dict[str, Any]) -> Section:
     rows = tuple(
         (method, joules, f"{float(joules) / 3.6e6:.6f}") for method, joules in figures["energy_joules"].items()
     )
-    return Section("Energy", (Table(("method", "joules", "kWh"), rows, (0.5, 0.25, 0.25)),))
+    text = (
+        "Of work that was finished, as each result in the log states it. What was spent on work that was refused, held "
+        "or failed before is not in these figures."
+    )
+    return Section("Energy", (Text(text), Table(("method", "joules", "kWh"), rows, (0.5, 0.25, 0.25))))
 
 
 def _tests(report: dict[str, Any]) -> Section:
     rows = []
-    for name in ("robustness", "safety"):
+    for name, what in (("robustness", "code"), ("safety", "policy")):
         found = report["tests"].get(name)
         if found is None:
             rows.append((name, "no report was given"))
         elif found.get("error"):
             rows.append((name, str(found["error"])))
         else:
-            fits = "of the code in use" if found.get("current") else "not of the code in use"
+            fits = f"{'of' if found.get('current') else 'not of'} the {what} in use"
             met = "every bar met" if found.get("met") else "not every bar met"
             rows.append((name, f"made {found['made']}, {fits}; {met}; sha256 {found['sha256']}"))
     return Section("Tests of robustness and safety in use", (Table(("report", "what it is"), tuple(rows), (0.2, 0.8)),))

@@ -86,15 +86,16 @@ def riff_chunks(data: bytes) -> None:
 
 @target(lambda: [_with_xmp("image/gif"), b"GIF89a\1\0\1\0\0\0\0!\xff\x0bXMP DataXMP<x/>\1\0;"])
 def gif_blocks(data: bytes) -> None:
-    from filigrana.provenance.media.gif import read_gif_xmp
+    from filigrana.provenance.media.gif import gif_packets
 
-    read_gif_xmp(_file(data))
+    list(gif_packets(_file(data)))
 
 
 @target(lambda: [_with_xmp("image/png"), _with_xmp("image/jpeg"), b"\xff\xd8\xff\xe1\0\4ab\xff\xda"])
 def picture_packets(data: bytes) -> None:
-    from filigrana.provenance.media.packets import jpeg_packets, png_texts
+    from filigrana.provenance.media.packets import jpeg_packets, png_texts, webp_packets
 
+    list(webp_packets(_file(data)))
     assert sum(map(len, jpeg_packets(_file(data)))) <= 4 << 20
     assert sum(len(value) for _, value in png_texts(_file(data))) <= 4 << 20
 

@@ -10,7 +10,9 @@ import subprocess
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -21,6 +23,7 @@ from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.request import Release, SealRequest
 from filigrana.provenance.credentials import read_credentials
 from filigrana.provenance.identity import AssetId
+from filigrana.provenance.labelling.places import read_all
 from filigrana.provenance.labels import read_label
 from filigrana.provenance.manifest import definition
 from filigrana.provenance.media import (
@@ -492,3 +495,57 @@ def test_a_picture_too_small_for_a_mark_is_refused_in_every_format() -> None:
     with pytest.raises(WatermarkError):
         next(iter(codec().embed([Frame(scene(1, 128, 128))], ID)))
     assert Image.open(io.BytesIO(encode_picture(scene(1, 64, 64), "image/gif"))).size == (64, 64)
+
+
+@pytest.mark.parametrize("kind", ["through a pipe", "rf64"])
+def test_a_wav_whose_length_was_not_known_is_read_to_its_end(tmp_path: Path, kind: str) -> None:
+    """What goes through a pipe (ffmpeg, sox, the speech of hosted models) has no lengths; RF64 has them elsewhere."""
+    whole = wav(tmp_path, noise(1.0)).path
+    data, path = bytearray(whole.read_bytes()), tmp_path / "other.wav"
+    at = data.index(b"data")
+    sizes = struct.pack("<QQQI", len(data) + 28, len(data) - at - 8, 44_100, 0)
+    data[4:8] = data[at + 4 : at + 8] = b"\xff" * 4
+    if kind == "rf64":
+        data[:4] = b"RF64"
+        data[12:12] = b"ds64" + struct.pack("<I", len(sizes)) + sizes
+        data += b"AIGC" + struct.pack("<I", 2) + b"{}"
+    path.write_bytes(data)
+    samples = [np.concatenate([b.samples for b in read_sound(open_media(one))]) for one in (whole, path)]
+    assert np.array_equal(*samples)
+    assert read_all(path, "audio/wav", None, Limits()) == ((("WAV chunk", "{}"),) if kind == "rf64" else ())
+    path.write_bytes(data[: len(data) // 2])
+    if kind == "rf64":
+        with pytest.raises(MediaError, match="breaks off"):
+            list(read_sound(open_media(path)))
+
+
+@pytest.mark.parametrize(
+    ("aspect", "size"), [("4/3", (426, 240)), ("8/9", (320, 270)), ("1/1", (320, 240)), ("321/320", (320, 240))]
+)
+def test_pixels_that_are_not_square_are_shown_as_they_are_meant(
+    tmp_path: Path, aspect: str, size: tuple[int, int]
+) -> None:
+    """A sealed copy of a DV or HDV clip would else be squeezed."""
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as out:
+        video: Any = out.add_stream("libx264", rate=5)
+        video.width, video.height, video.pix_fmt = 320, 240, "yuv420p"
+        video.codec_context.sample_aspect_ratio = Fraction(aspect)
+        for _ in range(5):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(scene(1, 320, 240), "rgb24")))
+        out.mux(video.encode(None))
+    media = open_media(path)
+    frame = next(media.frames())
+    assert (media.info.width, media.info.height) == frame.rgb.shape[1::-1] == size
+
+
+@pytest.mark.parametrize("mime", ["video/mp4", "video/quicktime", "video/webm"])
+def test_a_clip_says_how_its_colours_are_to_be_read(tmp_path: Path, mime: str) -> None:
+    """Where nothing says it, players take the matrix of BT.709 for a clip in HD."""
+    red = np.full((720, 1280, 3), (200, 50, 20), np.uint8)
+    path = tmp_path / "a.clip"
+    encode_clip((Frame(red, Fraction(i, 5)) for i in range(3)), path, mime, rate=Fraction(5))
+    with av.open(str(path)) as container:
+        said = container.streams.video[0].codec_context
+        assert (said.colorspace, said.color_range, said.color_primaries, said.color_trc) == (6, 1, 1, 1)
+    assert np.abs(next(open_media(path).frames()).rgb.astype(int) - red).max() <= 8

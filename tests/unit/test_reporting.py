@@ -67,6 +67,7 @@ def test_every_figure_is_what_the_entries_say(house: Installation, until: str, t
     assert [row["asset_id"] for row in rows] == [asset["asset_id"] for asset in report["assets"]]
     page = (tmp_path / "r" / "report.html").read_text("utf-8")
     assert "Evidence, not legal advice." in page
+    assert "refused, held or failed before is not in these figures" in page  # of energy
     assert "<svg" in page
     assert "<script" not in page
     assert "secondary source only" in page
@@ -126,6 +127,18 @@ def test_entries_that_say_something_else_are_seen(house: Installation, until: st
     assert check_report(tmp_path / "r", house.log.keys, tmp_path / "less.jsonl").problems == (
         "the entries are not those of the tree that was counted",
     )
+
+
+@pytest.mark.parametrize(("own", "said"), [(True, "of the policy in use"), (False, "not of the policy in use")])
+def test_a_safety_report_is_held_against_the_policy_in_force(
+    house: Installation, until: str, tmp_path: Path, own: bool, said: str
+) -> None:
+    digest = house.pack.ref.digest if own else "0" * 64
+    (tmp_path / "safety.json").write_text(json.dumps({"made": "2026-11-30", "met": True, "policy": {"digest": digest}}))
+    report = write_report(house, tmp_path / "r", since="2000-01-01", until=until, formats=["html", "json"],
+                          safety_report=tmp_path / "safety.json")  # fmt: skip
+    assert report["tests"]["safety"]["current"] is own
+    assert f"made 2026-11-30, {said}; every bar met" in (tmp_path / "r" / "report.html").read_text("utf-8")
 
 
 def test_the_pdf_has_text_that_can_be_read(house: Installation, until: str, tmp_path: Path) -> None:

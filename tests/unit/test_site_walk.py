@@ -82,6 +82,12 @@ HERE = "https://example.org/news/"
          [HERE + "b.png", HERE + "a.png", HERE + "c.ico"]),
         ("<img src='javascript:alert(1)'><img src='file:///etc/passwd'><img src='data:text/html,x'>", []),
         ("<img data-src='not an address'><img src=a.png src=b.png>", [HERE + "a.png"]),
+        ("<img src=caf\u00e9.png><img src=caf%C3%A9.png><img src='//EXAMPLE.org/news/caf%c3%a9.png?q=\u00fc'>",
+         [HERE + "caf%C3%A9.png", HERE + "caf%c3%a9.png?q=%C3%BC"]),
+        ("<script type='application/ld+json'>{\"@graph\": [{\"image\": [\"a.png\", {\"url\": \"b.png\"}], \"url\": \"/page\","
+         "\"video\": {\"contentUrl\": \"c.mp4\", \"thumbnailUrl\": \"d.png\"}, \"logo\": {\"@type\": \"ImageObject\","
+         "\"url\": \"e.png\"}}]}</script><script type='application/ld+json'>{broken</script><script>{\"image\": \"f.png\"}</script>",
+         [HERE + name for name in ("a.png", "b.png", "c.mp4", "d.png", "e.png")]),
         ("<item><enclosure url='/a.mp3' type='audio/mpeg'/></item>", ["https://example.org/a.mp3"]),
     ],
 )  # fmt: skip
@@ -347,6 +353,30 @@ def test_a_host_that_never_answers_is_left_alone(site: Site, other: Site, tmp_pa
     assert len([path for path in other.seen if path != "/robots.txt"]) == 3
     assert walk.notes[-1] == f"{other.place}: left alone: it was too slow 3 times in a row"
     assert len(walk.notes) == 4
+
+
+def test_a_host_that_is_asked_too_often_is_asked_no_more(site: Site, other: Site, tmp_path: Path) -> None:
+    names = [f"/{number}.png" for number in range(9)]
+    site.page("/", "".join(f"<img src='{other.url}{name}'>" for name in names) + "<img src=/a.png>")
+    site.answers["/a.png"] = ("image/png", PNG)
+    other.answers["/0.png"] = ("image/png", PNG)
+    other.status["/1.png"] = 429
+    walk = site.walk(other)
+    assert len(list(walk.files(site.url + "/", tmp_path))) == 2
+    assert [path for path in other.seen if path != "/robots.txt"] == ["/0.png", "/1.png"]
+    assert walk.notes == [
+        f"{other.url}/1.png: the address answers 429",
+        f"{other.place}: left alone: it said that it is asked too often (429); a longer --pause may do",
+    ]
+
+
+def test_what_browsers_get_is_asked_for(site: Site, tmp_path: Path) -> None:
+    """A CDN sends WebP or AVIF to whoever says that it shows them, and what was uploaded to everybody else."""
+    site.page("/", "<img src=/a.jpg>")
+    site.answers["/a.jpg"] = ("image/png", PNG)
+    assert len(found(site, tmp_path)[0]) == 1
+    assert "image/avif,image/webp" in site.accepted["/a.jpg"]
+    assert "image/" not in site.accepted["/"]
 
 
 @pytest.mark.parametrize("start", ["http://[", "http://", "ftp://example.org/", "http://127.0.0.1:99999/"])

@@ -85,6 +85,49 @@ def test_every_label_of_a_picture_is_seen_wherever_it_stands(
     assert {text for _, text in found} <= {ONE, TWO}
 
 
+def riff(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A WebP picture with these chunks behind its own."""
+    data = encode_picture(scene(1, 64, 64), "image/webp", xmp=labelled(ONE))
+    body = data[8:] + b"".join(name + struct.pack("<I", len(c)) + c + b"\0" * (len(c) % 2) for name, c in chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def test_a_second_packet_in_a_webp_or_a_gif_is_seen(tmp_path: Path) -> None:
+    """Readers differ in which of two they take, and whoever shows a file may use another than we."""
+    (tmp_path / "a.webp").write_bytes(riff((b"XMP ", labelled(TWO).encode())))
+    one, two = (encode_picture(scene(1, 64, 64), "image/gif", xmp=labelled(text)) for text in (ONE, TWO))
+    extension = two[two.index(b"\x21\xff\x0bXMP") : two.index(bytes(range(255, -1, -1)) + b"\0") + 257]
+    (tmp_path / "a.gif").write_bytes(one[:-1] + extension + one[-1:])
+    for name, mime in (("a.webp", "image/webp"), ("a.gif", "image/gif")):
+        path = tmp_path / name
+        found = read_all(path, mime, read_xmp(path, mime), Limits())
+        assert [text for _, text in found] == [ONE, TWO], name
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be", "utf-8-sig"])
+def test_a_packet_is_read_in_its_own_encoding(tmp_path: Path, codec: str) -> None:
+    """XMP may be in UTF-16 and UTF-32 too (ISO 16684-1, 7.1), and one packet in another encoding than the next."""
+    path, other = tmp_path / "a.jpg", labelled(TWO).encode(codec)
+    path.write_bytes(jpeg(STANDARD + labelled(ONE).encode(), STANDARD + other))
+    found = read_all(path, "image/jpeg", read_xmp(path, "image/jpeg"), Limits())
+    assert found == (("XMP", ONE), ("XMP", TWO))
+    with clip(tmp_path / "a.mp4", 0.5).open("ab") as stream:
+        box = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+        stream.write(struct.pack(">I4s", 24 + len(other), b"uuid") + box + other)
+    found = read_all(tmp_path / "a.mp4", "video/mp4", read_xmp(tmp_path / "a.mp4", "video/mp4"), Limits())
+    assert found == (("XMP", TWO),)
+
+
+def test_parts_of_extended_xmp_are_put_together_by_their_places(tmp_path: Path) -> None:
+    """They need not stand in order (XMP Part 3, 1.1.3.1)."""
+    whole = labelled(ONE).encode()
+    cut = whole.index(b"Label") + 2
+    parts = [MORE + b"0" * 32 + struct.pack(">II", len(whole), at) + whole[at:to] for at, to in ((0, cut), (cut, None))]
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg(*reversed(parts)))
+    assert read_all(path, "image/jpeg", read_xmp(path, "image/jpeg"), Limits()) == (("XMP", ONE),)
+
+
 def test_every_packet_of_a_sound_or_clip_is_seen(tmp_path: Path) -> None:
     for path, mime in ((wav(tmp_path / "a.wav", 1.0), "audio/wav"), (clip(tmp_path / "a.mp4", 0.5), "video/mp4")):
         write_xmp(path, mime, labelled(ONE))

@@ -7,16 +7,21 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete, update
 
 from filigrana.errors import InputError
+from filigrana.pipeline.access import ApiKeys
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.ledger import Ledger
 from filigrana.pipeline.request import GenerateRequest, Release
 from filigrana.pipeline.subjects import export, hold
+from filigrana.provenance.database import session
 from filigrana.provenance.identity import AssetId
 from filigrana.provenance.log.sequencer import AuditLog
 from filigrana.provenance.log.signer import Ed25519LogSigner
 from filigrana.provenance.reports.answers import private_parts
+from filigrana.provenance.service_tables import WebSession
+from filigrana.provenance.tables import SealedText, SubjectKey
 from filigrana.provenance.vault import Vault
 from filigrana.tests.comply_kit import engine_of, house_of
 from filigrana.tests.doubles import FakeClock
@@ -95,6 +100,23 @@ def test_what_is_kept_of_a_person_is_handed_out_whole_and_of_nobody_else(databas
     ledger.log.close()
 
 
+def test_what_lets_a_person_in_is_handed_out_without_its_secret(database_url: str, tmp_path: Path) -> None:
+    ledger = ledger_of(database_url, tmp_path, FakeClock())
+    keys = ApiKeys(ledger)
+    key, secret = keys.add("acme", "ana", ["creator"])
+    keys.add("acme", "ben", ["creator"])
+    with session(ledger.log.engine, write=True) as rows:
+        for name in ("ana", "ben"):
+            rows.add(
+                WebSession(digest=name.encode() * 10, tenant="acme", subject=name, scopes=[], expires_at=FakeClock()())
+            )
+    found = export(ledger, "ana")
+    assert [(one["key"], one["tenant"]) for one in found["keys"]] == [(key.id, "acme")]
+    assert [one["tenant"] for one in found["sessions"]] == ["acme"]
+    assert not set(secret.split("_")[2:]) & set(json.dumps(found).split('"'))
+    ledger.log.close()
+
+
 def test_a_reviewer_is_handed_the_acts_and_not_the_requests_of_others(database_url: str, tmp_path: Path) -> None:
     ledger = ledger_of(database_url, tmp_path, FakeClock())
     asked(ledger, "ana", "a secret of ana's")
@@ -140,6 +162,37 @@ def test_records_of_what_went_out_unlabelled_are_kept_as_long_as_the_law_asks(
     assert ledger.expire(clock() + dt.timedelta(days=1), POLICY, 184) is None
     clock.jump(days=185)
     assert ledger.erase("ana", 184)[1]["texts"] == 1
+    ledger.log.close()
+
+
+def test_whoever_has_an_api_key_can_be_erased_after_their_texts_expired(database_url: str, tmp_path: Path) -> None:
+    clock = FakeClock()
+    ledger = ledger_of(database_url, tmp_path, clock)
+    keys = ApiKeys(ledger)
+    keys.add("acme", "ana", ["creator"])
+    asked(ledger, "ana")
+    with session(ledger.log.engine, write=True) as rows:
+        actor = Vault(rows).known_actor("ana")
+        rows.execute(update(SubjectKey).values(created_at=clock()))
+        rows.execute(update(SealedText).values(created_at=clock()))
+    clock.jump(days=400)
+    assert ledger.expire(clock(), POLICY) is not None
+    assert export(ledger, "ana")["actor"] == actor  # the same pseudonym as before
+    assert ledger.erase("ana")[1]["actor"] == actor
+    assert keys.list() == []
+    ledger.log.close()
+
+
+def test_a_name_that_an_older_release_left_beside_a_key_can_be_erased(database_url: str, tmp_path: Path) -> None:
+    ledger = ledger_of(database_url, tmp_path, FakeClock())
+    keys = ApiKeys(ledger)
+    keys.add("acme", "ana", ["creator"])
+    with session(ledger.log.engine, write=True) as rows:
+        rows.execute(delete(SubjectKey))
+    assert ledger.erase("ana")[1]["texts"] == 0
+    assert keys.list() == []
+    with pytest.raises(InputError):
+        ledger.erase("ana")
     ledger.log.close()
 
 

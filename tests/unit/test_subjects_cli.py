@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 
 from filigrana.errors import FiligranaError
 from filigrana.pipeline.cli.app import app
-from filigrana.pipeline.request import GenerateRequest
+from filigrana.pipeline.request import GenerateRequest, Held, SealRequest
+from filigrana.provenance.media import encode_picture
 from filigrana.tests.comply_kit import engine_of, house_of
+from filigrana.tests.doubles import FakeGuard, calm, scene
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,17 @@ def test_a_hold_is_an_entry_and_nothing_of_the_person_is_erased_until_it_is_lift
     assert run(data, "erase", "ana", "--yes")[0] == 0
     assert [kind for kind in types(data) if "hold" in kind or kind == "erase"] == [
         "legal-hold", "erase", "legal-hold.lifted", "erase"]  # fmt: skip
+
+
+def test_how_many_texts_would_go_leaves_out_those_of_whoever_is_held(data: Path) -> None:
+    import sqlite3
+
+    run(data, "hold", "ana", "--reason", "case 12/26")
+    with sqlite3.connect(data / "audit.db") as rows:
+        rows.execute("UPDATE sealed_texts SET created_at = '2020-01-01 00:00:00'")
+    told = json.loads(run(data, "retain", "--days", "200", "--dry-run", "--json")[1])
+    done = json.loads(run(data, "retain", "--days", "200", "--json")[1])
+    assert told["texts"] == done["texts"] == 1
 
 
 def test_for_people_it_says_where_the_log_says_so(data: Path) -> None:
@@ -136,6 +149,23 @@ def test_after_an_erasure_there_is_nothing_to_hand_out(data: Path, tmp_path: Pat
     run(data, "erase", "ana", "--yes")
     assert error_of(data, "subject", "ana", "-o", str(tmp_path / "ana.json")) == "input.subject"
     assert not (tmp_path / "ana.json").exists()
+
+
+def test_an_erasure_takes_along_what_waits_for_people(tmp_path: Path) -> None:
+    """A photograph, under the name that its file had."""
+    photo, opened = tmp_path / "anas wedding.png", house_of(tmp_path)
+    photo.write_bytes(encode_picture(scene(3, 320, 320), "image/png"))
+    bad = [*calm("nsfw"), FakeGuard("nsfw", {"sxc": 0.6})]
+    for name in ("ana", "ben"):
+        outcome = engine_of(opened, frame_guards=lambda _generated: bad).seal(
+            SealRequest(photo, "camera", subject=name)
+        )
+        assert isinstance(outcome, Held), outcome
+    opened.close()
+    folder = tmp_path / "data" / "review"
+    assert len(list(folder.rglob(photo.name))) == 2
+    run(tmp_path / "data", "erase", "ana", "--yes")
+    assert len(list(folder.rglob(photo.name))) == len(list(folder.iterdir())) == 1
 
 
 @pytest.mark.parametrize("place", ["keys/ana.json", "missing/ana.json", "."])

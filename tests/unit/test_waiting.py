@@ -246,6 +246,16 @@ def test_a_published_prompt_is_refused_once_it_was_erased(house: House, authorit
     house.assert_refused(house.stamp(), "provenance.erased")
 
 
+def test_an_erasure_takes_along_the_files_in_which_the_prompt_stands(house: House) -> None:
+    house.held(publish_prompt=True)
+    other = house.engine().generate(replace(REQUEST, subject="ben"))
+    assert isinstance(other, Held)
+    words = ["--data-dir", str(house.folder), "audit", "erase", "local", "--yes", "--json"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert [path.name for path in house.pending()] == [other.intent]
+    assert (house.types()[-1], house.last()["code"]) == ("failed", "provenance.erased")
+
+
 def test_an_erased_prompt_that_is_not_published_stops_nothing(house: House, authority: Authority) -> None:
     house.held()
     house.opened.ledger.erase("local")
