@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ..errors import InputError
+from ..provenance.by_request import entries_of_all, request_of
 from ..provenance.database import turn
 from ..provenance.log.canonical import time_text
+from ..provenance.log.rows import size_of
 from ..provenance.log.search import Query, search
 from ..provenance.service_tables import ApiKey, WebSession
 from ..provenance.tables import SealedText, SubjectKey
@@ -85,10 +88,15 @@ def export(ledger: Ledger, subject: str) -> dict[str, Any]:
     """Everything that is kept of a person (GDPR, Article 15): texts, API keys and sessions in that name, and the log's
     entries about the person's requests. That it was handed out is an entry. Raises InputError where there is nothing.
     """
+    with ledger.reading() as read:
+        known = Vault(read).known_actor(subject)
+        size = size_of(read.connection())
+        # While nobody waits: in the transaction only the entries since then are left to read.
+        named = [] if known is None else list(search(read.connection(), Query(actor=known), 0, size))
     with ledger.change() as change:
         vault = Vault(change.session)
         actor = vault.known_actor(subject)
-        if actor is None:
+        if actor is None or actor != known:
             raise InputError("there is nothing kept of this person", code="input.subject", hint="")
         rows = change.session.scalars(
             select(SealedText).where(SealedText.subject == subject).order_by(SealedText.created_at, SealedText.id)
@@ -104,7 +112,8 @@ def export(ledger: Ledger, subject: str) -> dict[str, Any]:
             for row in rows
         ]
         ways_in = _ways_in(change.session, subject)
-        entries = list(_about(change.session.connection(), actor))
+        named += search(change.session.connection(), Query(actor=actor), size)
+        entries = list(_about(change.session, actor, named))
         entry = {"type": EXPORTED, "time": time_text(ledger.clock()), "actor": actor, "texts": len(texts)}
         index = change.append(entry)
     return {"subject": subject, "actor": actor, "texts": texts, **ways_in, "entries": entries, "logged": index}
@@ -131,14 +140,10 @@ def _ways_in(rows: Session, subject: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _about(connection: Connection, actor: str) -> Iterator[dict[str, Any]]:
+def _about(rows: Session, actor: str, named: list[tuple[int, dict[str, Any]]]) -> Iterator[dict[str, Any]]:
     """The entries that name the person, and those about the person's requests: what somebody decided on as a reviewer
     is another person's request, of which nothing but that act is handed out."""
-    requests = set[str]()
-    for index, entry in search(connection, Query(actor=actor)):
-        if entry.get("type") == "intent" and isinstance(entry.get("intent"), str):
-            requests.add(entry["intent"])
-        yield {"index": index, "entry": entry}
-    for index, entry in search(connection, Query()) if requests else ():
-        if entry.get("intent") in requests and entry.get("actor") != actor:
-            yield {"index": index, "entry": entry}
+    yield from ({"index": index, "entry": entry} for index, entry in named)
+    asked = [entry for _, entry in named if entry.get("type") == "intent"]
+    others = entries_of_all(rows, [intent for entry in asked if (intent := request_of(entry)) is not None])
+    yield from ({"index": i, "entry": e} for i, e in sorted(others, key=itemgetter(0)) if e.get("actor") != actor)

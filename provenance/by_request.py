@@ -45,15 +45,18 @@ def note(rows: Session, index: int, entry: Mapping[str, Any]) -> None:
 
 def entries_of(log: AuditLog, intent: UUID) -> Entries:
     """``(index, entry)`` of all entries about a request, in order. Raises TamperError where the index names others."""
-    its = select(LogEntry.seq, LogEntry.leaf).join(IntentEntry, IntentEntry.log_index == LogEntry.seq)
     with session(log.engine) as rows:
-        found = rows.execute(its.where(IntentEntry.intent_id == intent).order_by(LogEntry.seq)).all()
-    said = []
-    for index, leaf in found:
-        if not isinstance(leaf, bytes) or request_of(entry := canonical.decode(leaf)) != intent:
-            raise TamperError(f"entry {index} of the log is not about the request that the index names for it")
-        said.append((int(index), entry))
-    return said
+        return list(entries_of_all(rows, [intent]))
+
+
+def entries_of_all(rows: Session, intents: Iterable[UUID]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The same of several requests, one after the other as they come."""
+    its = select(LogEntry.seq, LogEntry.leaf).join(IntentEntry, IntentEntry.log_index == LogEntry.seq)
+    for intent in intents:
+        for index, leaf in rows.execute(its.where(IntentEntry.intent_id == intent).order_by(LogEntry.seq)).all():
+            if not isinstance(leaf, bytes) or request_of(entry := canonical.decode(leaf)) != intent:
+                raise TamperError(f"entry {index} of the log is not about the request that the index names for it")
+            yield int(index), entry
 
 
 def search(log: AuditLog, query: Query, start: int, stop: int) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -78,7 +78,8 @@ def retain(
         index, clean = None, True
         if dry_run:
             with session(opened.log.engine) as rows:
-                count = Vault(rows).kept_before(before, kept_subjects(rows, opened.clock(), least))
+                kept = kept_subjects(rows, opened.ledger.kept_back, opened.clock(), least)
+                count = Vault(rows).kept_before(before, kept)
         else:
             ref = opened.pack.ref
             policy = {"id": ref.id, "version": ref.version, "digest": ref.digest}
