@@ -8,7 +8,7 @@ without a visible label, for as long as the chosen profiles ask (China's Measure
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -26,6 +26,7 @@ from .ledger import Ledger
 _MOST_DAYS = 3650
 HOLDS = "legal holds"
 """The turn of whoever places one, and of what deletes texts by their age: that looks at all holds at once."""
+_ENDS = ("refused", "failed", "abandoned")
 HELD, LIFTED, EXPORTED = "legal-hold", "legal-hold.lifted", "subject-export"
 
 
@@ -40,13 +41,24 @@ def held(connection: Connection, actor: str) -> bool:
 
 def kept_until(connection: Connection, actor: str, days: int) -> dt.datetime | None:
     """Until when records of releases without a visible label must be kept; None where there are none."""
-    found: dt.datetime | None = None
+    until = {}
     for _, entry in search(connection, Query(type="intent", actor=actor)):
         kept = max(days, own) if (own := _consented(entry)) is not None else 0
         if kept:
-            until = dt.datetime.fromisoformat(str(entry["time"])) + dt.timedelta(days=kept)
-            found = until if found is None else max(found, until)
-    return found
+            until[str(entry["intent"])] = dt.datetime.fromisoformat(str(entry["time"])) + dt.timedelta(days=kept)
+    ended = _never_went_out(connection, until)
+    return max((time for intent, time in until.items() if intent not in ended), default=None)
+
+
+def _never_went_out(connection: Connection, intents: Collection[str]) -> set[str]:
+    """Which of these requests ended without a release, and are not before people again."""
+    last: dict[str, tuple[int, str]] = {}
+    for kind in (*_ENDS, "release", "appeal.overturned") if intents else ():
+        for index, entry in search(connection, Query(type=kind)):
+            intent = str(entry.get("intent"))
+            if intent in intents:
+                last[intent] = max(last.get(intent, (-1, "")), (index, kind))
+    return {intent for intent, (_, kind) in last.items() if kind in _ENDS}
 
 
 def _consented(entry: dict[str, Any]) -> int | None:
@@ -84,11 +96,13 @@ def kept_subjects(rows: Session, now: dt.datetime, days: int) -> set[str]:
     actors = {entry["actor"] for _, entry in search(connection, Query(type=HELD))}
     actors = {actor for actor in actors if held(connection, str(actor))}
     # As far back as an entry may ask for: the profile that it was made under may be chosen no more.
-    since = time_text(now - dt.timedelta(days=_MOST_DAYS))
+    since, asked = time_text(now - dt.timedelta(days=_MOST_DAYS)), dict[str, Any]()
     for _, entry in search(connection, Query(type="intent", since=since)):
         own = _consented(entry)
         if own is not None and str(entry["time"]) > time_text(now - dt.timedelta(days=max(days, own))):
-            actors.add(entry["actor"])
+            asked[str(entry["intent"])] = entry["actor"]
+    ended = _never_went_out(connection, asked)
+    actors |= {actor for intent, actor in asked.items() if intent not in ended}
     if not actors:
         return set()
     vault = Vault(rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from sqlalchemy import delete, update
@@ -162,6 +163,28 @@ def test_records_of_what_went_out_unlabelled_are_kept_as_long_as_the_law_asks(
     assert ledger.expire(clock() + dt.timedelta(days=1), POLICY, 184) is None
     clock.jump(days=185)
     assert ledger.erase("ana", 184)[1]["texts"] == 1
+    ledger.log.close()
+
+
+@pytest.mark.parametrize("end", ["refused", "failed"])
+def test_what_never_went_out_keeps_nothing_whatever_label_it_was_to_have(
+    database_url: str, tmp_path: Path, end: str
+) -> None:
+    """The law asks for a record of to whom something went without a label: nothing did."""
+    clock = FakeClock()
+    ledger = ledger_of(database_url, tmp_path, clock)
+    for name in ("ana", "ben"):
+        asked(ledger, name, unlabelled="consent", keep_days=184)
+    first = ledger.log.entry(0)["intent"]
+    ledger.close(UUID(first), end, code="prompt.gore")
+    found = ledger.expire(clock() + dt.timedelta(days=1), POLICY, 184)
+    assert found is not None
+    assert found[1]["texts"] == 1  # ana's: ben's may still be released
+    asked(ledger, "ana", unlabelled="consent", keep_days=184)
+    with pytest.raises(InputError, match="kept until"):
+        ledger.erase("ana", 184)
+    ledger.close(UUID(list(ledger.log.entries())[-1][1]["intent"]), end, code="prompt.gore")
+    ledger.erase("ana", 184)
     ledger.log.close()
 
 
