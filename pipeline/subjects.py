@@ -8,7 +8,7 @@ without a visible label, for as long as the chosen profiles ask (China's Measure
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -41,24 +41,27 @@ def held(connection: Connection, actor: str) -> bool:
 
 def kept_until(connection: Connection, actor: str, days: int) -> dt.datetime | None:
     """Until when records of releases without a visible label must be kept; None where there are none."""
-    until = {}
-    for _, entry in search(connection, Query(type="intent", actor=actor)):
+    return max((until for _, until in _kept(connection, Query(type="intent", actor=actor), days)), default=None)
+
+
+def _kept(connection: Connection, query: Query, days: int) -> Iterator[tuple[str, dt.datetime]]:
+    """(actor, until when) of each request that went out without a visible label, or still may. What ended otherwise
+    went to nobody, unless people overturn it; the time counts from the release."""
+    asked: dict[str, tuple[str, str, int]] = {}
+    for _, entry in search(connection, query):
         kept = max(days, own) if (own := _consented(entry)) is not None else 0
         if kept:
-            until[str(entry["intent"])] = dt.datetime.fromisoformat(str(entry["time"])) + dt.timedelta(days=kept)
-    ended = _never_went_out(connection, until)
-    return max((time for intent, time in until.items() if intent not in ended), default=None)
-
-
-def _never_went_out(connection: Connection, intents: Collection[str]) -> set[str]:
-    """Which of these requests ended without a release, and are not before people again."""
-    last: dict[str, tuple[int, str]] = {}
-    for kind in (*_ENDS, "release", "appeal.overturned") if intents else ():
+            asked[str(entry["intent"])] = str(entry["actor"]), str(entry["time"]), kept
+    last: dict[str, tuple[int, str, str]] = {}
+    for kind in (*_ENDS, "release", "appeal.overturned") if asked else ():
         for index, entry in search(connection, Query(type=kind)):
             intent = str(entry.get("intent"))
-            if intent in intents:
-                last[intent] = max(last.get(intent, (-1, "")), (index, kind))
-    return {intent for intent, (_, kind) in last.items() if kind in _ENDS}
+            if intent in asked:
+                last[intent] = max(last.get(intent, (-1, "", "")), (index, kind, str(entry["time"])))
+    for intent, (actor, time, kept) in asked.items():
+        _, kind, ended = last.get(intent, (-1, "", ""))
+        if kind not in _ENDS:
+            yield actor, dt.datetime.fromisoformat(ended if kind == "release" else time) + dt.timedelta(days=kept)
 
 
 def _consented(entry: dict[str, Any]) -> int | None:
@@ -96,13 +99,8 @@ def kept_subjects(rows: Session, now: dt.datetime, days: int) -> set[str]:
     actors = {entry["actor"] for _, entry in search(connection, Query(type=HELD))}
     actors = {actor for actor in actors if held(connection, str(actor))}
     # As far back as an entry may ask for: the profile that it was made under may be chosen no more.
-    since, asked = time_text(now - dt.timedelta(days=_MOST_DAYS)), dict[str, Any]()
-    for _, entry in search(connection, Query(type="intent", since=since)):
-        own = _consented(entry)
-        if own is not None and str(entry["time"]) > time_text(now - dt.timedelta(days=max(days, own))):
-            asked[str(entry["intent"])] = entry["actor"]
-    ended = _never_went_out(connection, asked)
-    actors |= {actor for intent, actor in asked.items() if intent not in ended}
+    since = time_text(now - dt.timedelta(days=_MOST_DAYS))
+    actors |= {actor for actor, until in _kept(connection, Query(type="intent", since=since), days) if until > now}
     if not actors:
         return set()
     vault = Vault(rows)

@@ -18,6 +18,7 @@ from filigrana.pipeline.request import GenerateRequest, Release
 from filigrana.pipeline.subjects import export, hold
 from filigrana.provenance.database import session
 from filigrana.provenance.identity import AssetId
+from filigrana.provenance.log.canonical import time_text
 from filigrana.provenance.log.sequencer import AuditLog
 from filigrana.provenance.log.signer import Ed25519LogSigner
 from filigrana.provenance.reports.answers import private_parts
@@ -163,6 +164,25 @@ def test_records_of_what_went_out_unlabelled_are_kept_as_long_as_the_law_asks(
     assert ledger.expire(clock() + dt.timedelta(days=1), POLICY, 184) is None
     clock.jump(days=185)
     assert ledger.erase("ana", 184)[1]["texts"] == 1
+    ledger.log.close()
+
+
+def test_the_record_is_kept_from_the_release_on_also_of_what_people_looked_at_for_long(
+    database_url: str, tmp_path: Path
+) -> None:
+    clock = FakeClock()
+    ledger = ledger_of(database_url, tmp_path, clock)
+    asked(ledger, "ana", unlabelled="consent", keep_days=184)
+    intent = ledger.log.entry(0)["intent"]
+    clock.jump(days=180)
+    for kind in ("refused", "appeal.overturned", "release"):
+        ledger.log.append({"type": kind, "intent": intent, "time": time_text(clock())})
+    clock.jump(days=183)
+    assert ledger.expire(clock(), POLICY, 184) is None
+    with pytest.raises(InputError, match="kept until"):
+        ledger.erase("ana", 184)
+    clock.jump(days=2)
+    ledger.erase("ana", 184)
     ledger.log.close()
 
 
