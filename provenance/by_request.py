@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 from sqlalchemy.orm import Session
 
 from ..errors import TamperError
@@ -49,11 +49,13 @@ def entries_of(log: AuditLog, intent: UUID) -> Entries:
         return list(entries_of_all(rows, [intent]))
 
 
-def entries_of_all(rows: Session, intents: Iterable[UUID]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The same of several requests, one after the other as they come."""
-    its = select(LogEntry.seq, LogEntry.leaf).join(IntentEntry, IntentEntry.log_index == LogEntry.seq)
-    for intent in intents:
-        for index, leaf in rows.execute(its.where(IntentEntry.intent_id == intent).order_by(LogEntry.seq)).all():
+def entries_of_all(rows: Session | Connection, intents: Iterable[UUID]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The same of several requests, some of them at a time."""
+    its = select(LogEntry.seq, LogEntry.leaf, IntentEntry.intent_id)
+    its = its.join(IntentEntry, IntentEntry.log_index == LogEntry.seq).order_by(LogEntry.seq)
+    left = iter(intents)
+    while some := list(islice(left, _AT_ONCE >> 2)):
+        for index, leaf, intent in rows.execute(its.where(IntentEntry.intent_id.in_(some))).all():
             if not isinstance(leaf, bytes) or request_of(entry := canonical.decode(leaf)) != intent:
                 raise TamperError(f"entry {index} of the log is not about the request that the index names for it")
             yield int(index), entry

@@ -20,6 +20,8 @@ _TOLD = frozenset({"intent", "decision", "result", "release", "refused", "held",
 """Types of entries that have figures of their own beside their number."""
 EXPIRED = "review.expired"
 """The code of held work that is refused since its time is over."""
+REJECTED = "review.rejected"
+"""The code of held work that a person refused. Any other one is of a guard, also where it was held before."""
 _MOST_JOULES = Decimal(10) ** 18
 
 
@@ -135,8 +137,7 @@ class Tally:
         ):
             _count(self.hazards, hazard)
         # Held work that nobody decided on in time is refused by no person, and by no guard either.
-        by = "automated" if "round" not in entry else "by people" if entry.get("code") != EXPIRED else "out of time"
-        _count(self.automated, by)
+        _count(self.automated, {REJECTED: "by people", EXPIRED: "out of time"}.get(str(entry.get("code")), "automated"))
         if entry.get("rewrite_offered") is True:
             _count(self.automated, "with a rewrite offered")
 

@@ -90,7 +90,11 @@ def _people(figures: dict[str, Any]) -> Section:
     )
     return Section(
         "Transparency: decisions and complaints",
-        (Text(text), counted("refusals", figures["automated"]), counted("acts of people", figures["people"])),
+        (
+            Text(text),
+            counted("refusals", figures["automated"]),
+            counted("reviews and appeals: entry", figures["people"]),
+        ),
     )
 
 

@@ -18,7 +18,7 @@ from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.report_checking import check_report
 from filigrana.pipeline.reporting import _cell, write_report
 from filigrana.pipeline.request import GenerateRequest, Release
-from filigrana.provenance.reports.tally import EXPIRED, MOST_KEYS, Tally
+from filigrana.provenance.reports.tally import EXPIRED, MOST_KEYS, REJECTED, Tally
 from filigrana.tests.comply_kit import engine_of, house_of
 from filigrana.tests.doubles import FakeGuard
 from filigrana.tests.meeting import before, meeting, together
@@ -212,10 +212,11 @@ def test_what_nobody_decided_in_time_was_refused_by_no_person() -> None:
         {"code": "review.rejected", "round": 1},
         {"code": "review.expired", "round": 1},
         {"code": "review.expired", "round": 2},
+        {"code": "output.gore", "round": 1},  # held, and then blocked by a policy that was put in force meanwhile
     ):
         tally.add(0, {"type": "refused", "time": "2026-01-01T00:00:00.000Z", "rules": [], **entry})
-    assert tally.figures()["automated"] == {"automated": 1, "by people": 1, "out of time": 2}
-    assert EXPIRED == terms.EXPIRED
+    assert tally.figures()["automated"] == {"automated": 2, "by people": 1, "out of time": 2}
+    assert (EXPIRED, REJECTED) == (terms.EXPIRED, terms.REJECTED)
 
 
 def test_two_reports_at_once_into_one_folder_are_one_after_the_other(

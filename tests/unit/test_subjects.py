@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from sqlalchemy import delete, update
@@ -17,6 +18,7 @@ from filigrana.pipeline.request import GenerateRequest, Release
 from filigrana.pipeline.subjects import export, hold
 from filigrana.provenance.database import session
 from filigrana.provenance.identity import AssetId
+from filigrana.provenance.log.canonical import time_text
 from filigrana.provenance.log.sequencer import AuditLog
 from filigrana.provenance.log.signer import Ed25519LogSigner
 from filigrana.provenance.reports.answers import private_parts
@@ -162,6 +164,48 @@ def test_records_of_what_went_out_unlabelled_are_kept_as_long_as_the_law_asks(
     assert ledger.expire(clock() + dt.timedelta(days=1), POLICY, 184) is None
     clock.jump(days=185)
     assert ledger.erase("ana", 184)[1]["texts"] == 1
+    ledger.log.close()
+
+
+def test_the_record_is_kept_from_the_release_on_also_of_what_people_looked_at_for_long(
+    database_url: str, tmp_path: Path
+) -> None:
+    clock = FakeClock()
+    ledger = ledger_of(database_url, tmp_path, clock)
+    asked(ledger, "ana", unlabelled="consent", keep_days=184)
+    intent = ledger.log.entry(0)["intent"]
+    clock.jump(days=180)
+    for kind in ("refused", "appeal.overturned", "release"):
+        with ledger.change() as change:
+            change.append({"type": kind, "intent": intent, "time": time_text(clock())})
+    clock.jump(days=183)
+    assert ledger.expire(clock(), POLICY, 184) is None
+    with pytest.raises(InputError, match="kept until"):
+        ledger.erase("ana", 184)
+    clock.jump(days=2)
+    ledger.erase("ana", 184)
+    ledger.log.close()
+
+
+@pytest.mark.parametrize("end", ["refused", "failed"])
+def test_what_never_went_out_keeps_nothing_whatever_label_it_was_to_have(
+    database_url: str, tmp_path: Path, end: str
+) -> None:
+    """The law asks for a record of to whom something went without a label: nothing did."""
+    clock = FakeClock()
+    ledger = ledger_of(database_url, tmp_path, clock)
+    for name in ("ana", "ben"):
+        asked(ledger, name, unlabelled="consent", keep_days=184)
+    first = ledger.log.entry(0)["intent"]
+    ledger.close(UUID(first), end, code="prompt.gore")
+    found = ledger.expire(clock() + dt.timedelta(days=1), POLICY, 184)
+    assert found is not None
+    assert found[1]["texts"] == 1  # ana's: ben's may still be released
+    asked(ledger, "ana", unlabelled="consent", keep_days=184)
+    with pytest.raises(InputError, match="kept until"):
+        ledger.erase("ana", 184)
+    ledger.close(UUID(list(ledger.log.entries())[-1][1]["intent"]), end, code="prompt.gore")
+    ledger.erase("ana", 184)
     ledger.log.close()
 
 
