@@ -86,8 +86,9 @@ class DiffusersGenerator:
         from diffusers.utils import logging as diffusers_logging
         from transformers.utils import logging as transformers_logging
 
-        for bars in (diffusers_logging, transformers_logging):
-            bars.disable_progress_bar()
+        for library in (diffusers_logging, transformers_logging):
+            library.disable_progress_bar()
+            library.set_verbosity_error()  # their warnings quote what they cut off a prompt, past our own logs
         device, dtype, name = self._device(torch), self._dtype(torch), self._home.class_name
         self._memory.check(device)
         options: dict[str, Any] = {"use_safetensors": True}
