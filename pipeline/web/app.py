@@ -40,7 +40,7 @@ from .desk import Desk
 from .guarding import Guard
 from .inspecting import HouseInspector, Inspector
 from .metrics import HttpMetrics
-from .problems import problem, problem_of
+from .problems import AWAY, problem, problem_of
 from .rating import Clients, Rate
 from .service import Service, plain
 from .spooling import Spool
@@ -118,9 +118,11 @@ def _say_no(app: FastAPI) -> None:
         # A script that follows a job hears it as an error; a person is led to the door.
         return to_sign_in(request) if page_routes.wants_page(request) else _answer(request, *problem_of(error))
 
-    @app.exception_handler(FiligranaError)
-    async def _ours(request: Request, error: FiligranaError) -> Any:
+    async def _ours(request: Request, error: Exception) -> Any:
         return _answer(request, *problem_of(error))
+
+    for known in (FiligranaError, *AWAY):
+        app.add_exception_handler(known, _ours)
 
     @app.exception_handler(HTTPException)
     async def _routing(request: Request, error: HTTPException) -> Any:
