@@ -111,6 +111,8 @@ class Guard:
         wait = self._rate.take(who, cost)
         if wait is not None:
             return ServiceError("too many requests", status=429, code="service.rate", retry_after=wait)
+        if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
+            return ServiceError("a zero byte is no text", code="service.parameter")  # nor for PostgreSQL
         declared = next((v for k, v in headers if k == b"content-length"), b"")
         if declared and (not declared.isdigit() or int(declared) > self._max_bytes):
             return too_large(self._max_bytes)
