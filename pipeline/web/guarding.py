@@ -113,6 +113,9 @@ class Guard:
             return ServiceError("too many requests", status=429, code="service.rate", retry_after=wait)
         if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
             return ServiceError("a zero byte is no text", code="service.parameter")  # nor for PostgreSQL
+        if {b"transfer-encoding", b"content-length"} <= {name for name, _ in headers}:
+            # A proxy may believe the other one, and take for the next request what is this one's body.
+            return ServiceError("a body has a length or is chunked, not both", code="service.refused")
         declared = next((v for k, v in headers if k == b"content-length"), b"")
         if declared and (not declared.isdigit() or int(declared) > self._max_bytes):
             return too_large(self._max_bytes)
