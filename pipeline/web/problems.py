@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sqlalchemy.exc import InterfaceError, OperationalError, TimeoutError
+from sqlalchemy import exc
 
 from ...errors import FetchError, FiligranaError, InputError, JobError, ServiceError
 from ..review_case import ReviewError
@@ -29,7 +29,7 @@ _KINDS = {
     504: "timeout",
 }
 _OF_JOBS = {"jobs.unknown": 404, "jobs.database": 503}
-AWAY = (OperationalError, InterfaceError, TimeoutError)
+AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
 """What a database that is out of reach, or does not take what is written, makes of a request."""
 AGAIN = 5
 """Seconds after which whoever asked may try again."""

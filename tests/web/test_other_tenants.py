@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,7 +17,7 @@ from filigrana.pipeline.web.app import create_app
 from filigrana.pipeline.web.callers import KEY
 from filigrana.tests.doubles import calm
 from filigrana.tests.serving import clients, installed, running
-from filigrana.tests.working import until, working
+from filigrana.tests.working import working
 
 IMAGES = "/v1/images/generations"
 BODIES: dict[str, dict[str, Any]] = {
