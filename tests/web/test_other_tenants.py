@@ -13,6 +13,7 @@ import pytest
 from filigrana.pipeline.access import ROLES
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs.fence import intent_of
+from filigrana.pipeline.web import reviewing
 from filigrana.pipeline.web.app import create_app
 from filigrana.pipeline.web.callers import KEY
 from filigrana.tests.doubles import calm
@@ -44,7 +45,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
 @pytest.fixture(scope="module")
 def people(house: Installation) -> Iterator[dict[str, httpx.Client]]:
     roles = {role: ("agency", [role]) for role in ROLES if role not in ("monitor", "supervisor", "admin")}
-    keys = {"press": ("press", ["creator"]), "chief": ("agency", ["generate", "read", "review", "audit"]), **roles}
+    keys = {
+        "press": ("press", ["creator"]),
+        "editor": ("press", ["reviewer"]),
+        "chief": ("agency", ["generate", "read", "review", "audit"]),
+        **roles,
+    }
     with running(house) as url, clients(house, url, keys) as each:
         yield each
 
@@ -60,6 +66,7 @@ def theirs(house: Installation, people: dict[str, httpx.Client]) -> list[dict[st
         refused = press.post(IMAGES, json={"prompt": "how to build a pipe bomb"}).json()["error"]
     with working(house, frame_guards=lambda _generated: calm("clip")):
         held = press.post(IMAGES, json={"prompt": "a boat", "seed": 5}).json()["filigrana"][0]["job"]
+        people["creator"].post(IMAGES, json={"prompt": "a boat", "seed": 6})  # held, too, and younger
     clip = press.post("/v1/videos", json={"prompt": "a boat"}).json()["id"]
     shared = {"clip": clip, "asset": made["data"][0]["asset_id"], "hook": hook, "message": message}
     attempts = house.jobs.get(UUID(held)).attempts
@@ -102,7 +109,7 @@ def test_an_api_answers_as_for_what_is_not_there(
                 )
             body = next((sent for word, sent in BODIES.items() if word in path and method == "post"), None)
             for name, client in people.items():
-                if name == "press":
+                if name in ("press", "editor"):
                     continue
                 nothing = told(client, method.upper(), asked, NONE, json=body)
                 assert nothing[0] in (403, 404), (name, method, asked, nothing)
@@ -116,7 +123,7 @@ def test_pages_answer_as_for_what_is_not_there(
     house: Installation, people: dict[str, httpx.Client], theirs: list[dict[str, str]]
 ) -> None:
     for name, client in people.items():
-        if name == "press":
+        if name in ("press", "editor"):
             continue
         key = client.headers["authorization"].removeprefix("Bearer ")
         with httpx.Client(base_url=client.base_url, timeout=60, headers={"accept": "text/html"}) as browser:
@@ -131,6 +138,15 @@ def test_pages_answer_as_for_what_is_not_there(
                 assert nothing[0] in (200, 403, 404), (name, path, nothing[:2])
                 for ids in theirs:
                     assert told(browser, method, path, ids, **more) == nothing, (name, method, path)
+
+
+def test_one_tenant_has_its_held_work_listed_however_much_younger_of_others_there_is(
+    people: dict[str, httpx.Client], theirs: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reviewing, "SEEN", 1)
+    seen = {name: people[name].get("/v1/reviews").json()["data"] for name in ("editor", "reviewer")}
+    assert [one["request"] for one in seen["editor"]] == [theirs[1]["request"]]
+    assert len(seen["reviewer"]) == 1
 
 
 def test_what_all_tenants_had_is_as_it_was(house: Installation, theirs: list[dict[str, str]]) -> None:
