@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -66,8 +65,7 @@ def missing(here: Service) -> list[str]:
         _ = house.pack
     except FiligranaError:
         failed.append("policy")
-    folder = here.spool.own
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+    if not here.spool.has_room():
         failed.append("disk")
     try:
         if house.settings.store is not None:

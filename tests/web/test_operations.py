@@ -24,6 +24,7 @@ from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs.model import Order
 from filigrana.pipeline.jobs.queue import TRACE
 from filigrana.pipeline.logs import clean, set_up
+from filigrana.pipeline.web import spooling
 from filigrana.pipeline.web.health_routes import missing
 from filigrana.tests.serving import installed, running
 from filigrana.tests.working import process, until, working
@@ -69,6 +70,32 @@ def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(url: str) -
                 said += wire.recv(65536)
             gaps.append(time.perf_counter() - first)
     assert sorted(gaps)[5] < 0.02, gaps
+
+
+def test_a_disk_without_room_is_told_before_it_is_full(
+    house: Installation, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spooling, "LEAST", 1 << 62)
+    answer = httpx.get(f"{url}/readyz")
+    assert (answer.status_code, answer.json()["failed"]) == (503, ["disk"])
+
+
+@pytest.mark.parametrize("path", ["/v1/verify", "/v1/seal"])
+def test_an_upload_for_which_there_is_no_room_may_come_again(
+    house: Installation, url: str, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    made = Path.mkdir
+
+    def full(self: Path, *arguments: Any, **named: Any) -> None:
+        made(self, *arguments, **named)
+        if self.parent.parent.name == "spool":
+            (self / "file").symlink_to("/dev/full")  # whatever is written there fails as on a full disk
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    form = {"source_type": "camera"} if path == "/v1/seal" else {}
+    answer = httpx.post(f"{url}{path}", files={"file": b"x" * 300_000}, data=form, headers=key(house, "creator"))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "service.disk")
+    assert int(answer.headers["retry-after"]) > 0
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
