@@ -37,7 +37,7 @@ from .console import assets_pages, audit_pages, desk_pages, sign_in_pages, statu
 from .console.rendering import SignInError, error_page, is_ours, to_sign_in
 from .describing import describe
 from .desk import Desk
-from .guarding import Guard
+from .guarding import HEADERS, Guard
 from .inspecting import HouseInspector, Inspector
 from .metrics import HttpMetrics
 from .problems import AWAY, problem, problem_of
@@ -140,9 +140,10 @@ def _say_no(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _fault(request: Request, error: Exception) -> Any:
-        # The server ends the connection of what it did not expect: said here, the client sends nothing more on it.
+        # The server ends the connection of what it did not expect: said here, the client sends nothing more on it. It
+        # goes past the guard, which would add the headers.
         status, body, headers = problem_of(error)
-        return _answer(request, status, body, {**headers, "Connection": "close"})
+        return _answer(request, status, body, {**HEADERS, **headers, "Connection": "close"})
 
 
 def _answer(request: Request, status: int, body: dict[str, Any], headers: dict[str, str]) -> Any:

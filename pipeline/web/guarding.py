@@ -96,6 +96,9 @@ class Guard:
                     if opened is not None:
                         opened.set_attribute("http.route", _route(scope))
                         opened.set_attribute("http.response.status_code", seen[0])
+        except Exception:
+            seen[0] = seen[0] or 500  # answered further out, where nothing is counted
+            raise
         finally:
             took = time.perf_counter() - started
             self._saw(method, _route(scope), seen[0], took)

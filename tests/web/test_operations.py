@@ -25,6 +25,7 @@ from filigrana.pipeline.jobs.model import Order
 from filigrana.pipeline.jobs.queue import TRACE
 from filigrana.pipeline.logs import clean, set_up
 from filigrana.pipeline.web import spooling
+from filigrana.pipeline.web.guarding import HEADERS
 from filigrana.pipeline.web.health_routes import missing
 from filigrana.tests.serving import installed, running
 from filigrana.tests.working import process, until, working
@@ -70,6 +71,24 @@ def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(url: str) -
                 said += wire.recv(65536)
             gaps.append(time.perf_counter() - first)
     assert sorted(gaps)[5] < 0.02, gaps
+
+
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+def test_what_was_not_expected_is_counted_as_what_it_is(
+    house: Installation, url: str, monkeypatch: pytest.MonkeyPatch, accept: str
+) -> None:
+    def fails(*_: Any, **_named: Any) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(house.jobs, "list", fails)
+    answer = httpx.get(f"{url}/v1/videos", headers={**key(house, "creator"), "Accept": accept})
+    assert answer.status_code == 500
+    assert "nobody thought" not in answer.text
+    assert answer.headers["content-security-policy"] == HEADERS["Content-Security-Policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    told = httpx.get(f"{url}/metrics", headers=key(house, "monitor")).text
+    assert 'filigrana_http_requests_total{method="GET",route="/v1/videos",status="500"}' in told
+    assert 'status="0"' not in told
 
 
 def test_a_disk_without_room_is_told_before_it_is_full(
