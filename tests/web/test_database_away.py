@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from filigrana.pipeline.installation import Installation
+from filigrana.pipeline.web import events
 from filigrana.tests.serving import installed, running
 from filigrana.tests.working import until, working
 
@@ -89,6 +90,37 @@ def test_pictures_that_are_waited_for_come_although_it_went_away_meanwhile(
         with working(house):
             thread.join(60)
         assert found[0].status_code == 200, found[0].text
+
+
+def test_a_stream_lives_on_and_tells_the_end(
+    house: Installation,
+    postgres_url: str,
+    postgres_server: str,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(events, "HEARTBEAT", 0.3)
+    headers = {"Authorization": f"Bearer {house.access.add('press', 'ana', ['creator'])[1]}"}
+    heard: list[str] = []
+
+    def follow(url: str, job: str) -> None:
+        with httpx.stream("GET", f"{url}/v1/jobs/{job}/events", headers=headers, timeout=60) as answer:
+            for line in answer.iter_lines():
+                heard.append(line)
+
+    with running(house) as url:
+        job = httpx.post(f"{url}/v1/videos", json={"prompt": "a boat"}, headers=headers).json()["id"]
+        thread = threading.Thread(target=follow, args=(url, job))
+        thread.start()
+        until(lambda: any(line.startswith("data:") for line in heard))
+        with away(postgres_url, postgres_server):
+            before = len(heard)
+            until(lambda: heard[before:].count(": still here") >= 3, 30)
+        httpx.delete(f"{url}/v1/jobs/{job}", headers=headers)
+        thread.join(30)
+        assert not thread.is_alive()
+    assert '"state": "cancelled"' in [line for line in heard if line.startswith("data:")][-1]
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "k1"}])
