@@ -33,6 +33,8 @@ MAX_JSON = 128 << 20
 TRIES = 3
 """How often something is asked for that a busy server refused, or that did not arrive."""
 LONGEST_WAIT = 30.0
+AWAY, BUSY = "generate.away", "generate.busy"
+"""Codes of what never reached the service, or was not taken by it: asking once more makes, and costs, nothing twice."""
 _LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -111,14 +113,17 @@ class Wire:
                 raise _broken("took too long") from error
             except httpx.HTTPError as error:
                 # POST may have arrived: asking again could be paid for twice
-                if number == TRIES or (method == "POST" and not isinstance(error, httpx.ConnectError)):
-                    raise _broken("cannot be reached") from error
+                arrived = method != "POST" or not isinstance(error, httpx.ConnectError)
+                if number == TRIES or (method == "POST" and arrived):
+                    raise _broken("cannot be reached", "generate.remote" if arrived else AWAY) from error
                 self.sleep(2.0**number)
                 continue
             if answer.status_code in (429, 503) and number < TRIES:
                 self.sleep(_wait(answer.headers, number))
                 continue
             break
+        if answer.status_code == 429 and method != "POST":
+            raise _broken("does not tell what became of it")  # what was asked for is being made, and paid
         if answer.status_code // 100 != 2:
             raise refusal(answer)
         return answer
@@ -195,7 +200,7 @@ def refusal(answer: httpx.Response) -> GenerationError:
             "the model's service does not take our key", code="generate.key", hint="Look at the setting remote_key."
         )
     if answer.status_code == 429:
-        return GenerationError("the model's service is too busy", code="generate.busy", hint="Try again later.")
+        return GenerationError("the model's service is too busy", code=BUSY, hint="Try again later.")
     return _broken(f"answered {answer.status_code}")
 
 
@@ -206,8 +211,8 @@ def _wait(headers: Mapping[str, str], number: int) -> float:
         return min(LONGEST_WAIT, 2.0**number)
 
 
-def _broken(what: str) -> GenerationError:
-    return GenerationError(f"the model's service {what}", code="generate.remote", hint="Look at the setting model.")
+def _broken(what: str, code: str = "generate.remote") -> GenerationError:
+    return GenerationError(f"the model's service {what}", code=code, hint="Look at the setting model.")
 
 
 @dataclass

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from ...errors import FiligranaError, GenerationError, InputError, LogError, PolicyError, ReleaseError
 from ..engine import Engine
+from ..generators.remote import AWAY, BUSY
 from ..request import GenerateRequest, Held, News, Outcome, Progress, Refusal, SealRequest, no_news
 from ..run import StageError
 from .incoming import FILE, Incoming
@@ -75,4 +76,5 @@ def failure(error: Exception) -> dict[str, Any]:
 def again(error: Exception) -> bool:
     """Whether another try may go better: what came from outside of the request."""
     away = isinstance(error, ReleaseError) and error.code.startswith("release.store")
+    away = away or (isinstance(error, GenerationError) and error.code in (AWAY, BUSY))
     return away or isinstance(error, (StageError, LogError)) or not isinstance(error, FiligranaError)

@@ -25,6 +25,7 @@ from filigrana.pipeline.generators.base import Sampling
 from filigrana.pipeline.generators.comfyui import ComfyUI, fill
 from filigrana.pipeline.generators.openai_images import OpenAIMedia
 from filigrana.pipeline.generators.remote import Wire, remote
+from filigrana.pipeline.jobs.making import again
 from filigrana.pipeline.request import GenerateRequest, Release
 from filigrana.pipeline.settings import load_settings
 from filigrana.provenance.media import Limits
@@ -144,6 +145,26 @@ def test_what_goes_wrong_there_has_a_name_here_and_none_of_its_words(answer: Any
     assert caught.value.code == code
     assert "secret" not in caught.value.diagnostics()
     assert "sk-test" not in caught.value.diagnostics()
+
+
+def test_only_what_the_service_never_took_is_worth_another_try_of_the_queue() -> None:
+    """It restarts, or is full, for longer than the tries here last: then jobs must not fail one after the other."""
+    with serving(lambda *_: told({"error": {}}, 429)) as server:
+        full = openai(server.url)
+    with pytest.raises(GenerationError) as caught:
+        full.generate(Sampling("a boat", 1), quiet)  # its server has gone
+    assert (caught.value.code, again(caught.value)) == ("generate.away", True)
+
+    def loses_it(method: str, _path: str, _body: Any) -> tuple[int, dict[str, str], bytes]:
+        return told({"id": "v", "status": "queued"}) if method == "POST" else told({}, 429)
+
+    for answer, name, kind, expected in (
+        (lambda *_: told({"error": {}}, 429), "gpt-image-1", "image", ("generate.busy", True)),
+        (loses_it, "sora-2", "video", ("generate.remote", False)),
+    ):
+        with serving(answer) as server, pytest.raises(GenerationError) as caught:
+            openai(server.url, name).generate(Sampling("a boat", 1, kind=kind), quiet)  # type: ignore[arg-type]
+        assert (caught.value.code, again(caught.value)) == expected
 
 
 ODD: list[Any] = [None, [], "x", 5, [5], {"a": 5}, True, float("inf"), {"data": [[]]}, {"id": 5, "status": [], "progress": "all"},
