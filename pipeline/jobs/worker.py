@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ...errors import JobError, ReleaseError
+from ...errors import JobError, ReleaseError, code_of
 from ..engine import Engine
 from ..request import News, Progress, Release
 from .counting import counts_of
@@ -201,7 +201,7 @@ class Worker:
         try:
             work()
         except Exception as error:  # noqa: BLE001  whatever it is, it is no reason to end
-            _log.warning("beside the jobs: %s", getattr(error, "code", type(error).__name__))
+            _log.warning("beside the jobs: %s", code_of(error))
 
     def work(self, lease: Lease) -> Job | None:
         """Does one job. None where it was lost: whoever has it now ends it."""
@@ -252,7 +252,7 @@ class Worker:
             return None
 
     def _left(self, job: Job, error: Exception) -> None:
-        _log.warning("job %s: %s", job.id, getattr(error, "code", type(error).__name__))
+        _log.warning("job %s: %s", job.id, code_of(error))
 
     def _failed(self, lease: Lease, error: Exception) -> Job | None:
         job, why = lease.job, failure(error)

@@ -12,7 +12,9 @@ from uuid import uuid4
 import httpx
 import pytest
 from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.exc import OperationalError
 
+from filigrana.errors import JobError, code_of
 from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.web import events
 from filigrana.tests.serving import installed, running
@@ -121,6 +123,14 @@ def test_a_stream_lives_on_and_tells_the_end(
         assert not thread.is_alive()
     assert '"state": "cancelled"' in [line for line in heard if line.startswith("data:")][-1]
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_log_calls_it_by_a_name_that_people_know() -> None:
+    """SQLAlchemy's own errors have a `code` as ours do: `e3q8`, by which its manual is searched."""
+    with pytest.raises(OperationalError) as caught, create_engine("postgresql+psycopg://x@127.0.0.1:1/x").connect():
+        pass
+    assert code_of(caught.value) == "OperationalError"
+    assert code_of(JobError("x", code="jobs.lost")) == "jobs.lost"
 
 
 @pytest.mark.parametrize("key", [{}, {"Idempotency-Key": "k1"}])
