@@ -195,7 +195,9 @@ class DiffusersGenerator:
             unread = getattr(takes.get("true_cfg_scale"), "default", None) == 1.0
             if "negative_prompt" not in takes or unread:
                 raise GenerationError(
-                    f"{self._home.class_name} reads no negative prompt", hint="Say what you want in the prompt itself."
+                    f"{self._home.class_name} reads no negative prompt",
+                    code="generate.option",
+                    hint="Say what you want in the prompt itself.",
                 )
             options["negative_prompt"] = sampling.negative_prompt
         if sampling.size is not None:

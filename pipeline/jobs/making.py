@@ -62,13 +62,19 @@ TOLD = (
     "provenance.watermark.not_finite", "release.profile",
 )  # fmt: skip
 """Codes of what is wrong with a file, or with what it became: these messages speak of it alone."""
+ASKED = (
+    "generate.size", "generate.option", "generate.media", "generate.best_of", "generate.refused", "generate.empty",
+    "generate.remote", AWAY, BUSY,
+)  # fmt: skip
+"""Codes of generators whose messages speak of what was asked, or name nothing of the inside. All others may quote what
+a library says of folders, devices and processes."""
 
 
 def failure(error: Exception) -> dict[str, Any]:
     """Code and message. Messages of the inside may name folders and servers: those stay inside."""
     if not isinstance(error, FiligranaError):
         return {"code": "internal", "message": "the job failed"}
-    if isinstance(error, (InputError, GenerationError, PolicyError)) or error.code in TOLD:
+    if isinstance(error, (InputError, PolicyError)) or error.code in (*TOLD, *ASKED):
         return {"code": error.code, "message": error.message, "hint": error.hint}
     return {"code": error.code, "message": "the job failed"}
 

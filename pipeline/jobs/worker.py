@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ...errors import JobError, ReleaseError, code_of
+from ...errors import GenerationError, JobError, ReleaseError, code_of
 from ..engine import Engine
 from ..request import News, Progress, Release
 from .counting import counts_of
@@ -256,7 +256,8 @@ class Worker:
 
     def _failed(self, lease: Lease, error: Exception) -> Job | None:
         job, why = lease.job, failure(error)
-        _log.warning("job %s, attempt %d: %s", job.id, job.attempts, why["code"])
+        inside = f": {error.message}" if isinstance(error, GenerationError) else ""
+        _log.warning("job %s, attempt %d: %s%s", job.id, job.attempts, why["code"], inside)
         try:
             # the error may have come after the release
             found = settle(self.pipeline.engine.parts.ledger, job.id, job.attempts)
