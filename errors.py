@@ -56,6 +56,12 @@ class FiligranaError(Exception):
         return f"{line}\n{self.hint}" if self.hint else line
 
 
+def code_of(error: BaseException) -> str:
+    """For logs: our code, or the kind of anybody else's error. Others call something `code`, too: SQLAlchemy's is the
+    end of an address of its manual."""
+    return error.code if isinstance(error, FiligranaError) else type(error).__name__
+
+
 class SettingsError(FiligranaError):
     code = "settings.invalid"
     hint = "`filigrana doctor` shows what is set and where it comes from; docs/settings.md says what it may be."

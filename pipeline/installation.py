@@ -24,6 +24,11 @@ from .settings import Settings
 
 # What decodes, judges or generates is imported where it is asked for: `verify` needs none of it in this process.
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Engine
+
+    from ..provenance.log.note import VerifierKey
     from ..provenance.log.publishing import Publishing
     from ..provenance.log.sequencer import AuditLog
     from ..provenance.media import Limits
@@ -125,10 +130,27 @@ class Installation:
         """The URL of somebody who gives time-stamps, while the block lasts."""
         return self.who_signs.tsa()
 
+    def check_log_key(self) -> None:
+        """Raises KeyStoreError where the log in this database has a key already, and none is here. Looking makes
+        nothing."""
+        from ..provenance.database import connect
+
+        file = self.settings.database_file
+        if file is not None and not file.exists():
+            return
+        engine = connect(self.settings.database_url)
+        try:
+            _same_log(engine, ())
+        finally:
+            engine.dispose()
+
     def ensure_keys(self) -> list[str]:
-        """Makes the development keys that are missing; returns what was made."""
+        """Makes the development keys that are missing; returns what was made. Raises KeyStoreError where the log has
+        a key already, and it is not here."""
         from ..provenance.rotation import finish
 
+        if not (self.keys.folder / "log.key").exists():
+            self.check_log_key()
         self._make_folder()
         finish(self.keys.folder)
         made = self.keys.ensure(self.clock())
@@ -189,6 +211,11 @@ class Installation:
         log = AuditLog(
             self.settings.database_url, signer=signer, guard_path=self.guard_path, second=self._second_key(signer.name)
         )
+        try:
+            _same_log(log.engine, log.keys)
+        except Exception:
+            log.close()
+            raise
         if change_is_untold(self.keys.folder):
             from .rekeying import tell_change
 
@@ -450,3 +477,16 @@ def _pem(path: Path) -> str:
     if "BEGIN CERTIFICATE" not in text:
         raise SettingsError(f"the trust list {path.name} holds no PEM certificate")
     return text
+
+
+def _same_log(engine: Engine, ours: Sequence[VerifierKey]) -> None:
+    """Whoever kept a checkpoint could not believe a log any more that another key goes on with."""
+    from ..provenance.log.checkpoints import signers
+
+    found = signers(engine)
+    if found and found.isdisjoint(str(key) for key in ours):
+        raise KeyStoreError(
+            "the log in this database is signed by a key that is not here",
+            code="provenance.keys.log",
+            hint="Put `keys/log.key` of this log back into the data folder, or name another database.",
+        )

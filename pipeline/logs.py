@@ -51,15 +51,17 @@ class _Stderr(logging.StreamHandler[Any]):
 
 
 def set_up(form: str, part: str) -> None:
-    """From now on, what this process logs goes to standard error. ``part``: serve or worker, in each JSON line.
-    Raises SettingsError where JSON is asked for and structlog is not installed."""
+    """From now on, what this process logs goes to standard error, and what libraries warn of with it. ``part``: serve
+    or worker, in each JSON line. Raises SettingsError where JSON is asked for and structlog is not installed."""
     handler = _Stderr()
     handler.setFormatter(_json(part) if form == "json" else _Text("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    top = logging.getLogger("filigrana")
-    for old in [each for each in top.handlers if isinstance(each, _Stderr)]:
+    # At the root, since `logging.info` of a library (open_clip's) puts a handler there where it finds none: that one
+    # would write each line again, in its own form, and with whatever secrets are in it.
+    top = logging.getLogger()
+    for old in [each for each in top.handlers if type(each) in (_Stderr, logging.StreamHandler)]:
         top.removeHandler(old)
     top.addHandler(handler)
-    top.setLevel(logging.INFO)
+    logging.getLogger("filigrana").setLevel(logging.INFO)
 
 
 def _json(part: str) -> logging.Formatter:

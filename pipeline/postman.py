@@ -22,7 +22,7 @@ from uuid import UUID
 
 from sqlalchemy import func, join, select
 
-from ..errors import FetchError, FiligranaError
+from ..errors import FetchError, FiligranaError, code_of
 from ..provenance.database import current_revision, session
 from ..provenance.service_tables import Webhook, WebhookDelivery
 from ..provenance.tables import now
@@ -74,7 +74,7 @@ class Postman:
                 if self._house.exists and current_revision(self._house.log.engine) is not None:
                     self.deliver()
             except Exception as error:  # noqa: BLE001  the next round tries again
-                _log.warning("webhooks wait: %s", getattr(error, "code", type(error).__name__))
+                _log.warning("webhooks wait: %s", code_of(error))
 
     def deliver(self) -> int:
         """Tries everything that is due once; how many messages that were. What is slow keeps a few threads of its

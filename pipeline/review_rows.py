@@ -14,8 +14,9 @@ from ..provenance.log import canonical
 from ..provenance.log.canonical import time_text
 from ..provenance.log.rows import leaf_at
 from ..provenance.log.sequencer import LogTransaction
+from ..provenance.service_tables import JobOwner
 from ..provenance.tables import Intent, LogEntry, Review, ReviewAct
-from ..provenance.vault import Vault
+from ..provenance.vault import DEFAULT_TENANT, Vault
 from ..safety.policy import Pack
 from .ledger import Ledger, waits_for_stamp
 from .review_case import Act, Case, ReviewError, person
@@ -123,14 +124,25 @@ class DeskRows:
             return actor is not None and self.ledger.kept_back.held(rows.connection(), actor)
 
     def cases(
-        self, *, status: str | None = "open", mine: str | None = None, appeals: bool = False, limit: int | None = None
+        self,
+        *,
+        status: str | None = "open",
+        mine: str | None = None,
+        appeals: bool = False,
+        limit: int | None = None,
+        tenant: str | None = None,
     ) -> list[Case]:
         """The most urgent first. ``status``: ``open`` (with what is approved and has not gone on yet), ``expired``
-        or another one, None for all. ``mine``: assigned to that person. ``limit``: the youngest so many."""
+        or another one, None for all. ``mine``: assigned to that person. ``tenant``: of that one's requests; None, of
+        all. ``limit``: the youngest so many of these."""
         with self.ledger.reading() as rows:
             query = select(Review).order_by(Review.deadline, Review.created_at)
+            if tenant is not None:
+                owner = select(JobOwner.tenant).where(JobOwner.intent == Review.intent_id).scalar_subquery()
+                query = query.where(func.coalesce(owner, DEFAULT_TENANT) == tenant)
             if status == "open":
-                query = query.where(Review.status.in_(("open", "approved")))
+                rests = select(Intent.id).where(Intent.id == Review.intent_id, Intent.state.in_(("held", "result")))
+                query = query.where((Review.status == "open") | (Review.status == "approved") & rests.exists())
             elif status is not None:
                 query = query.where(Review.status == status)
             if mine is not None:

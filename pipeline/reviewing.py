@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 from uuid import UUID
 
+from ..errors import code_of
 from ..provenance.identity import AssetId
 from ..safety.decision import Decision
 from .ledger import Waiting
@@ -113,4 +114,4 @@ def sweep_quietly(parts: Parts) -> None:
         for intent in sweep(parts):
             _log.info("request %s was refused: nobody decided in time", intent)
     except Exception as error:  # noqa: BLE001  whatever it is, it is no reason to fail another request
-        _log.info("held work was left as it is: %s", getattr(error, "code", type(error).__name__))
+        _log.info("held work was left as it is: %s", code_of(error))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import SettingsError
+from ..errors import SettingsError, code_of
 from .settings import Settings
 
 SERVICE = "filigrana"
@@ -70,7 +70,7 @@ def span(name: str, parent: str | None = None, **facts: Any) -> Iterator[Any]:
         try:
             yield opened
         except BaseException as error:
-            opened.set_status(Status(StatusCode.ERROR, str(getattr(error, "code", type(error).__name__))))
+            opened.set_status(Status(StatusCode.ERROR, code_of(error)))
             raise
 
 

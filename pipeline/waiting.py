@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from ..errors import FiligranaError, ReleaseError, TamperError, TimestampError
+from ..errors import FiligranaError, ReleaseError, TamperError, TimestampError, code_of
 from ..provenance.identity import AssetId
 from .finish import Finisher
 from .ledger import Waiting
@@ -131,7 +131,7 @@ def stamp_quietly(parts: Parts) -> None:
         for found in stamp(parts, limit=AT_ONCE, refuse_changed_policy=False):
             _log.info("request %s waited for a time-stamp: %s %s", found.intent, found.status, found.code)
     except Exception as error:  # noqa: BLE001  whatever it is, it is no reason to fail another request
-        _log.info("what waits for a time-stamp was left waiting: %s", getattr(error, "code", type(error).__name__))
+        _log.info("what waits for a time-stamp was left waiting: %s", code_of(error))
 
 
 def forget_erased(parts: Parts) -> None:

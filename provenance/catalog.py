@@ -105,6 +105,8 @@ class Catalog:
 
     def by_binding(self, alg: str, value: str) -> tuple[AssetRecord, ...]:
         """The assets that a soft binding points to, oldest first; a watermark's points to one at most."""
+        if "\0" in alg + value:
+            return ()  # which PostgreSQL takes for no text, and strangers' files and requests may hold
         found = self._session.scalars(
             select(Asset)
             .join(Binding, Binding.asset_id == Asset.asset_id)

@@ -129,7 +129,11 @@ def migrate(engine: Engine, revision: str = "head") -> None:
                     hint="It was probably written by a newer release: use that one.",
                 ) from error
     except SQLAlchemyError as error:
-        raise SettingsError(f"the audit database cannot be opened: {reason(error)}", hint=_REACHED) from error
+        raise unopened(error) from error
+
+
+def unopened(error: SQLAlchemyError) -> SettingsError:
+    return SettingsError(f"the audit database cannot be opened: {reason(error)}", hint=_REACHED)
 
 
 def downgrade(engine: Engine, revision: str = "base") -> None:

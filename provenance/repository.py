@@ -50,7 +50,7 @@ def spellings(value: str) -> list[str]:
         decoded = base64.b64decode(value, validate=True).decode("utf-8")
     except (binascii.Error, ValueError):
         return found
-    return found if decoded == value or not decoded else [decoded, value]
+    return found if decoded == value or not decoded or "\0" in decoded else [decoded, value]
 
 
 @lru_cache(maxsize=512)
@@ -67,6 +67,8 @@ class Repository:
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────
     def manifest(self, label: str) -> Held | None:
+        if "\0" in label:
+            return None
         with session(self._log.engine) as opened:
             catalog = Catalog(opened)
             record = catalog.by_manifest(label)
@@ -94,6 +96,8 @@ class Repository:
         return [label for label, store in reversed(held.items()) if bindings & _named(store)]
 
     def _bound(self, alg: str, value: str) -> Iterator[tuple[str, bytes]]:
+        if "\0" in alg + value:
+            return
         with session(self._log.engine) as opened:
             catalog = Catalog(opened)
             for record in catalog.by_binding(alg, value):
@@ -161,8 +165,8 @@ class Repository:
             raise ManifestError("the manifest carries no such soft binding", code="provenance.manifest.binding")
         with session(self._log.engine, write=True) as opened:
             for one_alg, one_value in carried:
-                if len(one_alg) > MAX_ALG or len(one_value) > MAX_VALUE:
-                    raise ManifestError("the soft binding is too long", code="provenance.manifest.binding")
+                if len(one_alg) > MAX_ALG or len(one_value) > MAX_VALUE or "\0" in one_alg + one_value:
+                    raise ManifestError("the soft binding is too long, or no text", code="provenance.manifest.binding")
                 query = select(ForeignBinding).where(
                     ForeignBinding.alg == one_alg, ForeignBinding.value == one_value, ForeignBinding.label == label
                 )

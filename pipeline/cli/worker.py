@@ -151,7 +151,9 @@ def _leave(made: Worker | Together) -> None:
 def _tied(stop: threading.Event) -> None:
     """Ends with the process that holds the other end of standard input."""
     try:
-        while sys.stdin.buffer.read(4096):
+        # By the system call alone: the buffer's lock, held while this waits, ends a process that ends of itself with a
+        # fatal error of the interpreter.
+        while os.read(sys.stdin.fileno(), 4096):
             pass
     finally:
         stop.set()

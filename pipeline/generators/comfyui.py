@@ -20,7 +20,7 @@ from ...provenance.manifest import Model
 from ...provenance.media import Kind, Limits
 from ...provenance.scratch import ScratchFolder
 from .base import Generated, Sampling, StepProgress
-from .remote import Wire, digest_of, received
+from .remote import Wire, as_documented, digest_of, received
 
 POLL = 1.0
 _LONGEST = 3600.0
@@ -96,10 +96,11 @@ class ComfyUI:
         if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", ident):
             raise GenerationError("ComfyUI did not take the workflow", code="generate.remote")
         try:
-            file = self._file(ident, sampling, progress)
+            with as_documented():
+                file = self._file(ident, sampling, progress)
         except BaseException:
             # whoever stops waiting does not want it drawn, either
-            self._interrupt()
+            self._stop(ident)
             raise
         folder = ScratchFolder()
         path = folder.path / "made"
@@ -126,11 +127,17 @@ class ComfyUI:
             rounds += 1
             self._wire.sleep(self._poll)
 
-    def _interrupt(self) -> None:
+    def _stop(self, ident: str) -> None:
+        """Out of the queue, or off the card: but never what it draws for somebody else at this moment, which is what an
+        interruption stops on servers that do not read which one is meant."""
         try:
-            self._wire.json("POST", "/interrupt", {})
+            self._wire.json("POST", "/queue", {"delete": [ident]})
+            with as_documented():
+                running = [one[1] for one in self._wire.json("GET", "/queue").get("queue_running") or ()]
+            if ident in running:
+                self._wire.json("POST", "/interrupt", {"prompt_id": ident})
         except GenerationError:
-            pass  # it is gone, or has nothing to interrupt; the first error is the one to show
+            pass  # it is gone; the first error is the one to show
 
 
 def fill(value: Any, values: Mapping[str, Any]) -> Any:

@@ -86,8 +86,9 @@ class DiffusersGenerator:
         from diffusers.utils import logging as diffusers_logging
         from transformers.utils import logging as transformers_logging
 
-        for bars in (diffusers_logging, transformers_logging):
-            bars.disable_progress_bar()
+        for library in (diffusers_logging, transformers_logging):
+            library.disable_progress_bar()
+            library.set_verbosity_error()  # their warnings quote what they cut off a prompt, past our own logs
         device, dtype, name = self._device(torch), self._dtype(torch), self._home.class_name
         self._memory.check(device)
         options: dict[str, Any] = {"use_safetensors": True}
@@ -194,7 +195,9 @@ class DiffusersGenerator:
             unread = getattr(takes.get("true_cfg_scale"), "default", None) == 1.0
             if "negative_prompt" not in takes or unread:
                 raise GenerationError(
-                    f"{self._home.class_name} reads no negative prompt", hint="Say what you want in the prompt itself."
+                    f"{self._home.class_name} reads no negative prompt",
+                    code="generate.option",
+                    hint="Say what you want in the prompt itself.",
                 )
             options["negative_prompt"] = sampling.negative_prompt
         if sampling.size is not None:

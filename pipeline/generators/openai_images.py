@@ -11,7 +11,7 @@ from ...provenance.manifest import Model
 from ...provenance.media import Kind, Limits
 from ...provenance.scratch import ScratchFolder
 from .base import Generated, Sampling, StepProgress
-from .remote import Wire, digest_of, received
+from .remote import Wire, as_documented, digest_of, received
 
 POLL = 2.0
 _LONGEST = 1800.0
@@ -50,7 +50,8 @@ class OpenAIMedia:
         if sampling.steps is not None or sampling.guidance is not None:
             raise GenerationError("this model takes neither steps nor guidance", code="generate.option")
         progress(0, 1)
-        made = self._clip(sampling, progress) if sampling.kind == "video" else self._picture(sampling)
+        with as_documented():
+            made = self._clip(sampling, progress) if sampling.kind == "video" else self._picture(sampling)
         progress(1, 1)
         return made
 
@@ -67,7 +68,7 @@ class OpenAIMedia:
                 path.write_bytes(base64.b64decode(one["b64_json"], validate=True))
             except ValueError:
                 raise GenerationError("the model gave no picture", code="generate.empty") from None
-        elif isinstance(one.get("url"), str) and one["url"].startswith("https://"):
+        elif isinstance(one.get("url"), str) and (one["url"].startswith("https://") or self._wire.is_own(one["url"])):
             self._wire.download(one["url"], path)
         else:
             raise GenerationError("the model gave no picture", code="generate.empty")

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from ...errors import FiligranaError, GenerationError, InputError, LogError, PolicyError, ReleaseError
 from ..engine import Engine
+from ..generators.remote import AWAY, BUSY
 from ..request import GenerateRequest, Held, News, Outcome, Progress, Refusal, SealRequest, no_news
 from ..run import StageError
 from .incoming import FILE, Incoming
@@ -61,13 +62,19 @@ TOLD = (
     "provenance.watermark.not_finite", "release.profile",
 )  # fmt: skip
 """Codes of what is wrong with a file, or with what it became: these messages speak of it alone."""
+ASKED = (
+    "generate.size", "generate.option", "generate.media", "generate.best_of", "generate.refused", "generate.empty",
+    "generate.remote", AWAY, BUSY,
+)  # fmt: skip
+"""Codes of generators whose messages speak of what was asked, or name nothing of the inside. All others may quote what
+a library says of folders, devices and processes."""
 
 
 def failure(error: Exception) -> dict[str, Any]:
     """Code and message. Messages of the inside may name folders and servers: those stay inside."""
     if not isinstance(error, FiligranaError):
         return {"code": "internal", "message": "the job failed"}
-    if isinstance(error, (InputError, GenerationError, PolicyError)) or error.code in TOLD:
+    if isinstance(error, (InputError, PolicyError)) or error.code in (*TOLD, *ASKED):
         return {"code": error.code, "message": error.message, "hint": error.hint}
     return {"code": error.code, "message": "the job failed"}
 
@@ -75,4 +82,5 @@ def failure(error: Exception) -> dict[str, Any]:
 def again(error: Exception) -> bool:
     """Whether another try may go better: what came from outside of the request."""
     away = isinstance(error, ReleaseError) and error.code.startswith("release.store")
+    away = away or (isinstance(error, GenerationError) and error.code in (AWAY, BUSY))
     return away or isinstance(error, (StageError, LogError)) or not isinstance(error, FiligranaError)

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ...errors import JobError, ReleaseError
+from ...errors import GenerationError, JobError, ReleaseError, code_of
 from ..engine import Engine
 from ..request import News, Progress, Release
 from .counting import counts_of
@@ -201,7 +201,7 @@ class Worker:
         try:
             work()
         except Exception as error:  # noqa: BLE001  whatever it is, it is no reason to end
-            _log.warning("beside the jobs: %s", getattr(error, "code", type(error).__name__))
+            _log.warning("beside the jobs: %s", code_of(error))
 
     def work(self, lease: Lease) -> Job | None:
         """Does one job. None where it was lost: whoever has it now ends it."""
@@ -252,11 +252,12 @@ class Worker:
             return None
 
     def _left(self, job: Job, error: Exception) -> None:
-        _log.warning("job %s: %s", job.id, getattr(error, "code", type(error).__name__))
+        _log.warning("job %s: %s", job.id, code_of(error))
 
     def _failed(self, lease: Lease, error: Exception) -> Job | None:
         job, why = lease.job, failure(error)
-        _log.warning("job %s, attempt %d: %s", job.id, job.attempts, why["code"])
+        inside = f": {error.message}" if isinstance(error, GenerationError) else ""
+        _log.warning("job %s, attempt %d: %s%s", job.id, job.attempts, why["code"], inside)
         try:
             # the error may have come after the release
             found = settle(self.pipeline.engine.parts.ledger, job.id, job.attempts)

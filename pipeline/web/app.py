@@ -37,10 +37,10 @@ from .console import assets_pages, audit_pages, desk_pages, sign_in_pages, statu
 from .console.rendering import SignInError, error_page, is_ours, to_sign_in
 from .describing import describe
 from .desk import Desk
-from .guarding import Guard
+from .guarding import HEADERS, Guard
 from .inspecting import HouseInspector, Inspector
 from .metrics import HttpMetrics
-from .problems import problem, problem_of
+from .problems import AWAY, problem, problem_of
 from .rating import Clients, Rate
 from .service import Service, plain
 from .spooling import Spool
@@ -118,9 +118,11 @@ def _say_no(app: FastAPI) -> None:
         # A script that follows a job hears it as an error; a person is led to the door.
         return to_sign_in(request) if page_routes.wants_page(request) else _answer(request, *problem_of(error))
 
-    @app.exception_handler(FiligranaError)
-    async def _ours(request: Request, error: FiligranaError) -> Any:
+    async def _ours(request: Request, error: Exception) -> Any:
         return _answer(request, *problem_of(error))
+
+    for known in (FiligranaError, *AWAY):
+        app.add_exception_handler(known, _ours)
 
     @app.exception_handler(HTTPException)
     async def _routing(request: Request, error: HTTPException) -> Any:
@@ -138,9 +140,10 @@ def _say_no(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def _fault(request: Request, error: Exception) -> Any:
-        # The server ends the connection of what it did not expect: said here, the client sends nothing more on it.
+        # The server ends the connection of what it did not expect: said here, the client sends nothing more on it. It
+        # goes past the guard, which would add the headers.
         status, body, headers = problem_of(error)
-        return _answer(request, status, body, {**headers, "Connection": "close"})
+        return _answer(request, status, body, {**HEADERS, **headers, "Connection": "close"})
 
 
 def _answer(request: Request, status: int, body: dict[str, Any], headers: dict[str, str]) -> Any:

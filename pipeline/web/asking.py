@@ -141,13 +141,14 @@ class ImagesAsked(Asked):
     stream: Literal[False] | None = None
 
     def orders(self, caller: Caller, here: Here, key: str | None) -> list[Order]:
-        """One a picture. An idempotency key counts for all of them together."""
+        """One a picture. An idempotency key counts for all of them together: the first has it as it is, so that it is
+        also one with those of clips, and the others with a space in it, which no client can send."""
         found = []
         for number in range(self.n):
             more: dict[str, Any] = {"mime": MIMES[self.output_format], "_of": [number, self.n]}
             if self.seed is not None:
                 more["seed"] = self.seed + number
-            found.append(self.order(caller, here, None if key is None else f"{key}#{number}", more))
+            found.append(self.order(caller, here, f"{key} {number}" if key and number else key, more))
         return found
 
 

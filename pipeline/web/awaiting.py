@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
 from fastapi import Request
 
-from ...errors import JobError
+from ...errors import FiligranaError, JobError
 from ..access import Caller
 from ..jobs.fence import standing
 from ..jobs.model import Job
 from ..review_case import spelled
-from .problems import ToldError
+from .problems import AWAY, ToldError, problem_of
 from .service import Service
 
 SLOWEST = 1.0
@@ -44,11 +45,16 @@ def up_to_date(here: Service, job: Job) -> Job:
     return job if went_on is None else here.installation.jobs.went_on(job, *went_on)
 
 
-async def ended(here: Service, request: Request, jobs: Sequence[UUID], seconds: float) -> list[Job]:
-    """The jobs once all of them have ended, or as they are after ``seconds``, or when whoever asked has gone."""
-    until, pause = time.monotonic() + seconds, 0.05
+async def ended(here: Service, request: Request, jobs: Sequence[Job], seconds: float) -> list[Job]:
+    """The jobs once all of them have ended, or as they are after ``seconds``, or when whoever asked has gone. A
+    database that is away meanwhile is waited for like the jobs themselves: they are in it already."""
+    until, pause, now = time.monotonic() + seconds, 0.05, list(jobs)
     while True:
-        now = await asyncio.to_thread(here.installation.jobs.some, jobs)
+        try:
+            now = await asyncio.to_thread(here.installation.jobs.some, [job.id for job in jobs])
+        except JobError as error:
+            if error.code != "jobs.database":
+                raise
         if all(job.ended for job in now) or time.monotonic() >= until or here.stopping():
             return now
         if await request.is_disconnected():
@@ -108,6 +114,21 @@ def refused(here: Service, jobs: Sequence[Job], kind: str, caller: Caller) -> To
         param = field if field in ("prompt", "size") else "size" if "watermark" in code else None
         return ToldError(message, status=400, code=code, param=param, more=more)
     return ToldError(message, status=500, code=code, more=more, headers={"X-Should-Retry": "false"})
+
+
+@contextmanager
+def once(jobs: Sequence[Job], key: str | None) -> Iterator[None]:
+    """Around what comes after the jobs were put: clients send again by themselves what the service could not answer,
+    and without an idempotency key they would have all of it made a second time."""
+    try:
+        yield
+    except (FiligranaError, *AWAY) as error:
+        status, body, _ = problem_of(error)
+        if key is not None or status < 500 or isinstance(error, ToldError):
+            raise
+        told, more = body["error"], {"jobs": [str(job.id) for job in jobs]}
+        headers = {"X-Should-Retry": "false"}
+        raise ToldError(told["message"], status=status, code=told["code"], more=more, headers=headers) from error
 
 
 def waiting(jobs: Sequence[Job], key: str | None) -> ToldError:

@@ -9,6 +9,9 @@ from fastapi import FastAPI
 
 from .verify_routes import ERROR
 
+_ANYWHERE = ("400", "429", "503")
+"""What the guards around every route answer: a request that is none, one too many, more connections than there are, or
+a database that is away."""
 _NOT_OURS = ("HTTPValidationError", "ValidationError")
 
 
@@ -31,8 +34,9 @@ def _as_answered(found: dict[str, Any]) -> dict[str, Any]:
             answers = operation["responses"]
             if "422" in answers and _NOT_OURS[0] in str(answers["422"]):
                 del answers["422"]
-                answers.setdefault("400", dict(ERROR))
-                operation["responses"] = dict(sorted(answers.items()))
+            for status in _ANYWHERE:
+                answers.setdefault(status, dict(ERROR))
+            operation["responses"] = dict(sorted(answers.items()))
     for name in _NOT_OURS:
         found.get("components", {}).get("schemas", {}).pop(name, None)
     return found

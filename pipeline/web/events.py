@@ -10,7 +10,9 @@ from typing import Any
 
 from fastapi.responses import StreamingResponse
 
+from ...errors import FiligranaError
 from ..jobs.model import Job
+from .problems import AWAY, problem_of
 from .service import Service
 from .streams import Streams
 
@@ -28,23 +30,28 @@ async def changes(
     look: Callable[[], Job], tell: Callable[[Job], dict[str, Any]], here: Service, still: Callable[[], bool]
 ) -> AsyncIterator[str]:
     """``look``: reads the job; ``tell``: what is told of it; ``still``: whether whoever listens may: a key that is
-    revoked, or a session that is over, hears no more. They run in threads. The first event is how it stands."""
+    revoked, or a session that is over, hears no more. They run in threads. The first event is how it stands. While the
+    database is away nothing is told but that the stream lives; a job that is gone ends it."""
     before: tuple[str, int, str] | None = None
     spoke, sure, number = time.monotonic(), time.monotonic(), 0
     while not here.stopping():
-        if time.monotonic() - sure >= SURE:
-            sure = time.monotonic()
-            if not await asyncio.to_thread(still):
+        try:
+            if time.monotonic() - sure >= SURE:
+                if not await asyncio.to_thread(still):
+                    return
+                sure = time.monotonic()
+            job = await asyncio.to_thread(look)
+            now = (job.state, job.attempts, json.dumps(job.progress))
+            data = json.dumps(await asyncio.to_thread(tell, job), ensure_ascii=True) if now != before else ""
+        except (FiligranaError, *AWAY) as error:
+            if problem_of(error)[0] != 503:
                 return
-        job = await asyncio.to_thread(look)
-        now = (job.state, job.attempts, json.dumps(job.progress))
-        if now != before:
-            name = _named(before, now)
-            data = json.dumps(await asyncio.to_thread(tell, job), ensure_ascii=True)
-            before, spoke, number = now, time.monotonic(), number + 1
-            yield f"id: {number}\nevent: {name}\ndata: {data}\n\n"
-        if job.ended:
-            return
+        else:
+            if now != before:
+                name, before, spoke, number = _named(before, now), now, time.monotonic(), number + 1
+                yield f"id: {number}\nevent: {name}\ndata: {data}\n\n"
+            if job.ended:
+                return
         if time.monotonic() - spoke >= HEARTBEAT:
             spoke = time.monotonic()
             yield ": still here\n\n"

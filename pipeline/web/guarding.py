@@ -96,6 +96,9 @@ class Guard:
                     if opened is not None:
                         opened.set_attribute("http.route", _route(scope))
                         opened.set_attribute("http.response.status_code", seen[0])
+        except Exception:
+            seen[0] = seen[0] or 500  # answered further out, where nothing is counted
+            raise
         finally:
             took = time.perf_counter() - started
             self._saw(method, _route(scope), seen[0], took)
@@ -111,6 +114,11 @@ class Guard:
         wait = self._rate.take(who, cost)
         if wait is not None:
             return ServiceError("too many requests", status=429, code="service.rate", retry_after=wait)
+        if "\0" in scope["path"] or b"%00" in scope.get("query_string", b""):
+            return ServiceError("a zero byte is no text", code="service.parameter")  # nor for PostgreSQL
+        if {b"transfer-encoding", b"content-length"} <= {name for name, _ in headers}:
+            # A proxy may believe the other one, and take for the next request what is this one's body.
+            return ServiceError("a body has a length or is chunked, not both", code="service.refused")
         declared = next((v for k, v in headers if k == b"content-length"), b"")
         if declared and (not declared.isdigit() or int(declared) > self._max_bytes):
             return too_large(self._max_bytes)

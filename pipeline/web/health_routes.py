@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from ...errors import FiligranaError
+from ...errors import FiligranaError, KeyStoreError
 from ...provenance.database import HEAD, current_revision
 from .callers import Monitor
 from .metrics import TYPE, exposition
@@ -47,7 +46,7 @@ async def health() -> dict[str, Any]:
     },
 )
 def readiness(request: Request) -> Response:
-    """503 with what is missing: `database`, `policy`, `disk`, `store`, `stopping`."""
+    """503 with what is missing: `database`, `keys`, `policy`, `disk`, `store`, `stopping`."""
     failed = missing(service(request))
     return JSONResponse({"status": "unready", "failed": failed} if failed else _OK, 503 if failed else 200)
 
@@ -58,16 +57,19 @@ def missing(here: Service) -> list[str]:
     failed = ["stopping"] if here.draining() or here.stopping() else []
     try:
         # A house in which nothing was ever made has no database yet: the first key makes it.
-        if house.exists and current_revision(house.log.engine) not in (HEAD, None):
+        if not house.exists:
+            house.check_log_key()
+        elif current_revision(house.log.engine) not in (HEAD, None):
             failed.append("database")
+    except KeyStoreError:
+        failed.append("keys")
     except Exception:  # noqa: BLE001  whatever it says: it cannot be reached
         failed.append("database")
     try:
         _ = house.pack
     except FiligranaError:
         failed.append("policy")
-    folder = here.spool.own
-    if not (folder.is_dir() and os.access(folder, os.W_OK)):
+    if not here.spool.has_room():
         failed.append("disk")
     try:
         if house.settings.store is not None:

@@ -104,12 +104,13 @@ async def generations(request: Request, caller: Creator, key: Key = None) -> Any
     asked: ImagesAsked = parsed(ImagesAsked, await receive_json(request))
     settings = here.installation.settings
     orders = asked.orders(caller, Here.of(here.installation), key)
-    put = await asyncio.to_thread(here.installation.jobs.put_all, orders)
-    jobs = await awaiting.ended(here, request, [job.id for job, _ in put], settings.serve_wait)
-    if len(jobs) < len(put) or not all(job.ended for job in jobs):
-        raise awaiting.waiting(jobs, key)
+    put = [job for job, _ in await asyncio.to_thread(here.installation.jobs.put_all, orders)]
     base = settings.serve_url or str(request.base_url).rstrip("/")
-    return await asyncio.to_thread(_answer, here, jobs, asked.response_format, base, caller)
+    with awaiting.once(put, key):
+        jobs = await awaiting.ended(here, request, put, settings.serve_wait)
+        if len(jobs) < len(put) or not all(job.ended for job in jobs):
+            raise awaiting.waiting(jobs, key)
+        return await asyncio.to_thread(_answer, here, jobs, asked.response_format, base, caller)
 
 
 def _answer(here: Service, jobs: list[Job], shape: str, base: str, caller: Caller) -> JSONResponse:

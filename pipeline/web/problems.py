@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from sqlalchemy import exc
+
 from ...errors import FetchError, FiligranaError, InputError, JobError, ServiceError
 from ..review_case import ReviewError
 
@@ -27,6 +29,10 @@ _KINDS = {
     504: "timeout",
 }
 _OF_JOBS = {"jobs.unknown": 404, "jobs.database": 503}
+AWAY = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError)
+"""What a database that is out of reach, or does not take what is written, makes of a request."""
+AGAIN = 5
+"""Seconds after which whoever asked may try again."""
 CHALLENGE = 'Bearer realm="filigrana"'
 
 
@@ -72,9 +78,12 @@ def problem_of(error: BaseException) -> tuple[int, dict[str, Any], dict[str, str
         # What the database said stays inside.
         status = _OF_JOBS.get(error.code, 409)
         message = "the queue cannot be reached" if status == 503 else error.message
-        return problem(message, status, error.code, retry_after=5 if status == 503 else None)
+        return problem(message, status, error.code, retry_after=AGAIN if status == 503 else None)
     if isinstance(error, ServiceError):
         return problem(error.message, error.status, error.code, error.param, error.retry_after)
+    if isinstance(error, AWAY) or isinstance(error.__cause__, AWAY):
+        code = error.code if isinstance(error, FiligranaError) else "service.database"
+        return problem("the database cannot be reached", 503, code, retry_after=AGAIN)
     if isinstance(error, ReviewError):
         return problem(error.message, 409, error.code)
     if isinstance(error, FetchError):

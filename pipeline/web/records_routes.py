@@ -96,7 +96,10 @@ def find(
 def opened_log(installation: Installation) -> AuditLog | None:
     """The log, where there is one already: looking makes nothing. One that was found is not looked for again."""
     if not installation.found:
-        if not installation.exists or current_revision(installation.log.engine) is None:
+        if not installation.exists:
+            installation.check_log_key()  # a key that is gone does not make a log that never was
+            return None
+        if current_revision(installation.log.engine) is None:
             return None
         installation.found = True
     return installation.log

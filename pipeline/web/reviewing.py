@@ -23,7 +23,7 @@ from .records_routes import opened_log
 from .service import Service
 
 MOST, SEEN = 200, 2000
-"""How many cases a list shows, of so many that are looked at."""
+"""How many cases a list shows, of so many of the tenant's that are looked at."""
 
 
 def desk(here: Service) -> Desk:
@@ -37,8 +37,9 @@ def desk(here: Service) -> Desk:
 
 def cases(here: Service, caller: Caller, status: str | None, *, appeals: bool, mine: bool) -> list[dict[str, Any]]:
     """The tenant's, the most urgent first."""
-    found = desk(here).cases(status=status, mine=caller.subject if mine else None, appeals=appeals, limit=SEEN)
-    return [row(case) for case in found if _belongs(here, case.intent, caller)][:MOST]
+    whose = caller.subject if mine else None
+    found = desk(here).cases(status=status, mine=whose, appeals=appeals, limit=SEEN, tenant=caller.tenant)
+    return [row(case) for case in found[:MOST]]
 
 
 def case(here: Service, caller: Caller, text: str) -> dict[str, Any]:

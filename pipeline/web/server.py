@@ -18,6 +18,7 @@ from .app import create_app
 from .inspecting import Inspector
 
 HEAD_SECONDS = 10.0
+HEAD_BYTES = 16 << 10
 _log = logging.getLogger("filigrana.web")
 
 
@@ -56,7 +57,12 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        # h11 bounds a head that is not whole yet: one that arrives at once is shown to it in parts.
+        while len(data) > HEAD_BYTES and not self._reading_body() and not self.transport.is_closing():
+            super().data_received(data[:HEAD_BYTES])
+            data = data[HEAD_BYTES:]
+        if not self.transport.is_closing():
+            super().data_received(data)
         if self._reading_body():
             self._stop()
         elif self._head is None:
@@ -127,7 +133,7 @@ class Server:
                 limit_concurrency=settings.serve_connections,
                 timeout_keep_alive=10,
                 timeout_graceful_shutdown=20,
-                h11_max_incomplete_event_size=16 << 10,
+                h11_max_incomplete_event_size=HEAD_BYTES,
             )
         )
         self._server.drain = settings.serve_drain

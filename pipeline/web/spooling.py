@@ -5,6 +5,7 @@ A folder is locked by the process that uses it. The lock goes with the process, 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -13,9 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...errors import SettingsError
+from ...errors import ServiceError, SettingsError
 
+LEAST = 64 << 20
+"""Bytes that must be free where uploads lie: with less, the next one is likely to fill the disk, and the log, too."""
 _LOCK = "lock"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Spool:
@@ -40,11 +44,25 @@ class Spool:
     def open(self) -> Iterator[Path]:
         """A fresh folder for one request, which is gone afterwards, whatever happens."""
         work = self.own / secrets.token_hex(8)
-        work.mkdir(mode=0o700)
         try:
+            work.mkdir(mode=0o700)
             yield work
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            raise ServiceError(
+                "there is no room for a file at this moment", status=503, code="service.disk", retry_after=30
+            ) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+    def has_room(self) -> bool:
+        """Whether files can be written there, and some more of them."""
+        try:
+            found = os.statvfs(self.own)
+        except OSError:
+            return False
+        return os.access(self.own, os.W_OK) and found.f_bavail * found.f_frsize >= LEAST
 
     def close(self) -> None:
         shutil.rmtree(self.own, ignore_errors=True)

@@ -150,7 +150,7 @@ async def delete(request: Request, video_id: str, caller: Creator) -> dict[str, 
     found = await asyncio.to_thread(_found, here, video_id, caller.tenant)
     job = await asyncio.to_thread(here.installation.jobs.cancel, found.id, caller.tenant)
     if not job.ended:
-        job = next(iter(await awaiting.ended(here, request, [job.id], LETTING_GO)), job)
+        job = next(iter(await awaiting.ended(here, request, [job], LETTING_GO)), job)
     if job.state == "released":
         raise ServiceError("what was released is never deleted", status=409, code="jobs.released", param="video_id")
     if job.state == "held":

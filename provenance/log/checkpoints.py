@@ -15,11 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import Connection, Engine, insert, text
+from sqlalchemy import Connection, Engine, insert, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from ...errors import LogError, TamperError
-from ..database import reason, writer
+from ..database import current_revision, reason, unopened, writer
 from ..durable import write_file
 from ..tables import LogCheckpoint
 from .cosignature import Cosigner, cosign
@@ -37,9 +37,24 @@ except ImportError:  # pragma: no cover - Windows: one process at a time is up t
 _STORED = text("SELECT note FROM log_checkpoints WHERE size = :size AND verifier_key = :key")
 _LATEST = text("SELECT note FROM log_checkpoints WHERE verifier_key = :key ORDER BY size DESC LIMIT 1")
 _LATEST_OF_ANY = text("SELECT note FROM log_checkpoints ORDER BY size DESC LIMIT 1")
+_NEWEST = 8
+"""Several keys of one log sign one size: this many checkpoints are of several sizes."""
 _COVERING = text(
     "SELECT size, note FROM log_checkpoints WHERE size > :index AND verifier_key = :key ORDER BY size LIMIT 1"
 )
+
+
+def signers(engine: Engine) -> set[str]:
+    """The keys, as text, that signed the newest checkpoints in this database; empty where there is none. Raises
+    SettingsError where it cannot be opened."""
+    newest = select(LogCheckpoint.verifier_key).order_by(LogCheckpoint.size.desc()).limit(_NEWEST)
+    try:
+        if current_revision(engine) is None:
+            return set()
+        with engine.connect() as connection:
+            return set(connection.execute(newest).scalars())
+    except SQLAlchemyError as error:
+        raise unopened(error) from error
 
 
 class Head(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -61,6 +62,33 @@ def sampling(name: str, **changes: Any) -> Sampling:
 
 def frames(made: Generated) -> list[Any]:
     return [frame.rgb for frame in made.frames]
+
+
+class Heard(logging.Handler):
+    """What a library would write to standard error."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_prompt_that_is_longer_than_an_encoder_takes_is_in_no_log(folder: Callable[[str], Path], name: str) -> None:
+    """The libraries' own loggers quote what they cut off, and write to standard error whatever ours do."""
+    heard = Heard()
+    libraries = [logging.getLogger(library) for library in ("diffusers", "transformers")]
+    for logger in libraries:
+        logger.addHandler(heard)
+        logger.setLevel(logging.WARNING)
+    try:
+        DiffusersGenerator(str(folder(name))).generate(sampling(name, prompt="a boat " + "purple " * 80), quiet)
+    finally:
+        for logger in libraries:
+            logger.removeHandler(heard)
+    assert not [line for line in heard.said if "p u r" in line or "purple" in line]
 
 
 @pytest.mark.parametrize("name", BUILDERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text, update
 
-from filigrana.errors import InputError, JobError, LogError, ServiceError
+from filigrana.errors import GenerationError, InputError, JobError, LogError, ServiceError
 from filigrana.pipeline.engine import Engine
 from filigrana.pipeline.jobs.fence import SUPERSEDED, intent_of, settle
 from filigrana.pipeline.jobs.queue import JobQueue
@@ -307,6 +308,27 @@ def test_a_wrong_request_fails_at_once_and_a_broken_generator_is_tried_again(hou
     worker().run(threading.Event(), drain=True)
     done = queue.get(flaky.id)
     assert (done.state, done.attempts) == ("released", 2)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [("generate.load", False), ("generate.no_model", False), ("generate.failed", False), ("generate.size", True)]
+)  # fmt: skip
+def test_what_a_model_says_of_this_machine_is_for_its_log_alone(
+    house: Any, caplog: pytest.LogCaptureFixture, code: str, told: bool
+) -> None:
+    queue, worker = house
+
+    class Broken(FakeGenerator):
+        def generate(self, *_: Any, **__: Any) -> Any:
+            raise GenerationError("/srv/models/secret-project has no model_index.json", code=code)
+
+    job, _ = queue.put(order())
+    lease = queue.lease("w")
+    worker(generator=Broken()).work(lease)
+    outcome = queue.get(job.id).outcome
+    assert outcome["code"] == code
+    assert ("secret-project" in json.dumps(outcome)) == told
+    assert "secret-project" in caplog.text, "whoever runs it finds it there"
 
 
 def test_a_worker_that_died_after_the_release_is_not_repeated(house: Any, installation: Any, make_engine: Any) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import http.server
 import io
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from filigrana.errors import GenerationError, SettingsError
+from filigrana.errors import FetchError, GenerationError, SettingsError
 from filigrana.pipeline.api import Pipeline
 from filigrana.pipeline.generators.base import Sampling
 from filigrana.pipeline.generators.comfyui import ComfyUI, fill
 from filigrana.pipeline.generators.openai_images import OpenAIMedia
 from filigrana.pipeline.generators.remote import Wire, remote
+from filigrana.pipeline.jobs.making import again
 from filigrana.pipeline.request import GenerateRequest, Release
 from filigrana.pipeline.settings import load_settings
 from filigrana.provenance.media import Limits
@@ -145,6 +147,125 @@ def test_what_goes_wrong_there_has_a_name_here_and_none_of_its_words(answer: Any
     assert "sk-test" not in caught.value.diagnostics()
 
 
+def test_only_what_the_service_never_took_is_worth_another_try_of_the_queue() -> None:
+    """It restarts, or is full, for longer than the tries here last: then jobs must not fail one after the other."""
+    with serving(lambda *_: told({"error": {}}, 429)) as server:
+        full = openai(server.url)
+    with pytest.raises(GenerationError) as caught:
+        full.generate(Sampling("a boat", 1), quiet)  # its server has gone
+    assert (caught.value.code, again(caught.value)) == ("generate.away", True)
+
+    def loses_it(method: str, _path: str, _body: Any) -> tuple[int, dict[str, str], bytes]:
+        return told({"id": "v", "status": "queued"}) if method == "POST" else told({}, 429)
+
+    for answer, name, kind, expected in (
+        (lambda *_: told({"error": {}}, 429), "gpt-image-1", "image", ("generate.busy", True)),
+        (loses_it, "sora-2", "video", ("generate.remote", False)),
+    ):
+        with serving(answer) as server, pytest.raises(GenerationError) as caught:
+            openai(server.url, name).generate(Sampling("a boat", 1, kind=kind), quiet)  # type: ignore[arg-type]
+        assert (caught.value.code, again(caught.value)) == expected
+
+
+ODD: list[Any] = [None, [], "x", 5, [5], {"a": 5}, True, float("inf"), {"data": [[]]}, {"id": 5, "status": [], "progress": "all"},
+                  {"id": "v", "status": "failed", "error": "boat"}, {"id": "v", "progress": float("inf")}]  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_an_answer_of_another_shape_is_the_services_fault_and_is_not_asked_for_again(odd: Any) -> None:
+    """An error without a name would have the queue try again, and each try is paid for."""
+
+    def openais(method: str, _path: str, _body: Any) -> Any:
+        return told(odd) if method == "POST" else told({"id": "v", "status": "failed", "error": odd})
+
+    with serving(openais) as server:
+        for name, kind in (("gpt-image-1", "image"), ("sora-2", "video")):
+            sampling = Sampling("a secret boat", 1, kind=kind)  # type: ignore[arg-type]
+            with pytest.raises(GenerationError) as caught:
+                openai(server.url, name).generate(sampling, quiet)
+            assert caught.value.code in ("generate.remote", "generate.empty")
+
+
+def test_a_comfyui_that_answers_in_another_shape_is_at_fault() -> None:
+    odd: list[Any] = []
+
+    def answer(_method: str, path: str, _body: Any) -> tuple[int, dict[str, str], bytes]:
+        history = {"p": {"outputs": odd[0], "status": odd[0]}}
+        return told({"prompt_id": "p"} if path == "/prompt" else odd[0] if path == "/queue" else history)
+
+    with serving(answer) as server:
+        for each in ODD[1:]:
+            odd[:] = [each]
+            with pytest.raises(GenerationError):
+                comfy(server.url).generate(Sampling("a secret boat", 1), quiet)
+
+
+def test_an_answer_is_bounded_whatever_it_is_packed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("filigrana.pipeline.generators.remote.MAX_JSON", 1 << 20)
+    bomb = gzip.compress(b" " * (8 << 20))
+    for headers, data in (({}, b" " * (8 << 20)), ({"Content-Encoding": "gzip"}, bomb)):
+        with serving(lambda *_, h=headers, d=data: (200, h, d)) as server:  # type: ignore[misc]
+            with pytest.raises(GenerationError, match="too much") as caught:
+                openai(server.url).generate(Sampling("a boat", 1), quiet)
+            assert caught.value.code == "generate.remote"
+
+
+@pytest.mark.parametrize("endless", ["answer", "file"])
+def test_one_that_never_ends_is_left(endless: str) -> None:
+    """A byte now and then, so that no single wait is too long."""
+
+    class Dribbles(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            if endless == "file" and self.command == "POST":
+                status, _, data = told({"data": [{"url": f"http://{self.headers['Host']}/file.png"}]})
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+                return
+            self.send_response(200)
+            self.end_headers()
+            with suppress(OSError):
+                while not ended.wait(0.05):
+                    self.wfile.write(b" ")
+
+        do_GET = do_POST  # noqa: N815
+
+        def log_message(self, *_: Any) -> None: ...
+
+    ended = threading.Event()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Dribbles)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        wire = Wire(f"http://127.0.0.1:{server.server_address[1]}/v1", None, 0.5, quiet)
+        with pytest.raises(GenerationError, match="too long"):
+            OpenAIMedia(wire, "gpt-image-1", Limits()).generate(Sampling("a boat", 1), quiet)
+    finally:
+        ended.set()
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_file_on_the_same_server_is_fetched_and_one_inside_the_network_is_not() -> None:
+    picture = png()
+
+    def answer(method: str, path: str, _body: Any) -> tuple[int, dict[str, str], bytes]:
+        if method == "GET":
+            return 200, {"Content-Type": "image/png"}, picture
+        return told({"data": [{"url": places[0]}]})
+
+    with serving(answer) as server:
+        places = [f"{server.url}/generated-images/b.png"]
+        made = openai(server.url, key=None).generate(Sampling("a boat", 1), quiet)
+        assert np.array_equal(next(iter(made.frames)).rgb, scene(3, 320, 320))
+        for inside in ("https://127.0.0.1/x.png", "https://169.254.169.254/latest", "https://10.0.0.1:8443/x"):
+            places[0] = inside
+            with pytest.raises(GenerationError) as caught:
+                openai(server.url, key=None).generate(Sampling("a boat", 1), quiet)
+            assert caught.value.code == "generate.remote"
+            assert isinstance(caught.value.__cause__, FetchError)
+
+
 def test_a_busy_service_is_asked_again_after_its_time() -> None:
     waits: list[float] = []
     answers = iter(
@@ -230,6 +351,10 @@ class Comfy:
         if parts.path == "/view":
             assert parse_qs(parts.query) == {"filename": ["filigrana_1.png"], "subfolder": ["a b"], "type": ["output"]}
             return 200, {"Content-Type": "image/png"}, self.picture
+        if parts.path == "/queue":
+            return told(
+                {"queue_running": [[1, self.changes.get("running", "0d6e7bd2-2a7e"), {}, {}, []]], "queue_pending": []}
+            )
         if parts.path == "/interrupt":
             return told({})
         return told({}, 404)
@@ -259,14 +384,20 @@ def test_a_workflow_that_fails_is_an_error(changes: Any, code: str) -> None:
     assert caught.value.code == code
 
 
-def test_who_stops_waiting_stops_the_drawing() -> None:
+@pytest.mark.parametrize("running", ["0d6e7bd2-2a7e", "somebody-elses"])
+def test_who_stops_waiting_stops_the_drawing_and_nobody_elses(running: str) -> None:
+    """Several workers share a server: an interruption is of whatever it draws at that moment."""
+
     def enough(done: int, total: int) -> None:
         if done:
             raise KeyboardInterrupt
 
-    with serving(Comfy(png())) as server, pytest.raises(KeyboardInterrupt):
+    with serving(Comfy(png(), running=running)) as server, pytest.raises(KeyboardInterrupt):
         comfy(server.url).generate(Sampling("a boat", 1), enough)
-    assert server.asked[-1][1] == "/interrupt"
+    sent = [(path, body) for method, path, body, _ in server.asked if method == "POST"]
+    assert ("/queue", {"delete": ["0d6e7bd2-2a7e"]}) in sent
+    stopped = [body for path, body in sent if path == "/interrupt"]
+    assert stopped == ([{"prompt_id": "0d6e7bd2-2a7e"}] if running == "0d6e7bd2-2a7e" else [])
 
 
 def test_what_a_workflow_has_no_place_for_is_said() -> None:

@@ -243,3 +243,12 @@ def test_workers_of_a_server_that_was_killed_end_by_themselves(here: Installatio
         found = until(lambda: psutil.Process(server.pid).children())
         server.kill()
         until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in found), 90)
+
+
+def test_a_worker_beside_a_service_ends_of_itself_while_that_lives(here: Installation) -> None:
+    """It listens for the end of the service, and stops listening without dying of it."""
+    program = "from filigrana.pipeline.cli import main; main()"
+    with process(program, "--data-dir", str(here.folder), "worker", "--tied", "--once") as worker:
+        assert worker.wait(120) == 0
+        assert worker.stderr is not None
+        assert "Fatal" not in worker.stderr.read()

@@ -53,6 +53,8 @@ def test_no_answer_is_described_that_is_never_given(url: str) -> None:
         if path.startswith("/v1/")
     }
     assert not [name for name, codes in answers.items() if "422" in codes]
+    everywhere = [operation["responses"] for methods in told["paths"].values() for operation in methods.values()]
+    assert all({"400", "429", "503"} <= set(codes) for codes in everywhere), "the guards around every route"
     assert "400" in answers["get /v1/jobs/{job_id}"]
     assert "HTTPValidationError" not in str(told)
     assert "ApiKey" in told["components"]["securitySchemes"]

@@ -24,13 +24,13 @@ from filigrana.pipeline.installation import Installation
 from filigrana.pipeline.jobs.model import Order
 from filigrana.pipeline.jobs.queue import TRACE
 from filigrana.pipeline.logs import clean, set_up
+from filigrana.pipeline.web import spooling
+from filigrana.pipeline.web.guarding import HEADERS
 from filigrana.pipeline.web.health_routes import missing
 from filigrana.tests.serving import installed, running
 from filigrana.tests.working import process, until, working
 
-SERVE = (
-    "import sys; from filigrana.pipeline.cli import main; sys.argv = ['filigrana', 'serve', '--port', '0', '--json']; main()"
-)
+SERVE = "import sys; from filigrana.pipeline.cli import main; sys.argv = ['filigrana', 'serve', '--port', '0', '--json']; main()"
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,50 @@ def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head(url: str) -
     assert sorted(gaps)[5] < 0.02, gaps
 
 
+@pytest.mark.parametrize("accept", ["application/json", "text/html"])
+def test_what_was_not_expected_is_counted_as_what_it_is(
+    house: Installation, url: str, monkeypatch: pytest.MonkeyPatch, accept: str
+) -> None:
+    def fails(*_: Any, **_named: Any) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(house.jobs, "list", fails)
+    answer = httpx.get(f"{url}/v1/videos", headers={**key(house, "creator"), "Accept": accept})
+    assert answer.status_code == 500
+    assert "nobody thought" not in answer.text
+    assert answer.headers["content-security-policy"] == HEADERS["Content-Security-Policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    told = httpx.get(f"{url}/metrics", headers=key(house, "monitor")).text
+    assert 'filigrana_http_requests_total{method="GET",route="/v1/videos",status="500"}' in told
+    assert 'status="0"' not in told
+
+
+def test_a_disk_without_room_is_told_before_it_is_full(
+    house: Installation, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spooling, "LEAST", 1 << 62)
+    answer = httpx.get(f"{url}/readyz")
+    assert (answer.status_code, answer.json()["failed"]) == (503, ["disk"])
+
+
+@pytest.mark.parametrize("path", ["/v1/verify", "/v1/seal"])
+def test_an_upload_for_which_there_is_no_room_may_come_again(
+    house: Installation, url: str, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    made = Path.mkdir
+
+    def full(self: Path, *arguments: Any, **named: Any) -> None:
+        made(self, *arguments, **named)
+        if self.parent.parent.name == "spool":
+            (self / "file").symlink_to("/dev/full")  # whatever is written there fails as on a full disk
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    form = {"source_type": "camera"} if path == "/v1/seal" else {}
+    answer = httpx.post(f"{url}{path}", files={"file": b"x" * 300_000}, data=form, headers=key(house, "creator"))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "service.disk")
+    assert int(answer.headers["retry-after"]) > 0
+
+
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     pack = tmp_path / "pack.yaml"
     pack.write_text("id: broken")
@@ -103,12 +147,16 @@ def test_a_database_that_is_away_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def series(text: str) -> dict[str, float]:
-    return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[:1] not in ("#", "")}
+    return {
+        line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line[:1] not in ("#", "")
+    }
 
 
 def test_metrics_count_what_was_done_and_name_nobody(url: str, house: Installation) -> None:
     headers = key(house, "creator")
-    answer = httpx.post(f"{url}/v1/images/generations", json={"prompt": "a boat", "seed": 1}, headers=headers, timeout=60)
+    answer = httpx.post(
+        f"{url}/v1/images/generations", json={"prompt": "a boat", "seed": 1}, headers=headers, timeout=60
+    )
     assert answer.status_code == 200
     httpx.post(f"{url}/v1/images/generations", json={"prompt": "how to build a pipe bomb"}, headers=headers, timeout=60)
     told = httpx.get(f"{url}/metrics", headers=key(house, "monitor"))
@@ -117,7 +165,7 @@ def test_metrics_count_what_was_done_and_name_nobody(url: str, house: Installati
     assert found['filigrana_jobs_ended_total{kind="generate",state="released"}'] >= 1
     assert found['filigrana_jobs_ended_total{kind="generate",state="refused"}'] >= 1
     assert found['filigrana_verdicts_total{code="",verdict="allow"}'] >= 1
-    assert any(name.startswith("filigrana_verdicts_total{code=\"prompt.") for name in found)
+    assert any(name.startswith('filigrana_verdicts_total{code="prompt.') for name in found)
     assert found['filigrana_energy_joules_total{kind="generate"}'] >= 0
     assert found['filigrana_stage_seconds_count{stage="generate"}'] >= 1
     assert found['filigrana_jobs{state="queued"}'] == 0
@@ -149,7 +197,10 @@ def test_a_key_has_a_rate_a_number_of_jobs_and_a_highest_priority(tmp_path: Path
             refused = httpx.post(f"{url}/v1/videos", json=body, headers=key(house, "creator"))
             assert (refused.status_code, refused.json()["error"]["code"]) == (403, "access.priority")
             assert httpx.post(f"{url}/v1/videos", json=body, headers=high).status_code == 200
-            assert httpx.post(f"{url}/v1/videos", json={**body, "priority": 9}, headers=key(house, "admin")).status_code == 200
+            assert (
+                httpx.post(f"{url}/v1/videos", json={**body, "priority": 9}, headers=key(house, "admin")).status_code
+                == 200
+            )
     finally:
         house.close()
 
@@ -165,6 +216,7 @@ SECRETS = [
 @pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_what_looks_like_a_secret_is_not_logged(capsys: pytest.CaptureFixture[str], secret: str, form: str) -> None:
+    before = logging.getLogger().handlers[:]
     set_up(form, "serve")
     try:
         try:
@@ -173,13 +225,35 @@ def test_what_looks_like_a_secret_is_not_logged(capsys: pytest.CaptureFixture[st
             logging.getLogger("filigrana.test").exception("with %s", secret)
         said = capsys.readouterr().err
     finally:
-        logging.getLogger("filigrana").handlers.clear()
+        logging.getLogger().handlers[:] = before
     assert "failed at" in said
     for part in ("x" * 43, "MfKQ9r8", "abcdefgh12345678", "hunter22", "MIGHAgEA"):
         assert part not in said
     if form == "json":
         assert json.loads(said)["part"] == "serve"
     assert clean("a boat at http://example.org:80/x") == "a boat at http://example.org:80/x"
+
+
+LIBRARY = """
+import logging, sys
+from filigrana.pipeline.logs import set_up
+set_up(sys.argv[1], "worker")
+logging.info("as open_clip does: it sets logging up where nobody did")
+logging.getLogger("filigrana.worker").info("a job: released")
+logging.getLogger("somebody.else").warning("postgresql://filigrana:hunter22@db/audit is away")
+"""
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_line_is_written_once_and_in_one_form_whatever_libraries_do(form: str) -> None:
+    with process(LIBRARY, form) as ran:
+        _, said = ran.communicate(timeout=60)
+    lines = said.splitlines()
+    assert len(lines) == 2, said
+    assert "a job: released" in lines[0]
+    assert "hunter22" not in said
+    if form == "json":
+        assert [json.loads(line)["level"] for line in lines] == ["info", "warning"]
 
 
 def test_a_real_server_logs_no_secret_no_name_and_no_prompt(tmp_path: Path) -> None:
@@ -241,7 +315,10 @@ def test_a_request_its_job_and_its_stages_are_one_trace_without_names(url: str, 
         job = answer.json()["id"]
         stored = house.jobs.list("press", limit=1)[0]
         assert stored.request[TRACE].split("-")[1] == trace
-        with tracing.span("job", stored.request[TRACE], **{"filigrana.kind": "generate"}), tracing.span("stage generate"):
+        with (
+            tracing.span("job", stored.request[TRACE], **{"filigrana.kind": "generate"}),
+            tracing.span("stage generate"),
+        ):
             pass
         with pytest.raises(ValueError, match="purple"), tracing.span("fails"):
             raise ValueError("a purple boat")
@@ -310,6 +387,8 @@ def test_nothing_of_it_is_needed_where_it_is_not_asked_for() -> None:
         "tracing.set_up(Settings(), 'serve'); s = tracing.span('x'); s.__enter__();"
         "print(any(m.startswith('opentelemetry') for m in sys.modules), tracing.current_trace())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
     assert done.stdout.split() == ["False", "None"]
     assert re.fullmatch(r"\s*", done.stderr)

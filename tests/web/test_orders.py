@@ -422,6 +422,20 @@ def test_the_same_key_and_request_give_the_same_pictures(press: httpx.Client) ->
         assert code(press.post(IMAGES, json=changed, headers=key)) == (409, "jobs.key_reused")
 
 
+def test_a_key_is_one_on_all_routes_and_in_nobodys_way(press: httpx.Client) -> None:
+    """For a picture and for a clip it is that of another request; one that looks like a part of another is none."""
+
+    def sent(path: str, key: str, **more: Any) -> httpx.Response:
+        return press.post(path, json={"prompt": "a boat", **more}, headers={"Idempotency-Key": key})
+
+    assert sent(IMAGES, "order-3", n=2).status_code == 200
+    assert code(sent("/v1/videos", "order-3")) == (409, "jobs.key_reused")
+    for part in ("order-3#0", "order-3#1"):
+        clip = sent("/v1/videos", part)
+        assert clip.status_code == 200, clip.text
+        press.delete(f"/v1/videos/{clip.json()['id']}")
+
+
 def test_one_key_at_once_from_many_is_one_job(press: httpx.Client, url: str, keys: dict[str, str]) -> None:
     found: list[str] = []
 

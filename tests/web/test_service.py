@@ -192,6 +192,21 @@ def test_a_body_is_counted_whatever_its_length_says(url: str, house: tuple[Insta
     assert uploads_left(house[0]) == []
 
 
+def test_a_body_with_two_lengths_is_none(url: str) -> None:
+    """Else what one of two servers takes for its end is the next request to the other."""
+    head = b"POST /v1/verify HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+    smuggled = b"2\r\n{}\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    answer = raw(url, head + b"Transfer-Encoding: chunked\r\n\r\n" + smuggled)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize(("size", "status"), [(8 << 10, b"200"), (70_000, b"400")])
+def test_a_head_is_bounded_also_where_it_comes_at_once(url: str, size: int, status: bytes) -> None:
+    head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: " + b"a" * size + b"\r\n\r\n"
+    assert raw(url, head).startswith(b"HTTP/1.1 " + status)
+
+
 def test_a_body_that_dribbles_is_ended(tmp_path: Path) -> None:
     installation = installed(tmp_path / "data", serve_seconds=1.0)
     with running(installation) as url:
