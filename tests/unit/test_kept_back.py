@@ -42,8 +42,11 @@ def of_hold(actor: str, kind: str) -> dict[str, object]:
 def consent(actor: str, day: int, keep: object, ends: list[tuple[str, int]]) -> list[dict[str, object]]:
     intent = str(uuid4())
     asked = {"unlabelled": "consent", "keep_days": keep}
-    first = {"type": "intent", "time": at(day), "actor": actor, "request": asked, "intent": intent}
-    return [first, *({"type": kind, "time": at(day + late), "intent": intent} for kind, late in ends)]
+    said: list[dict[str, object]] = [
+        {"type": "intent", "time": at(day), "actor": actor, "request": asked, "intent": intent}
+    ]
+    said.extend({"type": kind, "time": at(day + late), "intent": intent} for kind, late in ends)
+    return said
 
 
 def noise(actor: str) -> list[dict[str, object]]:
