@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +16,9 @@ from ...errors import MediaError
 
 _OWNER = b"XMP\0"
 _MAX_FRAMES = 4096
+_MAX_SHIFTED = 16 << 20
+_SHIFTED, _SHIFTED_FRAME, _LENGTH = 0x80, 0x02, 0x01
+"""Flags of a tag, and of a frame of version 2.4."""
 _MAX_PACKET = 1 << 20
 
 
@@ -42,10 +46,18 @@ def frames_of(path: Path, most: int) -> Iterator[tuple[bytes, bytes]]:
             return
         if end > path.stat().st_size:
             raise MediaError(f"{path.name} breaks off inside its ID3 tag", code="input.media.cut_off")
-        # Tags of other versions, or with their bytes shifted (unsynchronisation), are written by nobody who signs.
-        if head[3] not in (3, 4) or head[5] & 0x80:
+        if head[3] not in (3, 4):
             return
-        yield from _frames(stream, head, end, most)
+        if head[3] == 3 and head[5] & _SHIFTED:  # version 2.3 shifts the whole tag, 2.4 each frame
+            body = _unshifted(stream.read(min(end - 10, _MAX_SHIFTED)))
+            yield from _frames(BytesIO(head + body), head, 10 + len(body), most)
+        else:
+            yield from _frames(stream, head, end, most)
+
+
+def _unshifted(data: bytes) -> bytes:
+    """Without the zeros that keep a tag from looking like sound (unsynchronisation)."""
+    return data.replace(b"\xff\0", b"\xff")
 
 
 def _frames(stream: BinaryIO, head: bytes, end: int, most: int) -> Iterator[tuple[bytes, bytes]]:
@@ -62,7 +74,12 @@ def _frames(stream: BinaryIO, head: bytes, end: int, most: int) -> Iterator[tupl
         if position + 10 + size > end:
             return
         if size <= most:
-            yield frame[:4], stream.read(size)
+            data = stream.read(size)
+            if four and frame[9] & _LENGTH:
+                data = data[4:]
+            if four and (frame[9] | head[5] >> 6) & _SHIFTED_FRAME:
+                data = _unshifted(data)
+            yield frame[:4], data
         position += 10 + size
 
 

@@ -146,6 +146,22 @@ def test_a_users_comment_is_read_in_its_own_encoding(tmp_path: Path, codec: str,
     assert read_all(tmp_path / "a.jpg", "image/jpeg", None, Limits()) == (("EXIF", ONE),)
 
 
+@pytest.mark.parametrize("version", [3, 4])
+def test_a_text_frame_is_read_where_its_bytes_are_shifted(tmp_path: Path, version: int) -> None:
+    """Unsynchronisation (ID3v2.3 and 2.4, 6.1), which UTF-16 always needs."""
+    body = b"\1" + "AIGC".encode("utf-16") + b"\0\0" + ONE.encode("utf-16")
+    if version == 3:
+        tag = (b"TXXX" + struct.pack(">I", len(body)) + b"\0\0" + body).replace(b"\xff", b"\xff\0")
+    else:
+        shifted = body.replace(b"\xff", b"\xff\0")
+        lengths = [bytes(n >> k & 127 for k in (21, 14, 7, 0)) for n in (len(shifted) + 4, len(body))]
+        tag = b"TXXX" + lengths[0] + b"\0\x03" + lengths[1] + shifted
+    size = bytes(len(tag) >> k & 127 for k in (21, 14, 7, 0))
+    path = tmp_path / "a.mp3"
+    path.write_bytes(b"ID3" + bytes([version, 0, 0x80]) + size + tag + b"\xff\xfb\x90\0")
+    assert read_all(path, "audio/mpeg", None, Limits()) == (("TXXX", ONE),)
+
+
 @pytest.mark.parametrize(("codec", "number"), [("latin-1", 0), ("utf-16", 1), ("utf-16-be", 2), ("utf-8", 3)])
 def test_a_text_frame_is_read_in_its_own_encoding(tmp_path: Path, codec: str, number: int) -> None:
     parts = [text.encode(codec) for text in ("AIGC", ONE)]
