@@ -213,6 +213,7 @@ class Engine:
                 code="input.media.kind",
                 hint="Keep the kind: picture to picture, clip to clip, sound to sound.",
             )
+        given.check_copied()
         source = run.stage("hash", lambda: file_digest(given.path))
         parts_of_it = [open_media(path, parts.finisher().limits) for path in request.components]
         digests = run.stage("hash", lambda: [file_digest(one.path) for one in parts_of_it])

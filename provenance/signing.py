@@ -92,7 +92,8 @@ def sign_file(
                 told = {"title": "the file as it was received", "relationship": "parentOf", "label": "parent"}
                 builder.add_ingredient_from_stream(told, parent[1], stack.enter_context(parent[0].open("rb")))
             for number, (path, kind) in enumerate(components):
-                told = {"title": path.name, "relationship": "componentOf", "label": component_label(number)}
+                # No file's name: it may be a person's.
+                told = {"title": f"part {number + 1}", "relationship": "componentOf", "label": component_label(number)}
                 builder.add_ingredient_from_stream(told, kind, stack.enter_context(path.open("rb")))
             if not embed:
                 _same_bytes(source, target)

@@ -85,6 +85,7 @@ def _write(opened: Installation, media: MediaFile, part: Path, mime: str, ident:
         frame = next(iter(codec(key=key).embed([Frame(rgb)], ident)))
         part.write_bytes(encode_picture(frame.rgb, mime, keep=keep))
     elif media.info.kind == "video":
+        media.check_copied()
         frames = codec(key=key).embed(media.frames(), ident)
         encode_clip(frames, part, mime, rate=media.info.rate or Fraction(25), sound=track)
     elif track is not None:

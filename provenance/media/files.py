@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...errors import MediaError
 from .boxes import check_boxes, check_kind
-from .pictures import check_depth, check_pixels, picture_from_bytes, picture_info, read_picture, short
+from .pictures import check_depth, check_pixels, picture_from_bytes, picture_info, read_picture, short, too_deep
 from .sniffing import HEAD, sniff, sniff_file
 from .values import Frame, Limits, MediaInfo, SoundInfo, kind_of_mime
 
@@ -49,6 +49,13 @@ class MediaFile:
             yield Frame(rgb, alpha=keep.get("alpha"))
         elif self.info.kind == "video":
             yield from _read_clip(self.path, self.info, self.limits)
+
+    def check_copied(self) -> None:
+        """Raises MediaError where decoding loses what the file has: enough to look at it, not to make a copy of it."""
+        if self.info.kind == "image":
+            check_depth(self.path, self.info.mime)
+        elif self.info.bits > 8:
+            raise too_deep(self.path)
 
     def picture(self) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """A picture's pixels with what must outlive re-encoding: ``alpha`` (h, w) uint8, ``icc`` and ``exif`` bytes."""
@@ -169,7 +176,14 @@ def _clip_info(path: Path, mime: str, limits: Limits) -> MediaInfo:
             duration,
             sound,
             further,
+            _depth(video),
         )
+
+
+def _depth(video: av.VideoStream) -> int:
+    """Bits a channel; 8 where the decoder does not know before it has decoded."""
+    form = video.format
+    return max((part.bits for part in form.components), default=8) if form is not None else 8
 
 
 def _shape(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:

@@ -138,7 +138,7 @@ def read_picture(path: Path, mime: str) -> tuple[NDArray[np.uint8], dict[str, An
     with open_picture(path, mime) as image:
         image.load()
         if image.mode in _SIXTEEN_BIT:
-            raise _too_deep(path)
+            raise too_deep(path)
         if image.mode == "CMYK":
             raise MediaError(f"{path.name} is CMYK", code="input.media.cmyk", hint="Convert it to sRGB first.")
         keep: dict[str, Any] = {}
@@ -174,14 +174,14 @@ def check_depth(path: Path, mime: str) -> None:
         with open_picture(path, mime) as image:
             deep = int(image.info.get("bit_depth", 8)) > 8
     if deep:
-        raise _too_deep(path)
+        raise too_deep(path)
 
 
 def _numbers(value: Any) -> tuple[int, ...]:
     return value if isinstance(value, tuple) and value else (int(value),)
 
 
-def _too_deep(path: Path) -> MediaError:
+def too_deep(path: Path) -> MediaError:
     return MediaError(
         f"{path.name} has more than 8 bits a channel, which would be lost",
         code="input.media.depth",

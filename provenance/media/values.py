@@ -61,7 +61,8 @@ class SoundInfo:
 class MediaInfo:
     """What a file says about itself. ``width`` and ``height`` in px as displayed (orientation applied), 0 for sound
     alone; ``frames`` is 1 for a picture and the container's own count (or None) for a clip; ``duration`` in s.
-    ``further``: tracks of pictures and sound beside the first ones, which are all that is looked at here."""
+    ``further``: tracks of pictures and sound beside the first ones, which are all that is looked at here. ``bits``: of
+    a clip's channels; what is more than 8 is lost in decoding."""
 
     kind: Kind
     mime: str
@@ -72,6 +73,7 @@ class MediaInfo:
     duration: float | None = None
     sound: SoundInfo | None = None
     further: int = field(default=0, compare=False)
+    bits: int = field(default=8, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

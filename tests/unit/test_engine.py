@@ -324,6 +324,26 @@ def test_sixteen_bits_a_channel_are_refused_rather_than_lost(engine: Engine, tmp
     assert "8 bits" in caught.value.message
 
 
+@pytest.mark.parametrize("form", ["yuv420p10le", "yuv422p10le", "yuv420p"])
+def test_a_clip_of_ten_bits_is_shown_and_not_sealed(engine: Engine, tmp_path: Path, form: str) -> None:
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("libx264", rate=12)
+        stream.width = stream.height = 320
+        stream.pix_fmt = form
+        for number in range(12):
+            frame = av.VideoFrame.from_ndarray(scene(number, 320, 320), format="rgb24")
+            out.mux(stream.encode(frame.reformat(format=form)))
+        out.mux(stream.encode())
+    assert next(open_media(path).frames()).rgb.shape == (320, 320, 3)
+    if form == "yuv420p":
+        assert isinstance(engine.seal(SealRequest(path, "camera")), Release)
+        return
+    with pytest.raises(MediaError) as caught:
+        engine.seal(SealRequest(path, "camera"))
+    assert caught.value.code == "input.media.depth"
+
+
 def test_cmyk_is_refused(engine: Engine, tmp_path: Path) -> None:
     photo = saved(tmp_path / "print.jpg", Image.new("CMYK", (300, 300)), "JPEG")
     with pytest.raises(MediaError) as caught:
