@@ -33,7 +33,7 @@ from .account import facts
 from .energy import EnergyMeter, together
 from .finish import Finisher, Material
 from .generators.base import Sampling
-from .labelled import WAIVED, labels_for, told_labels
+from .labelled import WAIVED, ReleaseLabels, labels_for, told_labels
 from .ledger import OpenIntent, new_intent_id
 from .making import (
     Frames,
@@ -79,9 +79,7 @@ class Engine:
         return self.parts.staging.recover(self.parts.ledger, self.parts.store)
 
     # ── generate ─────────────────────────────────────────────────────────────────────────────────────────────
-    def generate(
-        self, request: GenerateRequest, progress: Progress = no_progress, news: News = no_news
-    ) -> Outcome:
+    def generate(self, request: GenerateRequest, progress: Progress = no_progress, news: News = no_news) -> Outcome:
         """From a prompt to a Release, a Refusal or a Held. Raises FiligranaError where a stage failed."""
         parts = self.parts
         generator = parts.generator
@@ -97,7 +95,7 @@ class Engine:
                 code="generate.media",
                 hint=f"Give an -o file name that ends in {_suffixes(generator.kinds)}.",
             )
-        labels = labels_for(parts.finisher().labels, request)
+        labels = _labels(parts.finisher(), request)
         if request.sound and not getattr(generator, "sound", False):
             raise GenerationError("this model makes no sound", code="generate.media", hint="Leave --media av out.")
         run = Run(progress, parts.stage_timeout, news=news)
@@ -203,7 +201,7 @@ class Engine:
     def seal(self, request: SealRequest, progress: Progress = no_progress, news: News = no_news) -> Outcome:
         """The same chain for media made elsewhere: opened from its parent, judged, marked, signed, released."""
         parts = self.parts
-        labels = labels_for(parts.finisher().labels, request)
+        labels = _labels(parts.finisher(), request)
         run, meter = Run(progress, parts.stage_timeout, news=news), EnergyMeter(parts.cpu_watts)
         given = open_media(request.path, parts.finisher().limits)
         mime = request.mime or WRITTEN_AS.get(given.info.mime, given.info.mime)
@@ -348,7 +346,7 @@ class Engine:
         """``ready``: but for the encoded file and its marks. What a person must see first is held as it would be
         released."""
         finisher = self.parts.finisher()
-        labels = labels_for(finisher.labels, request)
+        labels = _labels(finisher, request)
         finisher = finisher if labels is finisher.labels else replace(finisher, labels=labels)
         statement = ready.statement
         encoded = run.stage("encode", lambda: finisher.encode(material, statement, work, ticking(run, "encode")))
@@ -371,6 +369,10 @@ class Engine:
             if error.code != DOWN or not parts.pack.holds_for_timestamps:
                 raise
             return hold(parts, run, ready)
+
+
+def _labels(finisher: Finisher, request: GenerateRequest | SealRequest) -> ReleaseLabels:
+    return labels_for(finisher.labels, request, finisher.organisation)
 
 
 def _policy(parts: Parts) -> dict[str, str]:

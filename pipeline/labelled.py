@@ -164,12 +164,19 @@ class ReleaseLabels:
             )
 
 
-def labels_for(labels: ReleaseLabels, request: GenerateRequest | SealRequest) -> ReleaseLabels:
-    """What the settings and the request ask for together. Raises InputError where the request may not ask for it."""
+def labels_for(labels: ReleaseLabels, request: GenerateRequest | SealRequest, organisation: str) -> ReleaseLabels:
+    """What the settings and the request ask for together. Raises InputError where the request may not ask for it,
+    SettingsError where a label that it asks for has no name of who made it: before anything is made."""
     found = labels.beside(request.profiles, request.labelled)
     if request.unlabelled:
         found.may_be_waived()
+    if found.needs.aigc and found.producer is None and (isinstance(request, GenerateRequest) or _made(request)):
+        producer_code(organisation)
     return found
+
+
+def _made(request: SealRequest) -> bool:
+    return request.source_type in AI_SOURCE_TYPES
 
 
 def told_labels(labels: ReleaseLabels, request: GenerateRequest | SealRequest) -> dict[str, Any]:

@@ -523,6 +523,27 @@ def test_where_no_law_lets_one_the_label_cannot_be_left_out(tmp_path: Path, prof
     opened.close()
 
 
+@pytest.mark.parametrize("profiles", [["cn"], ["eu", "cn"], ["eu"]])
+def test_a_house_whose_name_no_label_can_carry_makes_nothing_that_needs_one(
+    tmp_path: Path, profiles: list[str]
+) -> None:
+    """It was found after the model had drawn, before."""
+    opened = house_of(tmp_path, profiles=profiles, organisation="新闻社")
+    before, photo = opened.log.size(), tmp_path / "photo.png"
+    photo.write_bytes(encode_picture(scene(8), "image/png"))
+    if profiles == ["eu"]:
+        assert isinstance(engine_of(opened).generate(GenerateRequest("a boat", seed=5)), Release)
+    else:
+        for wanted in (lambda engine: engine.generate(GenerateRequest("a boat", seed=5)),
+                       lambda engine: engine.seal(SealRequest(photo, "ai"))):  # fmt: skip
+            with pytest.raises(SettingsError) as caught:
+                wanted(engine_of(opened))
+            assert caught.value.code == "settings.aigc_producer"
+        assert opened.log.size() == before
+        assert isinstance(engine_of(opened).seal(SealRequest(photo, "camera")), Release)
+    opened.close()
+
+
 def test_an_aigc_label_that_came_in_keeps_its_producer(house: Installation, crafted: Crafted) -> None:
     source = crafted.picture(aigc=Aigc.first("Maker", "M1").text(), signed=False, marked=None, wanted=None)
     outcome = engine_of(house).seal(SealRequest(source, "ai"))
