@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,9 +34,10 @@ def erase(
     with reading() as opened:
         index, entry = opened.ledger.erase(subject, opened.labels.needs.retention_days)
         clean = opened.ledger.reclaim()
-        _forget_files(opened)
+        swept = _forget_files(opened)
     if json_:
-        emit_json({"index": index, "actor": entry["actor"], "texts": entry["texts"], "remnants": not clean})
+        left = not (clean and swept)
+        emit_json({"index": index, "actor": entry["actor"], "texts": entry["texts"], "remnants": left})
     else:
         out.print(f"erased: {entry['texts']} texts; the log says so in entry {index}, as {escape(entry['actor'])}")
         _tell(clean)
@@ -75,7 +75,7 @@ def retain(
                 hint="Give --days, or set retention_days in the pack.",
             )
         before = opened.clock() - dt.timedelta(days=period)
-        index, clean = None, True
+        index, clean, swept = None, True, True
         if dry_run:
             with session(opened.log.engine) as rows:
                 kept = kept_subjects(rows, opened.ledger.kept_back, opened.clock(), least)
@@ -86,9 +86,10 @@ def retain(
             done = opened.ledger.expire(before, policy, least)
             index, count = (None, 0) if done is None else (done[0], int(done[1]["texts"]))
             clean = opened.ledger.reclaim()
-            _forget_files(opened)
+            swept = _forget_files(opened)
     if json_:
-        emit_json({"days": period, "texts": count, "index": index, "dry_run": dry_run, "remnants": not clean})
+        left = not (clean and swept)
+        emit_json({"days": period, "texts": count, "index": index, "dry_run": dry_run, "remnants": left})
     elif dry_run:
         out.print(f"{count} texts are older than {period} days")
     else:
@@ -151,12 +152,21 @@ def subject_export(
         out.print(f"{escape(str(output))}: {texts} texts, {entries} entries; said in entry {found['logged']}")
 
 
-def _forget_files(opened: Installation) -> None:
-    """What lies outside the database. Without a policy in force nothing is swept: it goes with the next request."""
+def _forget_files(opened: Installation) -> bool:
+    """What lies outside the database. False where it stays for the next time: without a policy in force nothing is
+    swept."""
     from ..waiting import forget_erased, stamping_parts
+    from .output import err
 
-    with suppress(FiligranaError):
+    try:
         forget_erased(stamping_parts(opened))
+    except FiligranaError as error:
+        err.print(
+            "[yellow]Files that wait for people or for a time-stamp were not looked through[/yellow]: "
+            f"{escape(error.message)}. `filigrana audit retain` finishes the work."
+        )
+        return False
+    return True
 
 
 def _tell(clean: bool) -> None:

@@ -168,6 +168,14 @@ def test_an_erasure_takes_along_what_waits_for_people(tmp_path: Path) -> None:
     assert len(list(folder.rglob(photo.name))) == len(list(folder.iterdir())) == 1
 
 
+def test_an_erasure_that_cannot_look_through_files_says_so(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No policy is in force: what waits for people cannot be told from what still may."""
+    monkeypatch.setenv("FILIGRANA_POLICY", str(data / "no such pack"))
+    assert json.loads(run(data, "erase", "ana", "--yes", "--json")[1])["remnants"] is True
+    monkeypatch.delenv("FILIGRANA_POLICY")
+    assert json.loads(run(data, "retain", "--days", "200", "--json")[1])["remnants"] is False
+
+
 @pytest.mark.parametrize("place", ["keys/ana.json", "missing/ana.json", "."])
 def test_where_it_cannot_be_written_nothing_is_said_to_have_been_handed_out(data: Path, place: str) -> None:
     before = types(data)
