@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from ..errors import KeyStoreError, LogError, ReleaseError
 from ..provenance.by_request import note
 from ..provenance.catalog import AssetRecord, Catalog, PreviewImage
-from ..provenance.database import reason, reclaim, session, turn
+from ..provenance.database import check_revision, reason, reclaim, session, turn
 from ..provenance.identity import AssetId
 from ..provenance.log.canonical import time_text
 from ..provenance.log.sequencer import AuditLog, LogTransaction
@@ -111,6 +111,7 @@ class Ledger:
         for attempt in range(3):
             try:
                 with self._writing() as transaction:
+                    check_revision(transaction.session)
                     may_begin(transaction.session, intent_id, subject)
                     asset_id = Catalog(transaction.session).draw_asset_id()
                     vault = Vault(transaction.session)

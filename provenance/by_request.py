@@ -12,7 +12,7 @@ from itertools import groupby, islice
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from ..errors import TamperError
@@ -25,6 +25,7 @@ from .tables import IntentEntry, LogEntry
 Entries = list[tuple[int, dict[str, Any]]]
 _AT_ONCE = 2048
 _MOST = 10
+_MENDED = "`filigrana audit reindex` writes it anew"
 
 
 def request_of(entry: Mapping[str, Any]) -> UUID | None:
@@ -70,6 +71,24 @@ def search(log: AuditLog, query: Query, start: int, stop: int) -> Iterator[tuple
     return ((index, entry) for index, entry in its if start <= index < stop and query.matches(entry))
 
 
+def rebuild(log: AuditLog) -> int:
+    """Writes the index anew from the log, while nobody can append. How many entries are in it."""
+    count = 0
+    with session(log.engine, write=True) as rows:
+        if rows.get_bind().dialect.name == "postgresql":
+            rows.execute(text("LOCK TABLE intent_entries IN ACCESS EXCLUSIVE MODE"))
+        rows.execute(delete(IntentEntry))
+        low, last = 0, rows.scalar(select(func.max(LogEntry.seq)))
+        while last is not None and low <= last:
+            part = select(LogEntry.seq, LogEntry.leaf).where(LogEntry.seq >= low, LogEntry.seq < low + _AT_ONCE)
+            its = [(seq, _request_in(leaf)) for seq, leaf in rows.execute(part)]
+            found = [{"intent_id": intent, "log_index": seq} for seq, intent in its if intent is not None]
+            if found:
+                rows.execute(insert(IntentEntry), found)
+            count, low = count + len(found), low + _AT_ONCE
+    return count
+
+
 def problems(log: AuditLog, size: int) -> list[str]:
     """The index held against the first ``size`` entries, in one pass over both and constant memory. Sentences for
     people; of more than a few, the first."""
@@ -86,7 +105,7 @@ def problems(log: AuditLog, size: int) -> list[str]:
             for seq, leaf in leaves.execute(part.order_by(LogEntry.seq)):
                 intent = _request_in(leaf)
                 if (said if at == seq else set()) != (set() if intent is None else {intent}):
-                    found.append(f"the index of requests does not say of entry {seq} what the log says")
+                    found.append(f"the index of requests does not say of entry {seq} what the log says; {_MENDED}")
                 if at == seq:
                     at, said = next(named, _NOTHING)
             if len(found) > _MOST:
@@ -103,6 +122,9 @@ def _grouped(index: Iterable[Any]) -> Iterator[tuple[int, set[UUID]]]:
 
 
 def _request_in(leaf: object) -> UUID | None:
-    """Without the proof that the leaf is canonical, which `verify` has by then."""
-    entry = json.loads(leaf) if isinstance(leaf, bytes) else None
+    """Without the proof that the leaf is canonical: what is damaged is for `verify` to tell."""
+    try:
+        entry = json.loads(leaf) if isinstance(leaf, bytes) else None
+    except (ValueError, RecursionError):
+        return None
     return request_of(entry) if isinstance(entry, dict) else None

@@ -108,6 +108,18 @@ def current_revision(engine: Engine) -> str | None:
         return _revision(connection)
 
 
+def check_revision(opened: Session) -> None:
+    """Raises LogError (``log.version``) where another version brought the schema elsewhere since this process began.
+    What it would write is not what that version expects."""
+    found = opened.scalar(text("SELECT version_num FROM alembic_version"))
+    if found != HEAD:
+        raise LogError(
+            f"the database is of schema {found} by now, and this process knows {HEAD}",
+            code="log.version",
+            hint="Start it again, with the version that the others have.",
+        )
+
+
 def migrate(engine: Engine, revision: str = "head") -> None:
     """Brings the schema to ``revision``, in one transaction; does nothing when it is there already.
 

@@ -86,6 +86,23 @@ def verify_(
 
 
 @app.command()
+def reindex(json_: JSON = False) -> None:
+    """Writes the index of requests anew from the log, where `verify --catalog` found that it is not what the log says.
+
+    Nobody can write to the log meanwhile.
+    """
+    from ...provenance.by_request import rebuild
+    from .output import emit_json, out
+
+    with reading() as opened:
+        count = rebuild(opened.log)
+    if json_:
+        emit_json({"entries": count})
+    else:
+        out.print(f"{count} entries are in the index of requests")
+
+
+@app.command()
 def prove(asset: Annotated[str, typer.Argument(help="An asset id.")], output: OUT, json_: JSON = False) -> None:
     """Writes the proof that an asset's release is in the log: a C2SP tlog-proof that verifies offline."""
     from ...provenance.identity import AssetId

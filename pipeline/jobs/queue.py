@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from ...errors import JobError, KeyStoreError, ServiceError
-from ...provenance.database import session, turn
+from ...provenance.database import check_revision, session, turn
 from ...provenance.service_tables import IdempotencyKey, JobOwner
 from ...provenance.service_tables import Job as Row
 from ...provenance.tables import now
@@ -170,8 +170,10 @@ class JobQueue(Owners):
     # ── leases ───────────────────────────────────────────────────────────────────────────────────────────────
     def lease(self, worker: str) -> Lease | None:
         """The next job, for ``seconds``; None where none waits. Jobs whose lease ran out are freed first, also those
-        whose attempts are used up, or that were cancelled: before such a one ends, its worker looks in the outbox."""
+        whose attempts are used up, or that were cancelled: before such a one ends, its worker looks in the outbox.
+        Raises LogError (``log.version``) where the schema is another version's by now."""
         with self._writing() as opened:
+            check_revision(opened)
             clock = clock_of(opened)
             self._reap(opened, clock)
             while (row := next_of(opened, clock)) is not None:

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ...errors import GenerationError, JobError, ReleaseError, code_of
+from ...errors import GenerationError, JobError, LogError, ReleaseError, code_of
 from ..engine import Engine
 from ..request import News, Progress, Release
 from .counting import counts_of
@@ -141,7 +141,7 @@ class Worker:
                     counts = self.queue.counts() if drain else {}
                     if once or (drain and not counts.get("queued") and not counts.get("running")):
                         break
-            except JobError as error:
+            except (JobError, LogError) as error:
                 _log.warning("no job can be taken: %s", error.code)
                 self._idle(1.0)
                 continue

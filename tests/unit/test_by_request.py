@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import delete, event, insert, select, text, update
+from typer.testing import CliRunner
 
-from filigrana.errors import InputError, TamperError
+from filigrana.errors import InputError, LogError, TamperError
 from filigrana.pipeline.appeals import entries_of as told
+from filigrana.pipeline.cli.app import app
 from filigrana.pipeline.installation import Installation
+from filigrana.pipeline.jobs.model import Order
 from filigrana.pipeline.released import catalog_problems, released_asset
 from filigrana.pipeline.request import GenerateRequest, Release, no_progress
 from filigrana.pipeline.review import Desk
 from filigrana.pipeline.settings import load_settings
 from filigrana.provenance.by_request import entries_of, problems, search
-from filigrana.provenance.database import migrate, session
+from filigrana.provenance.database import HEAD, migrate, session
 from filigrana.provenance.identity import AssetId
 from filigrana.provenance.log.search import Query
 from filigrana.provenance.tables import Asset, IntentEntry
@@ -78,6 +82,14 @@ def test_what_an_index_leaves_out_is_found_by_who_verifies(house: Installation) 
     assert len(problems(house.log, house.log.size())) == lost
     assert len(catalog_problems(house.log, no_progress)) >= lost
     assert entries_of(house.log, first)
+    with session(house.log.engine, write=True) as rows:
+        rows.execute(insert(IntentEntry), {"intent_id": uuid4(), "log_index": 0})
+    told = CliRunner().invoke(
+        app, ["--data-dir", str(house.folder), "--database", house.settings.database_url, "audit", "reindex", "--json"]
+    )
+    assert json.loads(told.stdout) == {"entries": len(entries_of(house.log, first)) + lost}
+    assert problems(house.log, house.log.size()) == []
+    assert entries_of(house.log, second) == list(house.log.search(Query(intent=str(second))))
 
 
 def test_it_never_grows_without_the_log(house: Installation) -> None:
@@ -138,3 +150,23 @@ def test_a_release_whose_row_is_gone_is_told_from_what_never_was(
         rows.execute(update(Asset).where(Asset.asset_id == outcome.asset_id.value).values(log_index=None))
     with pytest.raises(TamperError, match="row of it is gone"):
         released_asset(installation.log, outcome.asset_id)
+
+
+def test_a_process_of_an_older_version_begins_nothing_more(installation: Installation, make_engine: MakeEngine) -> None:
+    """Another version brought the schema elsewhere while this one ran: what it would write lacks something."""
+    engine = make_engine()
+    installation.jobs.put(Order("press", "ana", "generate", {"mime": "image/png"}, {"prompt": "a boat"}))
+    with installation.log.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    size = installation.log.size()
+    with pytest.raises(LogError) as caught:
+        engine.generate(GenerateRequest("a boat"))
+    assert caught.value.code == "log.version"
+    with pytest.raises(LogError, match="schema 9999"):
+        installation.jobs.lease("worker")
+    assert installation.log.size() == size
+    assert installation.jobs.counts()["queued"] == 1
+    with installation.log.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :now"), {"now": HEAD})
+    assert installation.jobs.lease("worker") is not None
+    assert engine.generate(GenerateRequest("a boat")).released
