@@ -137,7 +137,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, clip_bytes: bytes) -> Path
         "box-beyond-the-end.mp4": clip_bytes[:28] + b"\x7f\xff\xff\xff" + clip_bytes[32:],
         "64-bit-box.mp4": clip_bytes + struct.pack(">I4sQ", 1, b"uuid", 2**63 + 5),
         "many-boxes.mp4": clip_bytes + struct.pack(">I4s", 8, b"free") * 100_000,
-        "data-too-long.wav": patched(sound, b"data", 0, b"\xff\xff\xff\xff"),
+        "data-too-long.wav": patched(sound, b"data", 0, b"\xff\xff\xff\x7f"),
+        "data-of-no-length.wav": patched(sound, b"data", 0, b"\xff\xff\xff\xff"),  # as it comes through a pipe
         "fmt-too-long.wav": patched(sound, b"fmt ", 0, b"\xff\xff\xff\x7f"),
         "no-channels.wav": patched(sound, b"fmt ", 6, b"\0\0"),
         "no-rate.wav": patched(sound, b"fmt ", 8, bytes(4)),
@@ -197,6 +198,7 @@ READABLE = {
     "a-billion-samples.mp4", "box-beyond-the-end.mp4", "frames-of-one-size.mp4", "no-channels.wav", "cut-nearly.png",
     "cut-nearly.mp4",
     "png-and-zip.png", "mp4-named-png.png", "html-in-jpeg.jpg", "one-pixel.png", "one-row.png", "64-bit-box.mp4", "huge-pictures.mp4", "years-long.mp4", "many-chunks.wav", "huge-block.wav", "box-of-no-length.mp4",
+    "data-of-no-length.wav",
 }  # fmt: skip
 
 VERIFY_ALL = """
