@@ -13,6 +13,7 @@ down_revision = "0009"
 branch_labels = None
 depends_on = None
 
+WRITER = "filigrana_writer"
 _AT_ONCE = 2048
 
 
@@ -32,6 +33,10 @@ def upgrade() -> None:
         if rows:
             bind.execute(table.insert(), rows)
         low += _AT_ONCE
+    if bind.dialect.name == "postgresql":
+        writer = sa.text("SELECT 1 FROM pg_roles WHERE rolname = :name")
+        if bind.execute(writer, {"name": WRITER}).first():
+            op.execute(f"GRANT SELECT, INSERT, DELETE ON intent_entries TO {WRITER}")
 
 
 def downgrade() -> None:

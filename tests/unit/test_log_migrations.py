@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -21,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from filigrana.errors import LogError, SettingsError
 from filigrana.provenance import database
+from filigrana.provenance.by_request import entries_of, note, rebuild
 from filigrana.provenance.log import canonical
 from filigrana.provenance.log.merkle import leaf_hash
 from filigrana.provenance.log.rows import Row, insert_tiles
@@ -281,6 +283,14 @@ def test_on_postgresql_neither_the_owner_nor_the_writer_may_change_the_log(
         as_member = make_url(postgres_url).set(username=member).render_as_string(hide_password=False)
         with AuditLog(as_member) as log:
             assert log.append({"type": "test"}) == 1
+            with log.engine.connect() as connection:
+                may = text("SELECT has_table_privilege(:table, 'SELECT') AND has_table_privilege(:table, 'INSERT')")
+                denied = [t for t in Base.metadata.tables if not connection.scalar(may, {"table": t})]
+            assert denied == [], "a migration made a table and let the writer not write it"
+            intent = uuid4()
+            with log.transaction(note) as change:
+                change.append({"type": "test", "intent": str(intent)})
+            assert rebuild(log) == len(entries_of(log, intent)) == 1
             for statement in (
                 "UPDATE log_entries SET leaf = leaf",
                 "DROP TABLE log_tiles",
