@@ -29,6 +29,7 @@ from filigrana.pipeline.store import FolderStore, check_target, export
 from filigrana.provenance.media import encode_picture
 from filigrana.provenance.tables import Asset
 from filigrana.tests.conftest import MakeEngine
+from filigrana.tests.disks import small_disk
 from filigrana.tests.doubles import FakeGenerator, calm, scene
 
 SECONDS, MEGABYTES = 2.0, 500
@@ -685,19 +686,14 @@ def test_files_that_cannot_grow(furnished: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1.7 MB, where this machine lets us mount one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1700k", "none", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("needs the right to mount")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Of 1.7 MB."""
+    with small_disk(tmp_path / "disk", "1700k") as folder:
+        yield folder
 
 
-def test_a_disk_that_runs_full(furnished: Path, small_disk: Path) -> None:
-    data = Path(shutil.copytree(furnished, small_disk / "data"))
+def test_a_disk_that_runs_full(furnished: Path, disk: Path) -> None:
+    data = Path(shutil.copytree(furnished, disk / "data"))
     done = subprocess.run(
         [sys.executable, "-c", WRITES, str(data), json.dumps([-1] * 6)], capture_output=True, text=True, timeout=120
     )
@@ -708,7 +704,7 @@ def test_a_disk_that_runs_full(furnished: Path, small_disk: Path) -> None:
     on_disk = [path for path in (data / "assets").rglob("*") if path.is_file()]
     assert len(on_disk) >= said.count("released")
     assert len(on_disk) >= 2  # else nothing makes room below
-    (small_disk / "data" / "audit.db").stat()
+    (disk / "data" / "audit.db").stat()
     for path in on_disk[1:]:
         path.unlink()
     with contextlib.closing(Installation(load_settings(data_dir=data))) as house:

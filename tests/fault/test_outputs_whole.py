@@ -12,6 +12,7 @@ import pytest
 
 from filigrana.pipeline.request import GenerateRequest
 from filigrana.tests.conftest import MakeEngine
+from filigrana.tests.disks import small_disk
 
 OLD = b"what lay there before"
 PAGE = 4096
@@ -20,13 +21,8 @@ PAGE = 4096
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 1 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", folder], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("needs the right to mount")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    with small_disk(tmp_path / "disk", "1m") as folder:
+        yield folder
 
 
 @pytest.fixture
